@@ -1,0 +1,54 @@
+"""The typed records of text that every data source yields and every later step reads."""
+
+import dataclasses
+from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+  """A query the policy is to answer, in HH form: ends in "\\n\\nAssistant:"."""
+
+  query_id: str
+  query: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Demonstration:
+  """A query with one response: a golden response or a supervised demonstration."""
+
+  query_id: str
+  query: str
+  response: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Preference:
+  """A query with K >= 2 responses and one score each; the higher score is preferred."""
+
+  query_id: str
+  query: str
+  responses: tuple[str, ...]
+  scores: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """One player's data: human preferences, golden responses and queries without responses."""
+
+  preferences: tuple[Preference, ...]
+  golden: tuple[Demonstration, ...]
+  queries: tuple[Query, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class GameData:
+  """All data of a game. No query is in two of `reward`, `policy` and `test`.
+
+  `utility(query, response)` is the true utility in [0, 1] where it is known, else None.
+  """
+
+  demonstrations: tuple[Demonstration, ...]
+  reward: Split
+  policy: Split
+  test: Split
+  utility: Callable[[str, str], float] | None = None

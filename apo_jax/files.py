@@ -1,0 +1,147 @@
+"""Reading and writing the files of a run directory.
+
+Every write is atomic: the content goes to a temporary file in the same directory, is flushed to the
+disk, and only then takes the place of the old file. A run that is killed while writing leaves the
+old file as it was.
+
+JSON has no NaN and no infinity, so floats that are not finite are written as null. All files are
+UTF-8.
+"""
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+  """A file to write to, which takes the place of `path` if the block ends without an exception."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+  try:
+    with open(temporary, "xb") as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def _encode(text: str) -> bytes:
+  # A lone surrogate has no UTF-8 form. Written as \udXXX it is still valid inside a JSON string.
+  return text.encode("utf-8", errors="backslashreplace")
+
+
+def _jsonable(value: Any) -> Any:
+  """The value in JSON's types: arrays as numbers or lists, floats that are not finite as None."""
+  if isinstance(value, float):
+    # float() turns NumPy's float64, which is a float too, into a plain one.
+    return float(value) if math.isfinite(value) else None
+  if isinstance(value, Mapping):
+    return {key: _jsonable(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_jsonable(item) for item in value]
+  if hasattr(value, "tolist"):  # NumPy and JAX arrays and scalars
+    return _jsonable(value.tolist())
+  return value
+
+
+def json_line(value: Any) -> str:
+  """The value as JSON on one line, without the newline; floats that are not finite become null.
+
+  Raises:
+    TypeError: the value holds something that JSON has no form for.
+  """
+  return json.dumps(_jsonable(value), ensure_ascii=False, allow_nan=False)
+
+
+def json_text(value: Any) -> str:
+  """The value as indented JSON; floats that are not finite become null.
+
+  Raises:
+    TypeError: the value holds something that JSON has no form for.
+  """
+  return json.dumps(_jsonable(value), ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def write_text(path: Path, text: str) -> None:
+  """Writes text to `path` atomically, and makes the directories above it."""
+  with _replacing(path) as file:
+    file.write(_encode(text))
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes one indented JSON value to `path` atomically; NaN and infinities become null.
+
+  Raises:
+    TypeError: the value holds something that JSON has no form for; the old file stays.
+  """
+  write_text(path, json_text(value) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+  """Writes one JSON object a line to `path` atomically; NaN and infinities become null.
+
+  `rows` may be a generator: an exception in it leaves the old file as it was.
+
+  Raises:
+    TypeError: a row holds something that JSON has no form for; the old file stays.
+  """
+  with _replacing(path) as file:
+    for row in rows:
+      file.write(_encode(json_line(row) + "\n"))
+
+
+def read_json(path: Path) -> Any:
+  """The JSON value in `path`.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: the file is not JSON; the message names the file and the line.
+  """
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{path}, line {error.lineno}, is not valid JSON: {error.msg}.") from error
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path} is not UTF-8 text: {error.reason}.") from error
+
+
+def read_jsonl(path: Path, *, ignore_torn_end: bool = False) -> list[dict[str, Any]]:
+  """The JSON objects in `path`, one a line; empty lines are skipped.
+
+  Args:
+    path: the file.
+    ignore_torn_end: leave out what follows the last newline, for a file that grows line by line.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: a line is not a JSON object; the message names the file and the line.
+  """
+  # Lines are split as bytes: a text may hold characters that str.splitlines would split at.
+  lines = path.read_bytes().split(b"\n")
+  if ignore_torn_end:
+    lines = lines[:-1]
+  rows = []
+  for number, line in enumerate(lines, start=1):
+    if line.strip():
+      rows.append(_object(path, number, line))
+  return rows
+
+
+def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+  try:
+    row = json.loads(line.decode("utf-8"))
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{path}, line {number}, is not valid JSON: {error.msg}.") from error
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path}, line {number}, is not UTF-8 text: {error.reason}.") from error
+  if not isinstance(row, dict):
+    raise ValueError(f"{path}, line {number}, must be a JSON object, but is {row!r}.")
+  return row

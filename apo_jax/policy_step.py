@@ -1,0 +1,133 @@
+"""The max player's jitted update: the policy on its own scored samples."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
+
+from apo_jax.config import PolicyConfig
+from apo_jax.data.rows import Rows, flatten
+from apo_jax.models.definition import Definition, Parameters
+from apo_jax.models.logprobs import sequence_logprobs
+from apo_jax.objectives import (
+  count_queries,
+  dpo_loss,
+  pairs_from_scores,
+  rjs_loss,
+  rrhf_loss,
+)
+from apo_jax.optimization import (
+  Metrics,
+  TrainState,
+  abstract_state,
+  accumulate_gradients,
+  apply_gradients,
+)
+from apo_jax.sharding import named
+
+
+class PolicyBatch(NamedTuple):
+  """One update's data.
+
+  Attributes:
+    rows: rows [B, R, T], R responses a query.
+    rewards: Float[B, R], by the reward model.
+    reference_logprobs: Float[B, R], log pi_ref(y|x), summed over the response.
+    valid: Bool[B, R], False on padding and empty responses.
+  """
+
+  rows: Rows
+  rewards: Float[Array, "B R"]
+  reference_logprobs: Float[Array, "B R"]
+  valid: Bool[Array, "B R"]
+
+
+PolicyUpdate = Callable[[TrainState, PolicyBatch], tuple[TrainState, Metrics]]
+
+
+def make_policy_update(
+  definition: Definition,
+  optimizer: optax.GradientTransformation,
+  config: PolicyConfig,
+  mesh: Mesh,
+  *,
+  accumulation: int,
+) -> PolicyUpdate:
+  """The function `state, metrics = policy_update(state, batch)`, jitted; it donates `state`.
+
+  `config.method` is the loss: rejection sampling, RRHF or DPO (`objectives`). Metrics: `loss` and
+  the method's terms; `log_ratio`, the mean of log pi(y|x) - log pi_ref(y|x) over the batch's
+  responses; `response_length` in tokens; `reward`, their mean reward; `gradient_norm`.
+  """
+
+  def update(state: TrainState, batch: PolicyBatch) -> tuple[TrainState, Metrics]:
+    normalizer = jnp.maximum(_count_items(batch, config), 1.0)
+    responses = jnp.maximum(jnp.sum(batch.valid, dtype=jnp.float32), 1.0)
+
+    def loss(parameters: Parameters, micro: PolicyBatch) -> tuple[Float[Array, ""], Metrics]:
+      shape = micro.valid.shape
+      logprobs = sequence_logprobs(definition.bind(parameters), flatten(micro.rows)).reshape(shape)
+      lengths = jnp.sum(micro.rows.response_mask, axis=-1)
+      value, metrics = _loss(config, logprobs, lengths, micro, normalizer)
+
+      def mean(values: Array) -> Float[Array, ""]:
+        return jnp.sum(jnp.where(micro.valid, values, 0.0)) / responses
+
+      return value, metrics | {
+        "log_ratio": mean(logprobs - micro.reference_logprobs),
+        "response_length": mean(lengths),
+        "reward": mean(micro.rewards),
+      }
+
+    gradients, metrics = accumulate_gradients(loss, state.parameters, batch, accumulation)
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    return apply_gradients(state, gradients, optimizer), metrics
+
+  state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
+  return jax.jit(
+    update,
+    in_shardings=(state_shardings, named(mesh, "batch")),
+    out_shardings=(state_shardings, named(mesh)),
+    donate_argnums=0,
+  )
+
+
+def _count_items(batch: PolicyBatch, config: PolicyConfig) -> Float[Array, ""]:
+  """What the loss is a mean over: pairs for DPO, queries otherwise."""
+  if config.method == "dpo":
+    pairs = pairs_from_scores(batch.rewards, batch.valid, config.pairs)
+    return jnp.sum(pairs, dtype=jnp.float32)
+  return count_queries(batch.valid)
+
+
+def _loss(
+  config: PolicyConfig,
+  logprobs: Float[Array, "B R"],
+  lengths: Array,
+  batch: PolicyBatch,
+  normalizer: Float[Array, ""],
+) -> tuple[Float[Array, ""], Metrics]:
+  if config.method == "rjs":
+    return rjs_loss(logprobs, batch.rewards, batch.valid, normalizer=normalizer), {}
+  if config.method == "rrhf":
+    return rrhf_loss(
+      logprobs,
+      lengths,
+      batch.rewards,
+      batch.valid,
+      sft_coefficient=config.sft_coefficient,
+      normalizer=normalizer,
+    )
+  return dpo_loss(
+    logprobs,
+    batch.reference_logprobs,
+    batch.rewards,
+    batch.valid,
+    beta=config.beta,
+    pairs=config.pairs,
+    normalizer=normalizer,
+  )

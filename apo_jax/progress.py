@@ -1,0 +1,205 @@
+"""What a run says while it works: bars on a terminal or plain lines, and a table of the rounds."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOBase
+from typing import Any, SupportsFloat
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(frozen=True)
+class _Column:
+  """A column of the table of rounds: its heading, its key in evaluation.json, its format."""
+
+  heading: tuple[str, str]
+  key: str
+  form: str
+
+  @property
+  def width(self) -> int:
+    return max(len(line) for line in self.heading)
+
+
+# 79 characters with two spaces between the columns: the table fits an 80-column terminal.
+_COLUMNS = (
+  _Column(("", "round"), "round", ".0f"),
+  _Column(("true", "utility"), "true_utility", ".3f"),
+  _Column(("testing", "reward"), "testing_reward", ".3f"),
+  _Column(("win vs", "golden"), "win_rate_golden", ".3f"),
+  _Column(("win vs", "start"), "win_rate_start", ".3f"),
+  _Column(("KL to", "start"), "kl_to_start", ".2f"),
+  _Column(("", "length"), "response_length", ".1f"),
+  _Column(("dist-", "inct-2"), "distinct_2", ".3f"),
+  _Column(("reward", "accuracy"), "reward_accuracy", ".3f"),
+  _Column(("", "  ECE"), "reward_ece", ".3f"),
+)
+
+
+def _line(cells: Iterable[str]) -> str:
+  return "  ".join(
+    cell.rjust(column.width) for cell, column in zip(cells, _COLUMNS, strict=True)
+  ).rstrip()
+
+
+def _header() -> list[str]:
+  return [
+    _line(column.heading[0] for column in _COLUMNS),
+    _line(column.heading[1] for column in _COLUMNS),
+    _line("-" * column.width for column in _COLUMNS),
+  ]
+
+
+def _row(evaluation: Mapping[str, Any]) -> str:
+  values = [evaluation.get(column.key) for column in _COLUMNS]
+  return _line(
+    "-" if value is None else format(value, column.form)
+    for value, column in zip(values, _COLUMNS, strict=True)
+  )
+
+
+def _shown(values: Mapping[str, float]) -> str:
+  return " ".join(f"{name}={value:.4g}" for name, value in values.items())
+
+
+class PhaseProgress:
+  """How far one phase has come; made by `Progress.phase`."""
+
+  def __init__(self, total: int | None, changed: Callable[["PhaseProgress"], None]):
+    self.total = total
+    self.done = 0
+    self.values: dict[str, float] = {}
+    self._changed = changed
+
+  def advance(self, n: int = 1, **values: SupportsFloat) -> None:
+    """Counts `n` more units of work and shows the values, such as loss=0.31, until the next."""
+    self.done += n
+    self.values.update({name: float(value) for name, value in values.items()})
+    self._changed(self)
+
+  @property
+  def count(self) -> str:
+    """The units done, "3/24", or "3" where the total is not known."""
+    return f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
+
+
+class Progress:
+  """Shows the progress of a run: bars where the stream is a terminal, plain lines where it is not.
+
+  Args:
+    enabled: false on every process but the first; nothing is shown then.
+    stream: where to write, the standard output if None.
+    clock: seconds from any starting point, for the time between plain lines and the time a phase
+      took.
+  """
+
+  def __init__(
+    self,
+    enabled: bool,
+    stream: TextIOBase | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    self._enabled = enabled
+    self._stream = sys.stdout if stream is None else stream
+    self._clock = clock
+    self._console = Console(file=self._stream) if self._stream.isatty() else None
+    self._header_shown = False
+
+  def message(self, text: str) -> None:
+    """Shows one line of text, above a running bar."""
+    if not self._enabled:
+      return
+    if self._console is not None:
+      # Neither markup nor wrapping: the text may hold brackets, and rows of a table must stay
+      # whole.
+      self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+    else:
+      print(text, file=self._stream, flush=True)
+
+  def table(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Shows the rows with a header, each the content of a round's evaluation.json."""
+    for line in _header():
+      self.message(line)
+    for row in rows:
+      self.message(_row(row))
+    self._header_shown = True
+
+  def round_row(self, evaluation: Mapping[str, Any]) -> None:
+    """Shows a finished round as a row of the table; the header comes before the first.
+
+    Args:
+      evaluation: the content of the round's evaluation.json; "-" stands for what is None or absent.
+    """
+    if self._header_shown:
+      self.message(_row(evaluation))
+    else:
+      self.table([evaluation])
+
+  @contextmanager
+  def phase(
+    self, title: str, total: int | None, *, unit: str = "updates"
+  ) -> Iterator[PhaseProgress]:
+    """Shows the progress of one phase while the block runs, and the time it took.
+
+    Args:
+      title: what is being done, such as "round 1 reward step".
+      total: how many units of work there are, None if that is not known.
+      unit: what is counted, in the plural.
+
+    Yields:
+      the object to `advance`.
+    """
+    if not self._enabled:
+      yield PhaseProgress(total, lambda _: None)
+    elif self._console is not None:
+      with self._bar(self._console, title, total) as phase:
+        yield phase
+    else:
+      with self._lines(title, total, unit) as phase:
+        yield phase
+
+  @contextmanager
+  def _bar(self, console: Console, title: str, total: int | None) -> Iterator[PhaseProgress]:
+    bars = RichProgress(
+      TextColumn("{task.description}", markup=False),
+      BarColumn(),
+      MofNCompleteColumn(),
+      TimeElapsedColumn(),
+      TextColumn("{task.fields[shown]}", markup=False),
+      console=console,
+    )
+    with bars:
+      task = bars.add_task(title, total=total, shown="")
+      yield PhaseProgress(
+        total,
+        lambda phase: bars.update(task, completed=phase.done, shown=_shown(phase.values)),
+      )
+
+  @contextmanager
+  def _lines(self, title: str, total: int | None, unit: str) -> Iterator[PhaseProgress]:
+    started = last = self._clock()
+
+    def changed(phase: PhaseProgress) -> None:
+      nonlocal last
+      now = self._clock()
+      # The last unit is told by the line at the end.
+      if now - last >= _SECONDS_BETWEEN_LINES and phase.done != total:
+        last = now
+        self.message(f"{title}: {phase.count} {_shown(phase.values)}".rstrip())
+
+    phase = PhaseProgress(total, changed)
+    self.message(title if total is None else f"{title}: {total} {unit}")
+    try:
+      yield phase
+    except BaseException:
+      self.message(f"{title}: stopped at {phase.count} after {self._clock() - started:.1f} s")
+      raise
+    seconds = f"{phase.count} {unit} in {self._clock() - started:.1f} s"
+    self.message(f"{title}: {seconds} {_shown(phase.values)}".rstrip())

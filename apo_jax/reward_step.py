@@ -1,0 +1,135 @@
+"""The min player's jitted update: the reward model against the policy's samples."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from apo_jax.config import RewardConfig
+from apo_jax.data.rows import Rows, flatten
+from apo_jax.models.definition import Definition, Parameters
+from apo_jax.objectives import apo_reward_loss, apo_reward_normalizers, pairs_from_scores
+from apo_jax.optimization import (
+  Metrics,
+  TrainState,
+  abstract_state,
+  accumulate_gradients,
+  apply_gradients,
+)
+from apo_jax.sharding import named
+
+
+class RewardBatch(NamedTuple):
+  """One update's data.
+
+  Attributes:
+    preferences: rows [B, R, T] of human preferences D_P.
+    preference_scores: Float[B, R]; the higher is preferred, below 0 marks padding.
+    apo: rows [C, 1 + S, T] of D_APO, each golden response followed by the policy's samples; None
+      where only preferences are trained on.
+    apo_scores: Float[C, 1 + S]: 1 for the golden response, 0 for samples, below 0 for padding.
+  """
+
+  preferences: Rows
+  preference_scores: Float[Array, "B R"]
+  apo: Rows | None = None
+  apo_scores: Float[Array, "C K"] | None = None
+
+
+RewardUpdate = Callable[[TrainState, RewardBatch], tuple[TrainState, Metrics]]
+
+
+def make_reward_update(
+  definition: Definition,
+  optimizer: optax.GradientTransformation,
+  config: RewardConfig,
+  mesh: Mesh,
+  *,
+  num_samples: int,
+  accumulation: int,
+) -> RewardUpdate:
+  """The function `state, metrics = reward_update(state, batch)`, jitted; it donates `state`.
+
+  The loss is L_RM = c_apo L_rank(D_APO) / S + c_kl L_rank(D_P) (arXiv 2311.08045). Metrics, each
+  a mean over the pairs of its kind in the batch: `loss` and its terms `preference_loss` and
+  `apo_loss` (over their denominators), `preference_margin` and `preference_accuracy` (chosen
+  against rejected), `golden_margin` and `golden_accuracy` (golden against sample),
+  `gradient_norm`.
+  """
+
+  def update(state: TrainState, batch: RewardBatch) -> tuple[TrainState, Metrics]:
+    preference_scores, apo_scores = batch.preference_scores, _apo_scores(batch)
+    normalizers = apo_reward_normalizers(preference_scores, apo_scores, config.reduction)
+    counts = apo_reward_normalizers(preference_scores, apo_scores, "mean")
+
+    def loss(parameters: Parameters, micro: RewardBatch) -> tuple[Float[Array, ""], Metrics]:
+      preference_rewards, apo_rewards = _rewards(definition, parameters, micro)
+      value, terms = apo_reward_loss(
+        preference_rewards,
+        micro.preference_scores,
+        apo_rewards,
+        _apo_scores(micro),
+        num_samples=num_samples,
+        apo_coefficient=config.apo_coefficient,
+        preference_coefficient=config.preference_coefficient,
+        kind=config.kind,
+        reduction=config.reduction,
+        normalizers=normalizers,
+      )
+      metrics = terms | _pair_metrics(
+        "preference", preference_rewards, micro.preference_scores, counts[0]
+      )
+      if micro.apo is None:
+        del metrics["apo_loss"]
+      else:
+        metrics |= _pair_metrics("golden", apo_rewards, micro.apo_scores, counts[1])
+      return value, metrics
+
+    gradients, metrics = accumulate_gradients(loss, state.parameters, batch, accumulation)
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    return apply_gradients(state, gradients, optimizer), metrics
+
+  state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
+  return jax.jit(
+    update,
+    in_shardings=(state_shardings, named(mesh, "batch")),
+    out_shardings=(state_shardings, named(mesh)),
+    donate_argnums=0,
+  )
+
+
+def _apo_scores(batch: RewardBatch) -> Float[Array, "C K"]:
+  return jnp.zeros((0, 2)) if batch.apo_scores is None else batch.apo_scores
+
+
+def _rewards(
+  definition: Definition, parameters: Parameters, batch: RewardBatch
+) -> tuple[Float[Array, "B R"], Float[Array, "C K"]]:
+  """Both data's rewards, from one forward pass over all rows."""
+  reward_model = definition.bind(parameters)
+  shape = batch.preference_scores.shape
+  rows = flatten(batch.preferences)
+  if batch.apo is None:
+    return reward_model(*rows[:3]).reshape(shape), jnp.zeros((0, 2))
+  apo_rows = flatten(batch.apo)
+  count = rows.tokens.shape[0]
+  both = Rows(*(jnp.concatenate(pair) for pair in zip(rows, apo_rows, strict=True)))
+  rewards = reward_model(*both[:3])
+  return rewards[:count].reshape(shape), rewards[count:].reshape(batch.apo_scores.shape)
+
+
+def _pair_metrics(
+  name: str, rewards: Float[Array, "B R"], scores: Float[Array, "B R"], count: Float[Array, ""]
+) -> Metrics:
+  """Mean margin and accuracy (ties count half) over the preferred pairs."""
+  pairs = pairs_from_scores(scores, scores >= 0)
+  margins = rewards[:, :, None] - rewards[:, None, :]
+  right = (1.0 + jnp.sign(margins)) / 2
+  return {
+    f"{name}_margin": jnp.sum(jnp.where(pairs, margins, 0.0)) / count,
+    f"{name}_accuracy": jnp.sum(jnp.where(pairs, right, 0.0)) / count,
+  }

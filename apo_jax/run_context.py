@@ -1,0 +1,171 @@
+"""What every phase of a run reads: config, data, models, and the players' parameters by name."""
+
+import collections
+import functools
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from apo_jax import seeds
+from apo_jax.checkpoints import load_parameters
+from apo_jax.config import Config, rounded_vocabulary
+from apo_jax.data.records import GameData
+from apo_jax.data.tokens import Codec
+from apo_jax.metrics_writer import MetricsWriter
+from apo_jax.models.definition import (
+  Definition,
+  Parameters,
+  define_policy,
+  define_reward_model,
+)
+from apo_jax.progress import Progress
+from apo_jax.sampling import Sampler
+from apo_jax.scoring import Scorer, make_logprob_scorer, make_reward_scorer
+
+# Sets of parameters that stay in memory: the policy at work and the reward model at work.
+_KEPT_IN_MEMORY = 2
+
+
+class RunContext:
+  """A run's fixed parts, made on first use, and its parameters, read from checkpoints as needed.
+
+  Players are named as their checkpoints are: "00_supervised", "00_reward_base",
+  "00_testing_reward", then "01_reward", "01_policy", and so on.
+  """
+
+  def __init__(
+    self,
+    config: Config,
+    run_dir: Path,
+    mesh: Mesh,
+    data: GameData,
+    codec: Codec,
+    progress: Progress,
+    writer: MetricsWriter,
+  ):
+    self.config = config
+    self.run_dir = run_dir
+    self.mesh = mesh
+    self.data = data
+    self.codec = codec
+    self.progress = progress
+    self.writer = writer
+    self._parameters: collections.OrderedDict[str, Parameters] = collections.OrderedDict()
+    self._made: dict[Hashable, Any] = {}
+
+  @property
+  def is_writer(self) -> bool:
+    """Whether this process writes the run directory's files."""
+    return jax.process_index() == 0
+
+  @functools.cached_property
+  def policy(self) -> Definition:
+    """The policy's model."""
+    return define_policy(self.config.model, self._vocabulary, self.mesh)
+
+  @functools.cached_property
+  def reward_model(self) -> Definition:
+    """The reward model, of training and of testing alike."""
+    pooling = self.config.reward.pooling
+    return define_reward_model(self.config.model, self._vocabulary, pooling, self.mesh)
+
+  @property
+  def _vocabulary(self) -> int:
+    return rounded_vocabulary(self.config.tokenizer.vocab_size)
+
+  @functools.cached_property
+  def sampler(self) -> Sampler:
+    """Draws responses from a policy."""
+    return Sampler(
+      self.policy,
+      self.codec,
+      self.mesh,
+      buckets=self.config.data.query_buckets,
+      batch_size=self.config.sampling.batch_size,
+    )
+
+  @functools.cached_property
+  def reward_scorer(self) -> Scorer:
+    """Scores sequences with a reward model."""
+    return make_reward_scorer(self.reward_model, self.mesh, **self._scoring_shape)
+
+  @functools.cached_property
+  def logprob_scorer(self) -> Scorer:
+    """Log-probabilities of responses under a policy."""
+    return make_logprob_scorer(self.policy, self.mesh, **self._scoring_shape)
+
+  @property
+  def _scoring_shape(self) -> dict[str, int]:
+    longest = self.config.sampling.evaluation.max_new_tokens + 1
+    return {
+      "batch_size": self.config.evaluation.batch_size,
+      "length": max(self.row_length, self.config.data.query_length + longest),
+      "eos": self.codec.eos,
+    }
+
+  @property
+  def row_length(self) -> int:
+    """Tokens in a training row: the longest query, and the longest response or sample with eos."""
+    data = self.config.data
+    sampled = self.config.sampling.training.max_new_tokens + 1
+    return data.query_length + max(data.response_length, sampled)
+
+  def round_dir(self, round: int) -> Path:
+    """The directory of a round's results."""
+    return self.run_dir / "rounds" / f"{round:02d}"
+
+  def checkpoint_dir(self, player: str) -> Path:
+    """The directory of a player's checkpoints."""
+    return self.run_dir / "checkpoints" / player
+
+  def seed(self, *purpose: str | int) -> int:
+    """The seed for a purpose."""
+    return seeds.derive_seed(self.config.seed, *purpose)
+
+  def policy_after(self, round: int) -> str:
+    """The policy as a round left it; round 0 is the supervised start."""
+    return f"{round:02d}_policy" if round else "00_supervised"
+
+  def reward_after(self, round: int) -> str:
+    """The reward model as a round left it; round 0 is its base."""
+    changed = round and self.config.reward.update != "fixed"
+    return f"{round:02d}_reward" if changed else "00_reward_base"
+
+  def policy_start(self, round: int) -> str:
+    """The policy that a round's policy step starts from."""
+    return self.policy_after(0 if self.config.policy.start == "base" else round - 1)
+
+  def reward_start(self, round: int) -> str:
+    """The reward model that a round's reward step starts from."""
+    return self.reward_after(0 if self.config.reward.start == "base" else round - 1)
+
+  def reference(self, round: int) -> str:
+    """The reference policy of a round."""
+    if self.config.policy.reference == "initial":
+      return self.policy_after(0)
+    return self.policy_start(round)
+
+  def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    """What `make` makes, made once a run: a jitted step that every round uses again."""
+    if key not in self._made:
+      self._made[key] = make()
+    return self._made[key]
+
+  def remember(self, player: str, parameters: Parameters) -> None:
+    """Keeps parameters in memory, and lets go of those not used for longest."""
+    self._parameters[player] = parameters
+    self._parameters.move_to_end(player)
+    while len(self._parameters) > _KEPT_IN_MEMORY:
+      self._parameters.popitem(last=False)
+
+  def parameters(self, player: str) -> Parameters:
+    """A player's parameters, from memory or its checkpoint."""
+    if player not in self._parameters:
+      is_reward = player.endswith(("reward", "reward_base"))
+      definition = self.reward_model if is_reward else self.policy
+      self.remember(player, load_parameters(self.checkpoint_dir(player), definition))
+    self._parameters.move_to_end(player)
+    return self._parameters[player]

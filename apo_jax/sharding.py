@@ -1,0 +1,97 @@
+"""The device mesh, and the one table that says how arrays are laid out on it.
+
+Every parameter and activation names its axes by meaning ("embed", "heads", "batch"). `RULES` maps
+each meaning to mesh axes. The mesh has three axes:
+
+  data    copies of the model, each with its own part of the batch
+  fsdp    parts of the batch as well, and the parameters are split along it
+  tensor  heads, hidden units and vocabulary are split along it
+
+Changing a layout means changing a line of the table, not the models.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from apo_jax.config import MeshConfig
+
+AXES = ("data", "fsdp", "tensor")
+
+RULES: dict[str | None, str | tuple[str, ...] | None] = {
+  "batch": ("data", "fsdp"),
+  "sequence": None,
+  "layers": None,
+  "embed": "fsdp",
+  "heads": "tensor",
+  "kv_heads": "tensor",
+  "head_dim": None,
+  "mlp": "tensor",
+  "vocab": "tensor",
+  None: None,
+}
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """The mesh of shape (data, fsdp, tensor); `config` has no -1 left (see `resolve_mesh`)."""
+  shape = (config.data, config.fsdp, config.tensor)
+  return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def partition(axes: Sequence[str | None]) -> PartitionSpec:
+  """The partition of an array whose axes have these meanings."""
+  return PartitionSpec(*(RULES[axis] for axis in axes))
+
+
+def named(mesh: Mesh, *axes: str | None) -> NamedSharding:
+  """The sharding of an array whose axes have these meanings; no axes means replicated."""
+  return NamedSharding(mesh, partition(axes))
+
+
+def constrain(array: jax.Array, *axes: str | None) -> jax.Array:
+  """Lays out an activation inside a jitted function. Does nothing where no mesh is set."""
+  if jax.sharding.get_abstract_mesh().empty:
+    return array
+  return jax.lax.with_sharding_constraint(array, partition(axes))
+
+
+def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+  """The rows of a global batch that live on this process's devices, ascending, Int[rows]."""
+  sharding = named(mesh, "batch")
+  rows: set[int] = set()
+  for index in sharding.addressable_devices_indices_map((batch_size,)).values():
+    rows.update(range(*index[0].indices(batch_size)))
+  return np.array(sorted(rows), dtype=np.int64)
+
+
+def place_batch(mesh: Mesh, local: Any, batch_size: int) -> Any:
+  """Global arrays [batch_size, ...] from the rows that this process holds.
+
+  `local` is a pytree of NumPy arrays whose first axis follows `local_rows(mesh, batch_size)`.
+  """
+  rows = local_rows(mesh, batch_size)
+  sharding = named(mesh, "batch")
+
+  def place(array: np.ndarray) -> jax.Array:
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+      start, stop, _ = index[0].indices(batch_size)
+      first = int(np.searchsorted(rows, start))
+      return array[first : first + stop - start][(slice(None), *index[1:])]
+
+    return jax.make_array_from_callback((batch_size, *array.shape[1:]), sharding, part)
+
+  return jax.tree.map(place, local)
+
+
+def place_replicated(mesh: Mesh, tree: Any) -> Any:
+  """Puts a pytree of host arrays, equal on every process, onto every device."""
+  sharding = named(mesh)
+
+  def place(value: Any) -> jax.Array:
+    array = np.asarray(value)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+  return jax.tree.map(place, tree)

@@ -1,0 +1,88 @@
+"""Stop strings as an automaton over tokens, so that the sampler can end rows inside a jitted loop.
+
+A stop string may begin or end in the middle of a token. A Knuth-Morris-Pratt automaton reads
+characters; composed with each token's text it becomes a table [state, token] -> state.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import transformers
+
+
+def token_texts(tokenizer: transformers.PreTrainedTokenizerBase) -> list[str]:
+  """The text each token adds when it follows another one.
+
+  Decoded behind an anchor, because some tokenizers drop the blank before a first token.
+  """
+  anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+  start = len(tokenizer.decode(anchor))
+  pairs = [[*anchor, token] for token in range(len(tokenizer))]
+  return [text[start:] for text in tokenizer.batch_decode(pairs, skip_special_tokens=True)]
+
+
+def stop_table(texts: Sequence[str], stops: Sequence[str]) -> np.ndarray | None:
+  """The table Int32[states, tokens] for the stop strings, or None where there are none.
+
+  State 0 is the start; the last state means that a stop string has been read, and stays. With
+  several stop strings the automaton is Aho and Corasick's (1975).
+  """
+  if not stops:
+    return None
+  trie: list[dict[str, int]] = [{}]
+  ends: set[int] = set()
+  for stop in stops:
+    state = 0
+    for character in stop:
+      if character not in trie[state]:
+        trie.append({})
+        trie[state][character] = len(trie) - 1
+      state = trie[state][character]
+    ends.add(state)
+  fallback = [0] * len(trie)
+  queue = list(trie[0].values())
+  while queue:
+    state = queue.pop(0)
+    for character, child in trie[state].items():
+      queue.append(child)
+      back = fallback[state]
+      while back and character not in trie[back]:
+        back = fallback[back]
+      fallback[child] = trie[back].get(character, 0)
+      if fallback[child] in ends:
+        ends.add(child)
+
+  def step(state: int, character: str) -> int:
+    while state and character not in trie[state]:
+      state = fallback[state]
+    return trie[state].get(character, 0)
+
+  stopped = len(trie)
+  table = np.full((stopped + 1, len(texts)), stopped, np.int32)
+  for state in range(stopped):
+    for token, text in enumerate(texts):
+      current = state
+      for character in text:
+        current = step(current, character)
+        if current in ends:
+          current = stopped
+          break
+      table[state, token] = current
+  return table
+
+
+def tokens_before_stop(
+  tokens: Sequence[int], texts: Sequence[str], stops: Sequence[str]
+) -> list[int]:
+  """The longest run of whole tokens from the left whose text ends before the first stop string."""
+  whole = "".join(texts[token] for token in tokens)
+  cuts = [place for place in (whole.find(stop) for stop in stops) if place >= 0]
+  if not cuts:
+    return list(tokens)
+  end, kept = 0, []
+  for token in tokens:
+    end += len(texts[token])
+    if end > min(cuts):
+      break
+    kept.append(token)
+  return kept

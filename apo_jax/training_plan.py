@@ -1,0 +1,95 @@
+"""A training phase as data, and the one function that carries it out."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from apo_jax import files
+from apo_jax.checkpoints import open_phase
+from apo_jax.config import TrainingConfig
+from apo_jax.data.input import batches
+from apo_jax.models.definition import Definition, Parameters
+from apo_jax.optimization import TrainState, abstract_state, init_state, make_optimizer
+from apo_jax.run_context import RunContext
+from apo_jax.training import train
+
+Update = Callable[[TrainState, Any], tuple[TrainState, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPlan:
+  """What one training phase does.
+
+  Attributes:
+    round: the round; 0 for what comes before the first.
+    phase: the phase's name.
+    player: the name its parameters get.
+    started_from: the player it starts from, or words where it starts from none.
+    definition: the model.
+    training: the optimisation.
+    num_steps: updates.
+    start: makes the starting parameters; called where no checkpoint exists.
+    make_update: makes the jitted step for an optimizer; called once for all rounds.
+    build: the host batch of an update, counted from 0: this process's rows as NumPy arrays.
+    place: puts a host batch onto the devices.
+  """
+
+  round: int
+  phase: str
+  player: str
+  started_from: str
+  definition: Definition
+  training: TrainingConfig
+  num_steps: int
+  start: Callable[[], Parameters]
+  make_update: Callable[[optax.GradientTransformation], Update]
+  build: Callable[[int], Any]
+  place: Callable[[Any], Any]
+
+
+def carry_out(run: RunContext, plan: TrainingPlan) -> None:
+  """Trains the plan's player, or what a stopped process left of it, and records the outcome.
+
+  Leaves a checkpoint, the parameters in `run`, and `rounds/NN/<phase>.json`, written last.
+  """
+  began = time.monotonic()
+  config = run.config
+  optimizer = make_optimizer(plan.training, plan.num_steps)
+  update = run.once((plan.phase, plan.num_steps), lambda: plan.make_update(optimizer))
+  name = f"round {plan.round} {plan.phase}" if plan.round else plan.phase
+  with (
+    open_phase(
+      run.checkpoint_dir(plan.player), seed=config.seed, keep=config.checkpoints.keep
+    ) as checkpoints,
+    run.progress.phase(name.replace("_", " "), plan.num_steps) as progress,
+  ):
+    state, metrics = train(
+      update,
+      lambda: init_state(plan.definition, optimizer, plan.start()),
+      abstract_state(plan.definition, optimizer),
+      batches(plan.num_steps, plan.build),
+      plan.place,
+      plan.num_steps,
+      checkpoints=checkpoints,
+      save_every=config.checkpoints.every_steps,
+      progress=progress,
+      writer=run.writer,
+      log_every=config.logging.every_steps,
+      round=plan.round,
+      phase=plan.phase,
+    )
+  run.remember(plan.player, state.parameters)
+  if run.is_writer:
+    files.write_json(
+      run.round_dir(plan.round) / f"{plan.phase}.json",
+      {
+        "player": plan.player,
+        "started_from": plan.started_from,
+        "updates": plan.num_steps,
+        "seconds": time.monotonic() - began,
+        "last_metrics": metrics,
+      },
+    )

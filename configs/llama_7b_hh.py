@@ -1,0 +1,138 @@
+"""The recipe of the paper (arXiv 2311.08045): LLaMA-7B on Helpful & Harmless, rejection sampling.
+
+    python -m apo_jax.main --config=configs/llama_7b_hh.py \
+      --config.tokenizer.path=/path/to/llama-7b
+
+You provide
+- the tokenizer: a directory with LLaMA's tokenizer files, or a name on the Hugging Face hub;
+- the data, as JSONL files under data/hh/ (or wherever `--config.data.preferences=...` says):
+  demonstrations.jsonl, preferences.jsonl, golden.jsonl and queries.jsonl.
+
+This config describes the recipe, not yet its result: the paper starts from pretrained LLaMA and
+Alpaca weights, and there is no checkpoint import here yet, so weights start at random. At a
+learning rate of 1e-6 a random start learns next to nothing.
+
+Values marked "ours" are where the paper is silent.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the config; apo_jax/config.py says what each field may be."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0  # ours
+  config.rounds = 3  # rounds of the game after the supervised start
+
+  config.model = model = ml_collections.ConfigDict()  # LLaMA-7B, the first
+  model.layers = 32
+  model.embed_dim = 4096  # features
+  model.heads = 32  # query heads
+  model.kv_heads = 32  # key and value heads
+  model.head_dim = 128  # features a head
+  model.mlp_dim = 11008  # features
+  model.rope_theta = 10000.0  # base of the rotary wavelengths
+  model.norm_epsilon = 1e-6
+  model.tied_embeddings = False  # reading and writing tokens have a matrix each
+  model.remat = "full"  # ours: the backward pass computes every layer again
+  model.compute_dtype = "bfloat16"  # ours; masters are float32 always
+
+  config.tokenizer = tokenizer = ml_collections.ConfigDict()
+  tokenizer.path = "tokenizers/llama-7b"  # directory or hub name; yours to provide
+  tokenizer.vocab_size = 32000  # entries, special tokens included
+
+  config.data = data = ml_collections.ConfigDict()
+  data.source = "files"  # embedded, files
+  data.num_demonstrations = 1  # the sizes are the embedded data's, unused with files
+  data.num_preferences = 1
+  data.num_golden = 1
+  data.num_queries = 1
+  data.num_test = 1
+  data.demonstrations = "data/hh/demonstrations.jsonl"  # for the supervised start
+  data.preferences = "data/hh/preferences.jsonl"  # human preferences
+  data.golden = "data/hh/golden.jsonl"  # golden responses (the paper's are GPT-4's)
+  data.queries = "data/hh/queries.jsonl"  # queries without a response
+  # The paper's limit is 512 tokens in all: 240 + 256 leave room for bos, separator and eos.
+  data.query_length = 240  # tokens; longer queries lose their left
+  data.query_buckets = (64, 128, 240)  # ours: padded lengths the sampler compiles for, tokens
+  data.response_length = 256  # tokens; longer responses lose their right
+  data.separator = "<0x01>"  # LLaMA's token of id 4, between query and response
+
+  config.supervised = _training()  # in place of the paper's start, a given Alpaca
+
+  config.reward = reward = ml_collections.ConfigDict()
+  reward.update = "adversarial"  # adversarial, preferences_only, fixed
+  reward.start = "base"  # each round anew; "previous" is the paper's -seq variant
+  reward.pooling = "last"  # the head reads the token before eos
+  reward.kind = "ranking"  # APO term: log-sigmoid of the margin
+  reward.reduction = "reference"  # both terms over the number of all pairs, as the paper's code
+  reward.apo_coefficient = 0.1  # c_apo, weight of golden over samples
+  reward.preference_coefficient = 1.0  # c_kl, weight of the human preferences
+  reward.preference_batch_size = 64  # ours: preferences an update, beside the golden queries
+  reward.base = _training()  # and the testing reward model
+  reward.training = _training()  # a round; the paper's code also shows 1e-7 as learning rate
+
+  config.policy = policy = ml_collections.ConfigDict()
+  policy.method = "rjs"  # the paper also plays rrhf and dpo
+  policy.start = "base"  # each round anew; "previous" goes on from the last round
+  policy.reference = "initial"  # of the KL: the policy the game began with, as start is "base"
+  policy.beta = 0.1  # ours, DPO: strength of the pull to the reference
+  policy.pairs = "best_worst"  # DPO: best_worst, best_rest, all
+  policy.sft_coefficient = 1.0  # RRHF: lambda, weight of the best response's likelihood
+  policy.training = _training()  # a round
+
+  config.sampling = sampling = ml_collections.ConfigDict()
+  sampling.training = training = ml_collections.ConfigDict()
+  training.num_samples = 4  # S, responses a query
+  training.temperature = 1.2
+  training.top_k = 0  # 0 is off
+  training.top_p = 1.0  # 1 is off
+  training.repetition_penalty = 1.0  # 1 is off
+  training.max_new_tokens = 256  # tokens
+  training.stop = ("\nHuman",)  # a response ends before these
+  sampling.evaluation = testing = ml_collections.ConfigDict()
+  testing.num_samples = 1  # responses a query
+  testing.temperature = 0.3
+  testing.top_k = 5
+  testing.top_p = 0.85
+  testing.repetition_penalty = 1.05
+  testing.max_new_tokens = 512  # tokens
+  testing.stop = ("\nHuman",)  # a response ends before these
+  sampling.batch_size = 64  # ours: queries a sampler call
+
+  config.evaluation = evaluation = ml_collections.ConfigDict()
+  evaluation.num_queries = 2048  # ours: test queries a round
+  evaluation.batch_size = 64  # ours: sequences a scoring call
+  evaluation.calibration_bins = 10  # uniform bins of confidence
+
+  config.mesh = mesh = ml_collections.ConfigDict()  # ours
+  mesh.data = 1  # devices that split the batch only
+  mesh.fsdp = -1  # devices that split the batch and the weights; -1 takes all that are left
+  mesh.tensor = 1  # devices that split heads, MLP and vocabulary
+
+  config.checkpoints = checkpoints = ml_collections.ConfigDict()  # ours
+  checkpoints.every_steps = 200  # updates
+  checkpoints.keep = 2  # newest checkpoints that stay
+
+  config.logging = logging = ml_collections.ConfigDict()
+  logging.every_steps = 10  # updates
+  logging.tensorboard = False
+  logging.wandb = False
+  logging.wandb_project = "apo_jax"
+  return config
+
+
+def _training() -> ml_collections.ConfigDict:
+  """The paper trains every model alike."""
+  training = ml_collections.ConfigDict()
+  training.epochs = 1  # passes over the data
+  training.batch_size = 64  # items an update
+  training.accumulation = 1  # micro-batches an update; more where memory is short
+  training.learning_rate = 1e-6  # at its peak
+  training.schedule = "cosine"  # ours, the nearest to the linear decay of the paper's code
+  training.warmup_steps = 100  # updates
+  training.weight_decay = 0.0
+  training.clip_norm = 1.0  # ours: largest global norm of the gradient
+  training.beta1 = 0.9  # ours: Adam's decay of the mean
+  training.beta2 = 0.999  # ours: Adam's decay of the square
+  return training

@@ -1,0 +1,161 @@
+"""Starts one run as several processes of this machine, to try on one host what a cluster does.
+
+    python launch/local.py --processes=2 -- --config=configs/demo.py --run_dir=runs/two_processes
+
+What follows `--` goes to every process, with --coordinator_address, --num_processes and
+--process_id added. Process 0 prints as if it ran alone; the lines of the others start with their
+number. When one process fails, the others are ended and its exit code is returned. SIGINT and
+SIGTERM are passed on to all; what then still runs after a grace period is killed.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import BinaryIO
+
+# A process that JAX has joined to others catches SIGTERM, so it may have to be killed.
+GRACE_SECONDS = 5.0
+POLL_SECONDS = 0.05
+
+
+def main(arguments: list[str]) -> int:
+  """Runs the processes that `arguments` ask for and returns the exit code for the shell."""
+  options, program_arguments = parse(arguments)
+  command = [sys.executable, "-m", options.module, *program_arguments]
+  command += [f"--coordinator_address=127.0.0.1:{free_port()}"]
+  command += [f"--num_processes={options.processes}"]
+  commands = [[*command, f"--process_id={index}"] for index in range(options.processes)]
+  code = run(commands, child_environment(options.devices_per_process))
+  return code if code >= 0 else 128 - code  # a shell's way to say "ended by a signal"
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+  """Returns the launcher's options and, untouched, what follows the first `--`."""
+  cut = arguments.index("--") if "--" in arguments else len(arguments)
+  parser = argparse.ArgumentParser(
+    description="Starts one run as several processes of this machine.",
+    usage="python launch/local.py --processes=N [options] -- --config=FILE ...",
+    allow_abbrev=False,
+  )
+  parser.add_argument("--processes", type=positive, required=True, help="processes to start")
+  parser.add_argument(
+    "--devices_per_process",
+    type=positive,
+    help="CPU devices a process sees (set JAX_PLATFORMS=cpu where there are others)",
+  )
+  parser.add_argument("--module", default="apo_jax.main", help="the module that each process runs")
+  return parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
+
+
+def positive(text: str) -> int:
+  """Returns `text` as an integer of at least 1."""
+  value = int(text)
+  if value < 1:
+    raise argparse.ArgumentTypeError(f"is {value}; it must be at least 1")
+  return value
+
+
+def free_port() -> int:
+  """Returns a TCP port of this machine that nothing listens on now."""
+  with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    return listener.getsockname()[1]
+
+
+def child_environment(devices_per_process: int | None) -> dict[str, str]:
+  """Returns the processes' environment: this one, unbuffered, with the wished CPU devices."""
+  environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+  if devices_per_process is not None:
+    # Last, as XLA takes the last of two values for one flag.
+    flags = [os.environ.get("XLA_FLAGS", "")]
+    flags += [f"--xla_force_host_platform_device_count={devices_per_process}"]
+    environment["XLA_FLAGS"] = " ".join(flags).strip()
+  return environment
+
+
+def run(commands: list[list[str]], environment: dict[str, str]) -> int:
+  """Runs the commands side by side; returns the first failure's exit code, -signal or 0."""
+  received: list[int] = []
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: received.append(number))
+  processes: list[subprocess.Popen] = []
+  readers: list[threading.Thread] = []
+  try:
+    for index, command in enumerate(commands):
+      output = None if index == 0 else subprocess.PIPE
+      # A session of its own: Ctrl-C then reaches a process once, through us, and with its children.
+      process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+      )
+      processes.append(process)
+      if output is not None:
+        prefix = f"[{index}] ".encode()
+        readers += [
+          start_reader(process.stdout, sys.stdout.buffer, prefix),
+          start_reader(process.stderr, sys.stderr.buffer, prefix),
+        ]
+    return wait(processes, received)
+  finally:
+    end(processes, received[0] if received else signal.SIGTERM)
+    for reader in readers:
+      reader.join(timeout=GRACE_SECONDS)
+
+
+def start_reader(source: BinaryIO, target: BinaryIO, prefix: bytes) -> threading.Thread:
+  """Starts to copy the lines of `source` to `target`, each behind `prefix`."""
+
+  def copy() -> None:
+    for line in source:
+      # One write a line, so that lines of different processes do not mix.
+      target.write(prefix + line.rstrip(b"\n") + b"\n")
+      target.flush()
+
+  thread = threading.Thread(target=copy, daemon=True)
+  thread.start()
+  return thread
+
+
+def wait(processes: list[subprocess.Popen], received: list[int]) -> int:
+  """Waits for a signal, a failure or the end of all; returns -signal, the exit code or 0."""
+  while True:
+    codes = [process.poll() for process in processes]
+    failures = [code for code in codes if code]
+    if received:
+      return -received[0]
+    if failures:
+      return failures[0]
+    if None not in codes:
+      return 0
+    time.sleep(POLL_SECONDS)
+
+
+def end(processes: list[subprocess.Popen], number: int) -> None:
+  """Ends what still runs with the signal `number`, after a grace period by force."""
+  send(processes, number)
+  deadline = time.monotonic() + GRACE_SECONDS
+  while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+    time.sleep(POLL_SECONDS)
+  send(processes, signal.SIGKILL)
+  for process in processes:
+    process.wait()
+
+
+def send(processes: list[subprocess.Popen], number: int) -> None:
+  """Sends a signal to the processes that still run, and to their children."""
+  for process in processes:
+    if process.poll() is None:
+      os.killpg(process.pid, number)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""What apo_jax is called and what it needs."""
+
+from setuptools import find_packages, setup
+
+# Lower bounds are versions that are known to work, upper bounds the next that may break.
+RUNTIME = [
+  "absl-py>=2.5,<3",
+  "datasets>=5.2,<6",
+  "flax>=0.12.8,<0.13",
+  "grain>=0.2.18,<0.3",
+  "jax>=0.10.2,<0.13",
+  "jaxtyping>=0.3.11,<0.4",
+  "matplotlib>=3.11,<4",
+  "ml_collections>=1.1,<2",
+  "numpy>=2.4,<3",
+  "optax>=0.2.8,<0.3",
+  "orbax-checkpoint>=0.12.8,<0.13",
+  "rich>=15,<16",
+  "safetensors>=0.8,<0.9",
+  "tensorflow-datasets>=4.9.10,<5",
+  "tokenizers>=0.23,<0.24",
+  "transformers>=5.23,<6",
+]
+
+TENSORBOARD = ["tensorboardX>=2.6.5,<3"]
+
+EXTRAS = {
+  "test": ["beartype>=0.23,<0.24", "pytest>=9.2,<10", "ruff>=0.17,<0.18", *TENSORBOARD],
+  "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+  # CUDA 13 needs an NVIDIA driver of at least 580; under an older one install jax[cuda12] instead.
+  "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
+  "tensorboard": TENSORBOARD,
+  "wandb": ["wandb>=0.31,<1"],
+}
+
+setup(
+  name="apo_jax",
+  version="0.1.0",
+  description="Adversarial preference optimization of language models in JAX.",
+  license="Apache-2.0",
+  license_files=["LICENSE"],
+  python_requires=">=3.11",
+  packages=find_packages(include=["apo_jax", "apo_jax.*"]),
+  package_data={"apo_jax": ["py.typed"]},
+  install_requires=RUNTIME,
+  extras_require=EXTRAS,
+)

@@ -1,0 +1,16 @@
+"""What every test runs under."""
+
+import os
+import tempfile
+
+from jaxtyping import install_import_hook
+
+# Array annotations are checked at run time; installed before any test imports the package.
+install_import_hook("apo_jax", "beartype.beartype")
+
+# Compiling takes most of the tests' time. XLA's optimisations cost more of it than they save on
+# models this small, and what one process compiled, the next reads from a cache.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="apo_jax_tests_"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

@@ -1,0 +1,194 @@
+"""The decoder against a plain NumPy forward pass, and the invariances of its masks and cache."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from apo_jax.data.rows import PADDING_SEGMENT, RESPONSE_SEGMENT, SHARED_SEGMENT
+from apo_jax.models.decoder import Decoder, attention_mask, empty_cache
+from apo_jax.models.definition import define_policy
+from tests import tiny
+
+CONFIG = tiny.config().model
+VOCABULARY = 50
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+  return Decoder(CONFIG, VOCABULARY, nnx.Rngs(params=0))
+
+
+def forward(decoder: Decoder, tokens, segments=None, positions=None):
+  tokens = jnp.asarray(tokens)
+  segments = jnp.ones_like(tokens) if segments is None else jnp.asarray(segments)
+  if positions is None:
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+  graphdef, parameters = nnx.split(decoder)
+  return np.asarray(_logits(graphdef, parameters, tokens, segments, jnp.asarray(positions)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(graphdef, parameters, tokens, segments, positions):
+  decoder = nnx.merge(graphdef, parameters)
+  return decoder.logits(decoder(tokens, segments, positions)[0])
+
+
+def numpy_forward(parameters: dict, tokens: list[int]) -> np.ndarray:
+  """The same transformer written from its equations in float64, one token pair at a time."""
+  p = jax.tree.map(lambda x: np.asarray(x, np.float64), parameters)
+  layers = p["layers"]
+
+  def norm(x, scale):
+    return x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + CONFIG.norm_epsilon) * scale
+
+  def rope(vector, position):
+    half = len(vector) // 2
+    out = np.empty_like(vector)
+    for i in range(half):
+      angle = position * CONFIG.rope_theta ** (-i / half)
+      out[i] = vector[i] * np.cos(angle) - vector[i + half] * np.sin(angle)
+      out[i + half] = vector[i + half] * np.cos(angle) + vector[i] * np.sin(angle)
+    return out
+
+  x = p["embedding"][tokens]
+  for layer in range(CONFIG.layers):
+    h = norm(x, layers["attention_norm"][layer])
+    attended = np.zeros((len(tokens), CONFIG.heads, CONFIG.head_dim))
+    for head in range(CONFIG.heads):
+      group = head // (CONFIG.heads // CONFIG.kv_heads)
+      q = [rope(v, t) for t, v in enumerate(h @ layers["query"][layer][:, head])]
+      k = [rope(v, t) for t, v in enumerate(h @ layers["key"][layer][:, group])]
+      v = h @ layers["value"][layer][:, group]
+      for t in range(len(tokens)):
+        scores = np.array([q[t] @ k[s] for s in range(t + 1)]) / np.sqrt(CONFIG.head_dim)
+        weights = np.exp(scores - scores.max())
+        attended[t, head] = (weights / weights.sum()) @ v[: t + 1]
+    x = x + np.einsum("thn,hnd->td", attended, layers["output"][layer])
+    h = norm(x, layers["mlp_norm"][layer])
+    gate = h @ layers["gate"][layer]
+    x = x + (gate / (1 + np.exp(-gate)) * (h @ layers["up"][layer])) @ layers["down"][layer]
+  table = p["embedding"] if CONFIG.tied_embeddings else p["head"]
+  return norm(x, p["final_norm"]) @ table.T
+
+
+def test_logits_equal_a_plain_forward_pass(decoder):
+  tokens = [3, 14, 15, 9, 2, 6, 5]
+  expected = numpy_forward(nnx.to_pure_dict(nnx.state(decoder)), tokens)
+  np.testing.assert_allclose(forward(decoder, [tokens])[0], expected, atol=2e-5)
+
+
+def test_untied_head_is_used():
+  config = dataclasses.replace(CONFIG, tied_embeddings=False)
+  untied = Decoder(config, VOCABULARY, nnx.Rngs(params=0))
+  before = forward(untied, [[1, 2, 3]])
+  untied.head[...] = 2 * untied.head[...]
+  np.testing.assert_allclose(forward(untied, [[1, 2, 3]]), 2 * before, rtol=1e-6)
+
+
+def test_the_future_is_not_seen(decoder):
+  tokens = np.array([[3, 14, 15, 9, 2, 6, 5]])
+  changed = tokens.copy()
+  changed[0, 4:] = [7, 8, 1]
+  before, after = forward(decoder, tokens), forward(decoder, changed)
+  np.testing.assert_array_equal(before[:, :4], after[:, :4])
+  assert np.abs(before[:, 4:] - after[:, 4:]).max() > 1e-3
+
+
+def test_padding_on_either_side_changes_nothing(decoder):
+  tokens = np.array([[3, 14, 15, 9]])
+  plain = forward(decoder, tokens)[0]
+  right = forward(decoder, [[3, 14, 15, 9, 7, 7]], [[1, 1, 1, 1, 0, 0]])[0, :4]
+  left = forward(decoder, [[7, 7, 3, 14, 15, 9]], [[0, 0, 1, 1, 1, 1]], [[0, 0, 0, 1, 2, 3]])[0, 2:]
+  np.testing.assert_allclose(right, plain, atol=1e-5)
+  np.testing.assert_allclose(left, plain, atol=1e-5)
+
+
+def test_responses_behind_a_shared_query_equal_separate_rows(decoder):
+  query, first, second = [3, 14, 15], [9, 2], [6, 5, 4]
+  shared = forward(
+    decoder,
+    [query + first + second],
+    [[SHARED_SEGMENT] * 3 + [2] * 2 + [3] * 3],
+    [[0, 1, 2, 3, 4, 3, 4, 5]],
+  )[0]
+  alone = [forward(decoder, [query + response])[0] for response in (first, second)]
+  np.testing.assert_allclose(shared[:5], alone[0], atol=1e-5)
+  np.testing.assert_allclose(shared[5:], alone[1][3:], atol=1e-5)
+
+
+def test_cache_gives_the_same_logits_token_by_token(decoder):
+  tokens = jnp.array([[3, 14, 15, 9, 2, 6], [1, 2, 3, 4, 5, 6]])
+  positions = jnp.broadcast_to(jnp.arange(6), (2, 6))
+  ones = jnp.ones_like(tokens)
+  expected = forward(decoder, tokens)
+  cache = empty_cache(CONFIG, 2, 8)
+  hidden, cache = decoder(tokens[:, :3], ones[:, :3], positions[:, :3], cache, 0)
+  logits = [decoder.logits(hidden)]
+  for t in range(3, 6):
+    at = slice(t, t + 1)
+    hidden, cache = decoder(tokens[:, at], ones[:, at], positions[:, at], cache, t)
+    logits.append(decoder.logits(hidden))
+  np.testing.assert_allclose(np.concatenate(logits, axis=1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_rematerialisation_changes_no_gradient(remat):
+  def gradient(policy: str):
+    config = dataclasses.replace(CONFIG, remat=policy)
+    definition = define_policy(config, VOCABULARY, tiny.mesh())
+    parameters = definition.init(0)
+    tokens = jnp.array([[3, 14, 15, 9]])
+
+    def loss(parameters):
+      hidden, _ = definition.bind(parameters)(tokens, jnp.ones_like(tokens), jnp.arange(4)[None])
+      return jnp.sum(jnp.square(hidden))
+
+    return jax.grad(loss)(parameters)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+    gradient(remat),
+    gradient("none"),
+  )
+
+
+def test_bfloat16_compute_keeps_float32_masters_and_logits(decoder):
+  config = dataclasses.replace(CONFIG, compute_dtype="bfloat16")
+  half = Decoder(config, VOCABULARY, nnx.Rngs(params=0))
+  assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(half))} == {np.dtype("float32")}
+  tokens = jnp.array([[3, 14, 15, 9]])
+  hidden, _ = half(tokens, jnp.ones_like(tokens), jnp.arange(4)[None])
+  assert hidden.dtype == jnp.bfloat16
+  logits = half.logits(hidden)
+  assert logits.dtype == jnp.float32
+  np.testing.assert_allclose(logits, forward(decoder, tokens), atol=0.1)
+
+
+def test_attention_mask_by_hand():
+  segments = jnp.array([[SHARED_SEGMENT, RESPONSE_SEGMENT, 3, PADDING_SEGMENT]])
+  expected = [
+    [True, False, False, False],
+    [True, True, False, False],
+    [True, False, True, False],
+    [True, False, False, False],  # padding may read, its output is never used
+  ]
+  np.testing.assert_array_equal(attention_mask(segments, segments)[0], expected)
+
+
+def test_compile_time_does_not_grow_with_depth():
+  def operations(layers: int) -> int:
+    config = dataclasses.replace(CONFIG, layers=layers)
+    definition = define_policy(config, VOCABULARY, tiny.mesh())
+    tokens = jax.ShapeDtypeStruct((1, 4), jnp.int32)
+
+    def run(parameters, tokens):
+      return definition.bind(parameters)(tokens, tokens, tokens)[0]
+
+    return len(jax.jit(run).lower(definition.abstract, tokens).as_text().splitlines())
+
+  assert operations(2) == operations(16)

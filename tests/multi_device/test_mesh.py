@@ -1,0 +1,123 @@
+"""On 8 devices, meshes of every kind: the same numbers as on one device."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from apo_jax import seeds
+from apo_jax.checkpoints import load_parameters, open_phase
+from apo_jax.data.rows import Response
+from apo_jax.models.definition import define_policy, define_reward_model
+from apo_jax.optimization import abstract_state, init_state, make_optimizer
+from apo_jax.policy_step import make_policy_update
+from apo_jax.reward_step import RewardBatch, make_reward_update
+from apo_jax.sampling import Sampler
+from apo_jax.scoring import make_logprob_scorer, make_reward_scorer
+from apo_jax.sharding import place_batch
+from tests import batches, tiny
+
+CONFIG = tiny.config()
+TRAINING = dataclasses.replace(CONFIG.policy.training, learning_rate=1e-3, warmup_steps=0)
+VOCABULARY = 384
+ALL_KINDS = pytest.mark.parametrize("shape", [(2, 2, 2), (8, 1, 1), (1, 4, 2)], ids=str)
+EOS = tiny.codec().eos
+
+
+def assert_equal_to_one_device(run, shape=(2, 2, 2), rtol=0.0):
+  """`run(mesh)` gives arrays; they may differ by 1e-5."""
+
+  def on(mesh):
+    with jax.set_mesh(mesh):
+      return jax.tree.map(np.asarray, run(mesh))
+
+  expected, actual = on(tiny.mesh()), on(tiny.mesh(*shape))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=rtol), actual, expected
+  )
+
+
+def test_reward_update():
+  def run(mesh):
+    definition = define_reward_model(CONFIG.model, VOCABULARY, "last", mesh)
+    optimizer = make_optimizer(TRAINING, 10)
+    update = make_reward_update(
+      definition, optimizer, CONFIG.reward, mesh, num_samples=3, accumulation=1
+    )
+    placed = RewardBatch(*place_batch(mesh, tuple(batches.reward_batch()), 8))
+    return update(init_state(definition, optimizer, definition.init(0)), placed)
+
+  assert_equal_to_one_device(run)
+
+
+@ALL_KINDS
+def test_policy_update(shape):
+  """Accumulated over two micro-batches, which the mesh must split evenly too."""
+
+  def run(mesh):
+    definition = define_policy(CONFIG.model, VOCABULARY, mesh)
+    optimizer = make_optimizer(TRAINING, 10)
+    update = make_policy_update(definition, optimizer, CONFIG.policy, mesh, accumulation=2)
+    placed = place_batch(mesh, batches.policy_batch(queries=16), 16)
+    return update(init_state(definition, optimizer, definition.init(0)), placed)
+
+  assert_equal_to_one_device(run, shape)
+
+
+def test_sampling():
+  queries = [[1, *range(40, 43 + n)] for n in range(10)]
+  keys = np.stack([seeds.derive_key(0, index) for index in range(10)])
+
+  def run(mesh):
+    definition = define_policy(CONFIG.model, VOCABULARY, mesh)
+    sampler = Sampler(definition, tiny.codec(), mesh, buckets=(16,), batch_size=8)
+    drawn = sampler(definition.init(0), queries, keys, CONFIG.sampling.training)
+    return [[(one.response.tokens, one.logprob) for one in query] for query in drawn]
+
+  # Log-probabilities are sums of some hundred nats: float32 holds seven digits of them.
+  assert_equal_to_one_device(run, rtol=1e-6)
+
+
+def test_scoring():
+  sequences = [([1, 40, 50], Response([60 + n, 70])) for n in range(11)]
+
+  def run(mesh):
+    policy = define_policy(CONFIG.model, VOCABULARY, mesh)
+    reward_model = define_reward_model(CONFIG.model, VOCABULARY, "last", mesh)
+    shape = {"batch_size": 8, "length": 8, "eos": EOS}
+    return (
+      make_logprob_scorer(policy, mesh, **shape)(policy.init(0), sequences),
+      make_reward_scorer(reward_model, mesh, **shape)(reward_model.init(0), sequences),
+    )
+
+  assert_equal_to_one_device(run, rtol=1e-6)
+
+
+def test_parameters_and_moments_are_split_as_the_rules_say():
+  mesh = tiny.mesh(2, 2, 2)
+  definition = define_policy(CONFIG.model, VOCABULARY, mesh)
+  optimizer = make_optimizer(TRAINING, 10)
+  state = init_state(definition, optimizer, definition.init(0))
+  gate = state.parameters["layers"]["gate"]
+  layers, embed, hidden = gate.shape
+  assert gate.sharding.shard_shape(gate.shape) == (layers, embed // 2, hidden // 2)
+  moment = state.optimizer_state[1][0].mu["layers"]["gate"]
+  assert moment.sharding == gate.sharding
+
+
+def test_a_checkpoint_is_restored_onto_another_mesh(tmp_path):
+  optimizer = make_optimizer(TRAINING, 10)
+  first = define_policy(CONFIG.model, VOCABULARY, tiny.mesh(2, 2, 2))
+  state = init_state(first, optimizer, first.init(3))
+  with open_phase(tmp_path, seed=0, keep=1) as checkpoints:
+    checkpoints.save(state, 4, {"position": 4})
+  second = define_policy(CONFIG.model, VOCABULARY, tiny.mesh(1, 4, 1))
+  with open_phase(tmp_path, seed=0, keep=1) as checkpoints:
+    restored = checkpoints.restore(abstract_state(second, optimizer))
+  assert restored.input_position == {"position": 4}
+  jax.tree.map(np.testing.assert_array_equal, restored.state, state)
+  for loaded in (restored.state.parameters, load_parameters(tmp_path, second)):
+    gate = loaded["layers"]["gate"]
+    assert gate.sharding == second.shardings["layers"]["gate"]
+    jax.tree.map(np.testing.assert_array_equal, loaded, state.parameters)

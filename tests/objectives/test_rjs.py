@@ -1,0 +1,36 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from apo_jax import objectives
+
+best_response = jax.jit(objectives.best_response)
+count_queries = jax.jit(objectives.count_queries)
+rjs_loss = jax.jit(objectives.rjs_loss)
+
+LOGPROBS = jnp.array([[-1.0, -2.0, -4.0], [-8.0, -16.0, -32.0], [-64.0, -128.0, -256.0]])
+REWARDS = jnp.array([[0.0, 3.0, 3.0], [5.0, 1.0, 9.0], [1.0, 2.0, 3.0]])
+VALID = jnp.array([[True, True, True], [True, True, False], [False, False, False]])
+
+
+def test_best_is_valid_and_first_on_ties():
+  assert best_response(REWARDS, VALID).tolist() == [1, 0, 0]
+  assert best_response(jnp.array([[-5.0, -7.0]]), jnp.array([[False, True]])).tolist() == [1]
+
+
+def test_loss_is_the_mean_over_queries_with_a_response():
+  assert count_queries(VALID) == 2
+  assert rjs_loss(LOGPROBS, REWARDS, VALID) == pytest.approx((2 + 8) / 2)
+
+
+def test_gradient_reaches_the_best_responses_alone():
+  gradient = jax.grad(rjs_loss)(LOGPROBS, REWARDS, VALID)
+  expected = np.zeros((3, 3))
+  expected[0, 1] = expected[1, 0] = -0.5
+  np.testing.assert_array_equal(gradient, expected)
+  assert np.all(np.asarray(jax.grad(rjs_loss, argnums=1)(LOGPROBS, REWARDS, VALID)) == 0)
+
+
+def test_one_valid_response_is_imitated():
+  assert rjs_loss(jnp.array([[-3.0]]), jnp.array([[0.0]]), jnp.array([[True]])) == 3

@@ -1,0 +1,235 @@
+"""The two updates: what they optimise, how they accumulate, what they report."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from apo_jax import objectives
+from apo_jax.data.rows import Rows, flatten
+from apo_jax.models.definition import define_reward_model
+from apo_jax.models.logprobs import sequence_logprobs
+from apo_jax.optimization import init_state, make_optimizer, make_schedule
+from apo_jax.policy_step import make_policy_update
+from apo_jax.reward_step import make_reward_update
+from tests import batches, tiny
+
+CONFIG = tiny.config()
+TRAINING = dataclasses.replace(
+  CONFIG.policy.training, learning_rate=1e-3, warmup_steps=0, schedule="constant", clip_norm=1e9
+)
+
+
+@functools.cache
+def reward_model():
+  vocabulary = tiny.policy()[0].abstract["embedding"].shape[0]
+  definition = define_reward_model(CONFIG.model, vocabulary, "last", tiny.mesh())
+  return definition, definition.init(0)
+
+
+@functools.cache
+def reward_update(accumulation: int = 1, **changes):
+  definition, _ = reward_model()
+  config = dataclasses.replace(CONFIG.reward, **changes)
+  optimizer = make_optimizer(TRAINING, 10)
+  update = make_reward_update(
+    definition, optimizer, config, tiny.mesh(), num_samples=3, accumulation=accumulation
+  )
+  return update, optimizer, config
+
+
+@functools.cache
+def policy_update(accumulation: int = 1, **changes):
+  definition, _ = tiny.policy()
+  config = dataclasses.replace(CONFIG.policy, **changes)
+  optimizer = make_optimizer(TRAINING, 10)
+  update = make_policy_update(definition, optimizer, config, tiny.mesh(), accumulation=accumulation)
+  return update, optimizer, config
+
+
+def run_reward(batch, **settings):
+  definition, parameters = reward_model()
+  update, optimizer, _ = reward_update(**settings)
+  return update(init_state(definition, optimizer, parameters), batch)
+
+
+def run_policy(batch, **settings):
+  definition, parameters = tiny.policy()
+  update, optimizer, _ = policy_update(**settings)
+  return update(init_state(definition, optimizer, parameters), batch)
+
+
+def assert_same(first, second, tolerance=1e-5):
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=tolerance), first, second
+  )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "reference"])
+def test_reward_loss_is_the_objective_of_the_model_s_rewards(reduction):
+  batch = batches.reward_batch()
+  definition, parameters = reward_model()
+  model = definition.bind(parameters)
+
+  def rewards(rows: Rows, shape):
+    return model(*map(jnp.asarray, flatten(rows)[:3])).reshape(shape)
+
+  preference_rewards = rewards(batch.preferences, batch.preference_scores.shape)
+  apo_rewards = rewards(batch.apo, batch.apo_scores.shape)
+  config = CONFIG.reward
+  expected, terms = objectives.apo_reward_loss(
+    preference_rewards,
+    jnp.asarray(batch.preference_scores),
+    apo_rewards,
+    jnp.asarray(batch.apo_scores),
+    num_samples=3,
+    apo_coefficient=config.apo_coefficient,
+    preference_coefficient=config.preference_coefficient,
+    kind=config.kind,
+    reduction=reduction,
+  )
+  _, metrics = run_reward(batch, reduction=reduction)
+  np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+  np.testing.assert_allclose(metrics["apo_loss"], terms["apo_loss"], rtol=1e-5)
+  np.testing.assert_allclose(metrics["preference_loss"], terms["preference_loss"], rtol=1e-5)
+  accuracy = objectives.preference_accuracy(apo_rewards, jnp.asarray(batch.apo_scores))
+  np.testing.assert_allclose(metrics["golden_accuracy"], accuracy, rtol=1e-5)
+  there = batch.apo_scores[:, 0] == 1
+  margin = np.mean((apo_rewards[:, :1] - apo_rewards[:, 1:])[there])
+  np.testing.assert_allclose(metrics["golden_margin"], margin, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["rjs", "rrhf", "dpo"])
+def test_policy_loss_is_the_objective_of_the_model_s_logprobs(method):
+  batch = batches.policy_batch()
+  definition, parameters = tiny.policy()
+  rows = Rows(*map(jnp.asarray, flatten(batch.rows)))
+  logprobs = sequence_logprobs(definition.bind(parameters), rows).reshape(batch.valid.shape)
+  rewards, valid = jnp.asarray(batch.rewards), jnp.asarray(batch.valid)
+  config = CONFIG.policy
+  expected = {
+    "rjs": lambda: objectives.rjs_loss(logprobs, rewards, valid),
+    "rrhf": lambda: objectives.rrhf_loss(
+      logprobs,
+      jnp.asarray(batch.rows.response_mask.sum(-1)),
+      rewards,
+      valid,
+      sft_coefficient=config.sft_coefficient,
+    )[0],
+    "dpo": lambda: objectives.dpo_loss(
+      logprobs,
+      jnp.asarray(batch.reference_logprobs),
+      rewards,
+      valid,
+      beta=config.beta,
+      pairs=config.pairs,
+    )[0],
+  }[method]()
+  _, metrics = run_policy(batch, method=method)
+  np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+  ratio = np.mean((np.asarray(logprobs) - batch.reference_logprobs)[batch.valid])
+  np.testing.assert_allclose(metrics["log_ratio"], ratio, rtol=1e-4)
+  lengths = batch.rows.response_mask.sum(-1)[batch.valid]
+  np.testing.assert_allclose(metrics["response_length"], lengths.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "reference"])
+def test_reward_batch_of_8_equals_8_accumulated_micro_batches(reduction):
+  batch = batches.reward_batch()
+  assert_same(
+    run_reward(batch, reduction=reduction),
+    run_reward(batch, reduction=reduction, accumulation=8),
+  )
+
+
+@pytest.mark.parametrize("method", ["rjs", "rrhf", "dpo"])
+def test_policy_batch_of_8_equals_8_accumulated_micro_batches(method):
+  batch = batches.policy_batch()
+  assert_same(run_policy(batch, method=method), run_policy(batch, method=method, accumulation=8))
+
+
+def test_padding_items_change_nothing():
+  """Rows of padding at the end of a batch: the same update as without them."""
+  whole = batches.policy_batch(queries=8)
+  padded = batches.PolicyBatch(
+    rows=Rows(*(np.concatenate([a, np.zeros_like(a)]) for a in whole.rows)),
+    rewards=np.concatenate([whole.rewards, np.full_like(whole.rewards, 7)]),
+    reference_logprobs=np.concatenate([whole.reference_logprobs] * 2),
+    valid=np.concatenate([whole.valid, np.zeros_like(whole.valid)]),
+  )
+  assert_same(run_policy(whole, method="dpo"), run_policy(padded, method="dpo"))
+
+
+def test_preferences_alone_train_without_an_apo_term():
+  _, metrics = run_reward(batches.reward_batch(golden=0))
+  assert "apo_loss" not in metrics and "golden_margin" not in metrics
+  expected = CONFIG.reward.preference_coefficient * metrics["preference_loss"]
+  np.testing.assert_allclose(metrics["loss"], expected)
+
+
+@pytest.mark.parametrize("run", [run_reward, run_policy], ids=["reward", "policy"])
+def test_updates_lower_the_loss_and_count(run):
+  if run is run_reward:
+    batch, update = batches.reward_batch(), reward_update()[0]
+  else:
+    batch, update = batches.policy_batch(), policy_update()[0]
+  state, first = run(batch)
+  for _ in range(4):
+    state, metrics = update(state, batch)
+  assert float(metrics["loss"]) < float(first["loss"])
+  assert int(state.step) == 5
+
+
+def test_the_state_is_donated():
+  definition, parameters = tiny.policy()
+  update, optimizer, _ = policy_update()
+  state = init_state(definition, optimizer, parameters)
+  update(state, batches.policy_batch())
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.parameters))
+  assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(parameters))
+
+
+def test_gradient_norm_is_that_of_the_loss():
+  batch = batches.policy_batch()
+  definition, parameters = tiny.policy()
+  rows = Rows(*map(jnp.asarray, flatten(batch.rows)))
+
+  @jax.jit
+  @jax.grad
+  def gradient(parameters):
+    logprobs = sequence_logprobs(definition.bind(parameters), rows).reshape(batch.valid.shape)
+    return objectives.rjs_loss(logprobs, jnp.asarray(batch.rewards), jnp.asarray(batch.valid))
+
+  _, metrics = run_policy(batch, method="rjs")
+  expected = optax.tree.norm(gradient(parameters))
+  np.testing.assert_allclose(metrics["gradient_norm"], expected, rtol=1e-4)
+
+
+def test_weight_decay_spares_norms():
+  decayed = dataclasses.replace(TRAINING, weight_decay=0.5)
+  definition, parameters = tiny.policy()
+  optimizer = make_optimizer(decayed, 10)
+  zeros = jax.tree.map(jnp.zeros_like, parameters)
+  updates, _ = optimizer.update(zeros, optimizer.init(parameters), parameters)
+  rate = decayed.learning_rate * decayed.weight_decay
+  for path, update in jax.tree_util.tree_leaves_with_path(updates):
+    value = functools.reduce(lambda tree, key: tree[key.key], path, parameters)
+    expected = 0.0 if "norm" in path[-1].key else -rate * value
+    np.testing.assert_allclose(update, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("schedule", "expected"),
+  [
+    ("constant", [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0]),
+    ("cosine", [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.25]),
+  ],
+)
+def test_schedules_by_hand(schedule, expected):
+  config = dataclasses.replace(TRAINING, learning_rate=1.0, warmup_steps=4, schedule=schedule)
+  made = make_schedule(config, 7)
+  np.testing.assert_allclose([made(step) for step in range(7)], expected, atol=1e-6)

@@ -1,0 +1,54 @@
+"""Stop strings over tokens, against searching the whole text."""
+
+import random
+
+import pytest
+
+from apo_jax.stopping import stop_table, token_texts, tokens_before_stop
+from tests import tiny
+
+PIECES = ["a", "b", "ab", "ba", "bb", "aab", "\n", "Hu", "man", "\nH", "uman", "aH"]
+
+
+@pytest.mark.parametrize("stops", [("abb",), ("aba", "bab"), ("\nHuman", "ab"), ("aab", "ab")])
+def test_automaton_finds_what_searching_the_text_finds(stops):
+  table = stop_table(PIECES, stops)
+  rng = random.Random(0)
+  stopped_early, never = 0, 0
+  for _ in range(300):
+    state, text = 0, ""
+    for _ in range(8):
+      token = rng.randrange(len(PIECES))
+      state, text = table[state, token], text + PIECES[token]
+      found = any(stop in text for stop in stops)
+      assert (state == len(table) - 1) == found, text
+    stopped_early += found
+    never += not found
+  assert stopped_early > 20 and never > 20
+
+
+def test_no_stop_strings_need_no_table():
+  assert stop_table(PIECES, ()) is None
+
+
+@pytest.mark.parametrize(
+  ("tokens", "stops", "kept"),
+  [
+    (["Hu", "man", "\nH", "uman"], ("\nHuman",), 2),
+    (["a", "aH", "uman"], ("Human",), 1),  # the stop string begins inside the second token
+    (["a", "b", "\n"], ("\nHuman",), 3),
+    (["\nH", "uman", "a"], ("\nHuman",), 0),
+    (["b", "a", "\nH", "uman"], ("zz", "Human", "a\n"), 1),  # the first of several
+  ],
+)
+def test_tokens_before_the_stop_string(tokens, stops, kept):
+  ids = [PIECES.index(token) for token in tokens]
+  assert tokens_before_stop(ids, PIECES, stops) == ids[:kept]
+
+
+def test_token_texts_join_to_the_decoded_text():
+  codec = tiny.codec()
+  texts = token_texts(codec.tokenizer)
+  (ids,) = codec.encode_responses([" Ann has the red ball.\n\nHuman: Who?"])
+  assert "".join(texts[token] for token in ids) == codec.decode(ids)
+  assert texts[codec.eos] == ""
