@@ -6,6 +6,8 @@ import types
 
 import jax
 
+from apo_jax.config import ConfigError
+
 
 def initialize(
   coordinator_address: str | None,
@@ -31,7 +33,7 @@ def initialize(
     auto: whether to ask the cluster where the first three are not given.
 
   Raises:
-    ValueError: if only some of the first three are given, if the coordinator's address has no
+    ConfigError: if only some of the first three are given, if the coordinator's address has no
       port, if process_id is out of range, or if `auto` finds no cluster.
   """
   given = {
@@ -46,7 +48,7 @@ def initialize(
     _end_at_once_on_failure()
   elif len(missing) < len(given):
     present = ", ".join(f"{name} {value!r}" for name, value in given.items() if value is not None)
-    raise ValueError(
+    raise ConfigError(
       f"{' and '.join(missing)} must be given too, beside {present}: coordinator_address,"
       " num_processes and process_id go together."
     )
@@ -54,23 +56,32 @@ def initialize(
     try:
       jax.distributed.initialize()
     except ValueError as error:
-      raise ValueError(
+      raise ConfigError(
         f"distributed found no cluster to join ({error}) It knows TPU slices, GKE, Slurm and"
         " Open MPI; elsewhere give coordinator_address, num_processes and process_id."
       ) from error
     _end_at_once_on_failure()
 
 
+def leave(code: int) -> int:
+  """Ends this process with `code`, at once where others may wait for it; else returns `code`."""
+  if jax.distributed.is_initialized():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  return code
+
+
 def _check(coordinator_address: str, num_processes: int, process_id: int) -> None:
   host, _, port = coordinator_address.rpartition(":")
   if not host or not port.isdecimal():
-    raise ValueError(
+    raise ConfigError(
       f"coordinator_address is {coordinator_address!r}; it must be host:port, like '10.0.0.1:1234'."
     )
   if num_processes < 1:
-    raise ValueError(f"num_processes is {num_processes}; it must be at least 1.")
+    raise ConfigError(f"num_processes is {num_processes}; it must be at least 1.")
   if not 0 <= process_id < num_processes:
-    raise ValueError(
+    raise ConfigError(
       f"process_id is {process_id}; it must be from 0 to {num_processes - 1}, as num_processes is"
       f" {num_processes}."
     )

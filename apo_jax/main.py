@@ -1,5 +1,6 @@
 """The command line: `python -m apo_jax.main --config=configs/demo.py`. Kept short."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,11 @@ def main(arguments: list[str]) -> int:
     return _refuse(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
   if _CONFIG.value is None:
     return _refuse("--config is missing; give a config file, such as --config=configs/demo.py.")
+  # transformers says at import that it has no PyTorch; none is needed.
+  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
   # Imported late, so that a wrong flag is answered at once.
+  import jax
+
   from apo_jax import distributed, game
   from apo_jax.config import ConfigError, from_config_dict
   from apo_jax.training import TrainingDiverged
@@ -42,9 +47,9 @@ def main(arguments: list[str]) -> int:
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     run_dir = Path(_RUN_DIR.value or f"runs/{name}-{game.identity(config)}")
     report = game.play(config, run_dir)
-  except (ConfigError, distributed.JoinError, TrainingDiverged) as error:
-    return _refuse(str(error))
-  if _PROCESS_ID.value in (None, 0):
+  except (ConfigError, TrainingDiverged) as error:
+    return distributed.leave(_refuse(str(error)))
+  if jax.process_index() == 0:
     print(f"\nThe run is in {run_dir}; open {report} to see it.")
   return 0
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, SupportsFloat, TextIO
 
+from apo_jax.config import ConfigError
 from apo_jax.files import json_line, read_jsonl, write_jsonl, write_text
 
 _PLACE = ("time", "round", "phase", "step")
@@ -51,10 +52,9 @@ def _import_extra(module: str, extra: str) -> ModuleType:
   except ModuleNotFoundError as error:
     if error.name != module:
       raise
-    raise ModuleNotFoundError(
-      f"logging.{extra} is true, but the package {module} is not installed: "
-      f"pip install 'apo_jax[{extra}]', or set logging.{extra} to false.",
-      name=module,
+    raise ConfigError(
+      f"config.logging.{extra} is True, but the package {module} is not installed: "
+      f"pip install 'apo_jax[{extra}]', or set config.logging.{extra} to False.",
     ) from error
 
 
@@ -71,7 +71,7 @@ class MetricsWriter:
     enabled: false on every process but the first; nothing is imported or written then.
 
   Raises:
-    ModuleNotFoundError: the package of a chosen back-end is not installed.
+    ConfigError: the package of a chosen back-end is not installed.
   """
 
   def __init__(

@@ -9,7 +9,6 @@ import numpy as np
 from apo_jax import files, seeds
 from apo_jax.config import SamplerConfig
 from apo_jax.data.records import Demonstration, Query
-from apo_jax.data.rows import Response
 from apo_jax.data.samples import Sample, SampledQuery, read_samples, write_samples
 from apo_jax.run_context import RunContext
 
@@ -104,10 +103,10 @@ def with_rewards(
   queries = run.codec.encode_queries([query.query for query in sampled])
   golden = run.codec.encode_responses([query.golden or "" for query in sampled])
   sequences = []
-  for query, ids, golden_ids in zip(sampled, queries, golden, strict=True):
+  for query, ids, golden_response in zip(sampled, queries, golden, strict=True):
     sequences += [(ids, sample.response) for sample in query.samples]
     if query.golden is not None:
-      sequences.append((ids, Response(golden_ids)))
+      sequences.append((ids, golden_response))
   with run.progress.phase(title, len(sequences), unit="responses") as progress:
     scores = run.reward_scorer(run.parameters(reward_model), sequences, progress.advance)
   rewards = iter(scores.tolist())

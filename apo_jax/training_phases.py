@@ -11,7 +11,7 @@ import optax
 from apo_jax.config import PolicyConfig, TrainingConfig
 from apo_jax.data.input import PADDING_ITEM, index_batches, num_batches
 from apo_jax.data.records import Demonstration, Preference
-from apo_jax.data.rows import Response, make_rows
+from apo_jax.data.rows import make_rows
 from apo_jax.data.samples import Sample, SampledQuery, read_samples
 from apo_jax.models.definition import Parameters, reward_parameters_from_policy
 from apo_jax.policy_step import PolicyBatch, PolicyUpdate, make_policy_update
@@ -205,7 +205,7 @@ def _queries(run: RunContext, records: Sequence[Item | None]) -> list[list[int]]
 
 def _demonstration_batch(run: RunContext, records: Sequence[Demonstration | None]) -> PolicyBatch:
   texts = ["" if record is None else record.response for record in records]
-  responses = [Response(ids) for ids in run.codec.encode_responses(texts)]
+  responses = run.codec.encode_responses(texts)
   present = [record is not None for record in records]
   items = [
     (query, [response if there else None])
@@ -227,7 +227,7 @@ def _preference_rows(
       items.append((query, []))
       continue
     scores[index, : len(record.scores)] = record.scores
-    items.append((query, [Response(ids) for ids in run.codec.encode_responses(record.responses)]))
+    items.append((query, run.codec.encode_responses(record.responses)))
   return make_rows(items, num_responses, run.row_length, run.codec.eos), scores
 
 
@@ -246,7 +246,7 @@ def _golden_rows(run: RunContext, records: Sequence[SampledQuery | None]) -> tup
       continue
     scores[index] = [GOLDEN_SCORE, *[SAMPLE_SCORE] * num_samples]
     samples = [sample.response for sample in record.samples]
-    items.append((query, [Response(golden[index]), *samples]))
+    items.append((query, [golden[index], *samples]))
   return make_rows(items, 1 + num_samples, run.row_length, run.codec.eos), scores
 
 

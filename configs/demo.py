@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.rope_theta = 10000.0  # base of the rotary wavelengths
   model.norm_epsilon = 1e-5
   model.tied_embeddings = True  # one matrix reads and writes tokens
-  model.remat = "none"  # what the backward pass computes again: none, dots, full
+  model.remat = "full"  # what the backward pass computes again: none, dots, full (quickest on a CPU)
   model.compute_dtype = "float32"  # masters are float32 always
 
   config.tokenizer = tokenizer = ml_collections.ConfigDict()
@@ -37,8 +37,8 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.data = data = ml_collections.ConfigDict()
   data.source = "embedded"  # embedded, files
-  data.num_demonstrations = 20000  # query-response pairs of the supervised start
-  data.num_preferences = 2000  # preferences a split
+  data.num_demonstrations = 10000  # query-response pairs of the supervised start
+  data.num_preferences = 1500  # preferences a split
   data.num_golden = 512  # golden responses of the reward split
   data.num_queries = 512  # queries of the policy split
   data.num_test = 256  # queries of the test split
@@ -46,12 +46,12 @@ def get_config() -> ml_collections.ConfigDict:
   data.preferences = ""
   data.golden = ""
   data.queries = ""
-  data.query_length = 40  # tokens; longer queries lose their left
-  data.query_buckets = (24, 40)  # tokens; padded lengths the sampler compiles for
-  data.response_length = 32  # tokens; longer responses lose their right
+  data.query_length = 32  # tokens; longer queries lose their left
+  data.query_buckets = (32,)  # tokens; padded lengths the sampler compiles for
+  data.response_length = 24  # tokens; longer responses lose their right
   data.separator = ""  # token between query and response; "" for none
 
-  config.supervised = _training(epochs=1, batch_size=64, learning_rate=3e-3)
+  config.supervised = _training(epochs=2, batch_size=64, learning_rate=4e-3)
 
   config.reward = reward = ml_collections.ConfigDict()
   reward.update = "adversarial"  # adversarial, preferences_only, fixed
@@ -123,6 +123,6 @@ def _sampler(num_samples: int) -> ml_collections.ConfigDict:
   sampler.top_k = 0  # 0 is off
   sampler.top_p = 1.0  # 1 is off
   sampler.repetition_penalty = 1.0  # 1 is off
-  sampler.max_new_tokens = 32  # tokens
+  sampler.max_new_tokens = 23  # tokens
   sampler.stop = ("\n\nHuman",)  # a response ends before these
   return sampler

@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from apo_jax.config import ConfigError
 from apo_jax.files import read_jsonl
 from apo_jax.metrics_writer import MetricsWriter, read_metrics
 
@@ -95,7 +96,7 @@ def test_a_missing_package_is_named_with_the_command(tmp_path, monkeypatch, extr
     raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
   monkeypatch.setattr(importlib, "import_module", import_module)
-  with pytest.raises(ModuleNotFoundError) as error:
+  with pytest.raises(ConfigError) as error:
     open_writer(tmp_path, **{extra: True})
   assert f"pip install 'apo_jax[{extra}]'" in str(error.value)
   assert module in str(error.value)

@@ -211,7 +211,7 @@ def test_gradient_norm_is_that_of_the_loss():
 
 def test_weight_decay_spares_norms():
   decayed = dataclasses.replace(TRAINING, weight_decay=0.5)
-  definition, parameters = tiny.policy()
+  _, parameters = tiny.policy()
   optimizer = make_optimizer(decayed, 10)
   zeros = jax.tree.map(jnp.zeros_like, parameters)
   updates, _ = optimizer.update(zeros, optimizer.init(parameters), parameters)

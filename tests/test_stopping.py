@@ -49,6 +49,7 @@ def test_tokens_before_the_stop_string(tokens, stops, kept):
 def test_token_texts_join_to_the_decoded_text():
   codec = tiny.codec()
   texts = token_texts(codec.tokenizer)
-  (ids,) = codec.encode_responses([" Ann has the red ball.\n\nHuman: Who?"])
+  (response,) = codec.encode_responses([" Ann has the red ball.\n\nHuman: Who?"])
+  ids = response.tokens
   assert "".join(texts[token] for token in ids) == codec.decode(ids)
   assert texts[codec.eos] == ""

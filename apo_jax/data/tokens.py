@@ -12,6 +12,7 @@ import tokenizers
 import transformers
 
 from apo_jax.config import ConfigError, DataConfig, TokenizerConfig
+from apo_jax.data.rows import Response
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 
@@ -75,9 +76,13 @@ class Codec:
     room = self.query_length - len(head) - len(tail)
     return [head + ids[-room:] + tail for ids in self._encode(texts)]
 
-  def encode_responses(self, texts: Sequence[str]) -> list[list[int]]:
-    """Responses as ids without eos, at most `response_length - 1` of them."""
-    return [ids[: self.response_length - 1] for ids in self._encode(texts)]
+  def encode_responses(self, texts: Sequence[str]) -> list[Response]:
+    """Responses as ids without eos, at most `response_length - 1` of them.
+
+    One that was cut counts as unfinished, so that nothing learns to end where it was cut.
+    """
+    room = self.response_length - 1
+    return [Response(ids[:room], finished=len(ids) <= room) for ids in self._encode(texts)]
 
   def decode(self, ids: Sequence[int]) -> str:
     """The text of response ids."""

@@ -1,9 +1,10 @@
 """The judgement of both players after a round, on queries neither has trained on."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from apo_jax import files
-from apo_jax.data.rows import Response
 from apo_jax.data.samples import SampledQuery, read_samples, write_samples
 from apo_jax.evaluation.text import distinct_2, longer_wins_accuracy
 from apo_jax.evaluation.win_rate import win_rate
@@ -66,18 +67,22 @@ def _judge_reward_models(
     "reward_mce": float(errors["mce"]),
     "testing_accuracy": float(preference_accuracy(testing_rewards, scores)),
     "longer_wins_accuracy": longer_wins_accuracy(preferences),
-    "calibration": {name: errors[name] for name in ("confidence", "accuracy", "count")},
+    "calibration": {
+      "confidence": errors["confidence"],
+      "accuracy": errors["accuracy"],
+      "count": errors["count"].astype(int),
+    },
   }
 
 
-def _preference_rewards(run: RunContext, reward_model: str) -> tuple[np.ndarray, np.ndarray]:
+def _preference_rewards(run: RunContext, reward_model: str) -> tuple[jax.Array, jax.Array]:
   """Rewards and scores Float32[B, R] of the test preferences; scores of -1 are padding."""
   preferences = run.data.test.preferences
   queries = run.codec.encode_queries([preference.query for preference in preferences])
   sequences = [
-    (query, Response(ids))
+    (query, response)
     for query, preference in zip(queries, preferences, strict=True)
-    for ids in run.codec.encode_responses(preference.responses)
+    for response in run.codec.encode_responses(preference.responses)
   ]
   flat = iter(run.reward_scorer(run.parameters(reward_model), sequences))
   widest = max(len(preference.responses) for preference in preferences)
@@ -87,7 +92,7 @@ def _preference_rewards(run: RunContext, reward_model: str) -> tuple[np.ndarray,
     count = len(preference.scores)
     rewards[index, :count] = [next(flat) for _ in range(count)]
     scores[index, :count] = preference.scores
-  return rewards, scores
+  return jnp.asarray(rewards), jnp.asarray(scores)
 
 
 def _kl_to_start(run: RunContext, round: int, sampled: list[SampledQuery]) -> float:

@@ -1,5 +1,6 @@
 """Measures of texts that need no model."""
 
+import itertools
 from collections.abc import Sequence
 
 from apo_jax.data.records import Preference
@@ -10,13 +11,8 @@ def distinct_2(texts: Sequence[str]) -> float:
 
   It falls where a policy says the same to everything.
   """
-  pairs = [pair for text in texts for pair in _word_pairs(text)]
+  pairs = [pair for text in texts for pair in itertools.pairwise(text.split())]
   return len(set(pairs)) / len(pairs) if pairs else 0.0
-
-
-def _word_pairs(text: str) -> list[tuple[str, str]]:
-  words = text.split()
-  return list(zip(words[:-1], words[1:], strict=True))
 
 
 def longer_wins_accuracy(preferences: Sequence[Preference]) -> float:

@@ -1,0 +1,248 @@
+"""The whole game, tiny: what it writes, and that stopping it anywhere changes nothing."""
+
+import dataclasses
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from apo_jax import game
+from apo_jax.config import ConfigError
+from apo_jax.data.samples import read_samples
+from apo_jax.files import read_json
+from apo_jax.metrics_writer import read_metrics
+from tests import tiny
+
+
+class Stopped(Exception):
+  """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+  """The run directory of an uninterrupted game of two rounds."""
+  run_dir = tmp_path_factory.mktemp("runs") / "whole"
+  game.play(tiny.config(), run_dir)
+  return run_dir
+
+
+def numbers(run_dir: Path) -> dict:
+  """Everything a run measured, without the times it took."""
+  metrics = [
+    {name: value for name, value in line.items() if name != "time"}
+    for line in read_metrics(run_dir)
+  ]
+  evaluations = [read_json(path) for path in sorted(run_dir.glob("rounds/*/evaluation.json"))]
+  samples = [path.read_text() for path in sorted(run_dir.glob("rounds/*/*_samples.jsonl"))]
+  return {"metrics": metrics, "evaluations": evaluations, "samples": samples}
+
+
+def test_the_run_directory_holds_everything(finished):
+  found = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+  expected = {"config.json", "metrics.jsonl", "report.html", "rounds/00/test_samples.jsonl"}
+  for round in ("01", "02"):
+    expected |= {
+      f"rounds/{round}/{name}"
+      for name in (
+        "provenance.json",
+        "golden_samples.jsonl",
+        "policy_samples.jsonl",
+        "test_samples.jsonl",
+        "reward.json",
+        "score.json",
+        "policy.json",
+        "evaluation.json",
+      )
+    }
+  assert expected <= found
+  players = {path.name for path in (finished / "checkpoints").iterdir()}
+  assert players == {
+    "00_supervised",
+    "00_reward_base",
+    "00_testing_reward",
+    *(f"{round}_{player}" for round in ("01", "02") for player in ("reward", "policy")),
+  }
+
+
+def test_samples_are_scored_and_complete(finished):
+  config = tiny.config()
+  for round in ("01", "02"):
+    golden = read_samples(finished / f"rounds/{round}/golden_samples.jsonl")
+    sampled = read_samples(finished / f"rounds/{round}/policy_samples.jsonl")
+    assert len(golden) == config.data.num_golden
+    assert len(sampled) == config.data.num_queries
+    assert all(query.golden_reward is not None for query in golden)
+    assert all(query.golden_utility == 1.0 for query in golden)
+    for query in golden + sampled:
+      assert len(query.samples) == config.sampling.training.num_samples
+      for sample in query.samples:
+        assert np.isfinite(sample.reward)
+        assert 0 <= sample.utility <= 1
+    # In round 1 the policy that samples is the reference: both passes must agree.
+    if round == "01":
+      for query in sampled:
+        for sample in query.samples:
+          if sample.finished and len(sample.tokens):
+            np.testing.assert_allclose(sample.logprob, sample.reference_logprob, atol=2e-3)
+
+
+def test_every_update_is_logged_once(finished):
+  lines = [(line["round"], line["phase"], line["step"]) for line in read_metrics(finished)]
+  assert len(set(lines)) == len(lines)
+  config = tiny.config()
+  for round in (1, 2):
+    steps = [step for r, phase, step in lines if (r, phase) == (round, "policy")]
+    assert steps == list(range(1, config.data.num_queries // 8 + 1))
+
+
+def test_stopping_after_any_phase_changes_nothing(finished, tmp_path):
+  """Ends the process after each phase in turn; the last start ends the game."""
+  config = tiny.config()
+  played = []
+
+  def stop(phase):
+    played.append((phase.round, phase.result))
+    raise Stopped
+
+  for _ in game.phases(config):
+    with pytest.raises(Stopped):
+      game.play(config, tmp_path / "run", on_phase_end=stop)
+  game.play(config, tmp_path / "run", on_phase_end=lambda phase: pytest.fail("played again"))
+  assert played == [(phase.round, phase.result) for phase in game.phases(config)]
+  assert numbers(tmp_path / "run") == numbers(finished)
+
+
+@pytest.mark.parametrize("phase", ["reward", "policy"])
+def test_stopping_within_a_training_phase_changes_nothing(finished, tmp_path, phase, monkeypatch):
+  """An update of round 1 fails after a checkpoint; the next start goes on from there."""
+  run_dir = tmp_path / "run"
+  shutil.copytree(finished, run_dir)
+  order = [p.result for p in game.phases(tiny.config()) if p.round == 1]
+  for name in order[order.index(f"{phase}.json") :]:
+    (run_dir / "rounds" / "01" / name).unlink()
+  shutil.rmtree(run_dir / "rounds" / "02")
+  for player in ("01_policy", "02_policy", "02_reward", f"01_{phase}"):
+    shutil.rmtree(run_dir / "checkpoints" / player, ignore_errors=True)
+
+  from apo_jax import training
+
+  save = training.PhaseCheckpoints.save
+
+  def save_then_stop(self, state, step, position):
+    save(self, state, step, position)
+    raise Stopped
+
+  config = dataclasses.replace(
+    tiny.config(), checkpoints=dataclasses.replace(tiny.config().checkpoints, every_steps=1)
+  )
+  with monkeypatch.context() as patch, pytest.raises(Stopped):
+    patch.setattr(training.PhaseCheckpoints, "save", save_then_stop)
+    game.play(config, run_dir)
+  game.play(config, run_dir)
+  ours, theirs = numbers(run_dir), numbers(finished)
+  assert ours["evaluations"] == theirs["evaluations"]
+  assert ours["samples"] == theirs["samples"]
+  key = lambda line: (line["round"], line["phase"], line["step"])  # noqa: E731
+  assert sorted(ours["metrics"], key=key) == sorted(theirs["metrics"], key=key)
+
+
+def test_provenance_names_what_a_round_started_from(finished):
+  provenance = read_json(finished / "rounds/02/provenance.json")
+  assert provenance["sampling_policy"] == "01_policy"
+  assert provenance["policy_start"] == provenance["reference"] == "01_policy"
+  assert provenance["reward_start"] == "01_reward"
+  assert provenance["seed"] == 0
+  first = read_json(finished / "rounds/01/provenance.json")
+  assert first["data_sha256"] == provenance["data_sha256"]
+  assert first["sampling_policy"] == "00_supervised"
+
+
+@functools.cache
+def played(**changes) -> list[str]:
+  config = tiny.config(**changes)
+  return [f"{phase.round} {phase.result}" for phase in game.phases(config)]
+
+
+def test_baselines_are_one_field_apart():
+  game_, preferences, fixed = (
+    played(rounds=1, reward__update=update)
+    for update in ("adversarial", "preferences_only", "fixed")
+  )
+  assert "1 golden_samples.jsonl" in game_
+  assert preferences == [name for name in game_ if name != "1 golden_samples.jsonl"]
+  assert fixed == [name for name in preferences if name != "1 reward.json"]
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"reward__update": "preferences_only", "policy__method": "rjs"},
+    {"reward__update": "fixed", "policy__method": "rrhf"},
+    {"reward__start": "base", "policy__start": "base", "policy__reference": "initial"},
+    {"reward__reduction": "reference", "reward__kind": "difference", "policy__pairs": "all"},
+  ],
+  ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_other_ways_to_play(finished, tmp_path, changes):
+  """Each option plays on from the finished supervised start, and plays differently."""
+  run_dir = tmp_path / "run"
+  for part in ("rounds/00", "tokenizer", "checkpoints"):
+    shutil.copytree(finished / part, run_dir / part)
+  for path in (run_dir / "checkpoints").iterdir():
+    if not path.name.startswith("00"):
+      shutil.rmtree(path)
+  game.play(tiny.config(**changes), run_dir)
+  ours = read_json(run_dir / "rounds/02/evaluation.json")
+  assert np.isfinite(ours["testing_reward"])
+  assert ours != read_json(finished / "rounds/02/evaluation.json")
+  provenance = read_json(run_dir / "rounds/02/provenance.json")
+  if changes.get("policy__start") == "base":
+    assert provenance["policy_start"] == provenance["reference"] == "00_supervised"
+    assert provenance["reward_start"] == "00_reward_base"
+    assert provenance["sampling_policy"] == "01_policy"
+  if changes.get("reward__update") == "fixed":
+    assert not (run_dir / "checkpoints" / "01_reward").exists()
+
+
+def test_another_config_in_the_same_directory_is_refused(finished):
+  before = numbers(finished)
+  with pytest.raises(ConfigError, match=r"config.policy.beta is 0.5, .* started with"):
+    game.play(tiny.config(policy__beta=0.5), finished)
+  assert numbers(finished) == before
+
+
+def test_more_rounds_continue_the_same_run(finished, tmp_path):
+  run_dir = tmp_path / "run"
+  shutil.copytree(finished, run_dir)
+  game.play(tiny.config(rounds=3, checkpoints__keep=1), run_dir)
+  assert read_json(run_dir / "rounds/03/provenance.json")["policy_start"] == "02_policy"
+  kept = {path.name for path in (run_dir / "checkpoints").iterdir()}
+  assert "02_policy" not in kept and "03_policy" in kept and "00_supervised" in kept
+  assert json.loads((run_dir / "config.json").read_text())["rounds"] == 3
+
+
+def test_identity_ignores_where_and_how_long():
+  one = game.identity(tiny.config())
+  assert one == game.identity(tiny.config(rounds=5, logging__tensorboard=True))
+  assert one != game.identity(tiny.config(seed=1))
+
+
+def test_evaluation_is_recorded(finished):
+  start, end = (read_json(finished / f"rounds/{r}/evaluation.json") for r in ("00", "02"))
+  assert start["kl_to_start"] == 0 and start["win_rate_start"] == 0.5
+  assert end["kl_to_start"] > 0
+  assert end["testing_accuracy"] == start["testing_accuracy"]
+  assert sum(end["calibration"]["count"]) == 2 * tiny.config().data.num_test
+  assert 0 <= end["win_rate_golden"] <= 1
+  utilities = [
+    query.samples[0].utility for query in read_samples(finished / "rounds/02/test_samples.jsonl")
+  ]
+  np.testing.assert_allclose(end["true_utility"], np.mean(utilities))
+
+
+def test_jax_has_no_mesh_left_behind(finished):
+  assert jax.sharding.get_abstract_mesh().empty
