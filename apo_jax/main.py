@@ -7,6 +7,11 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from apo_jax.config import ConfigError, from_config_dict
+
+# transformers says at import that it has no PyTorch; none is needed.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The experiment; any field can be set, as in --config.policy.method=rrhf."
 )
@@ -29,23 +34,27 @@ def main(arguments: list[str]) -> int:
     return _refuse(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
   if _CONFIG.value is None:
     return _refuse("--config is missing; give a config file, such as --config=configs/demo.py.")
-  # transformers says at import that it has no PyTorch; none is needed.
-  os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-  # Imported late, so that a wrong flag is answered at once.
-  import jax
-
-  from apo_jax import distributed, game
-  from apo_jax.config import ConfigError, from_config_dict
-  from apo_jax.training import TrainingDiverged
-
+  config_file = config_flags.get_config_filename(flags.FLAGS["config"])
+  # ml_collections passes what follows a colon to the file's get_config.
+  if not Path(config_file.split(":")[0]).is_file():
+    return _refuse(f"--config is {config_file!r}, and there is no such file.")
   logging.set_verbosity(logging.WARNING)
   try:
     config = from_config_dict(_CONFIG.value)
+  except ConfigError as error:
+    return _refuse(str(error))
+  # Imported late, so that a wrong flag or field is answered at once.
+  import jax
+
+  from apo_jax import distributed, game
+  from apo_jax.training import TrainingDiverged
+
+  try:
     distributed.initialize(
       _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
     )
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    run_dir = Path(_RUN_DIR.value or f"runs/{name}-{game.identity(config)}")
+    default = f"runs/{Path(config_file).stem}-{game.identity(config)}"
+    run_dir = Path(_RUN_DIR.value or default)
     report = game.play(config, run_dir)
   except (ConfigError, TrainingDiverged) as error:
     return distributed.leave(_refuse(str(error)))
@@ -60,17 +69,16 @@ def _refuse(sentence: str) -> int:
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
-  """absl's parsing, but a field that the config does not have is one sentence, not a traceback."""
+  """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage."""
   try:
-    return app.parse_flags_with_usage(arguments)
-  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    sys.exit(_refuse(f"{_message(error)} (in {' '.join(arguments[1:])})"))
-
-
-def _message(error: Exception) -> str:
-  # A KeyError shows its message quoted.
-  text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-  return " ".join(text.split())
+    return flags.FLAGS(arguments)
+  except (AttributeError, KeyError) as error:  # ml_collections' way to say "no such field"
+    # Its hint comes as the quotation of a quotation.
+    hint = str(error.args[0]).replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
+    message = f"the config has no field {hint}"
+  except (flags.Error, TypeError, ValueError) as error:
+    message = str(error)
+  sys.exit(_refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))
 
 
 def run() -> None:

@@ -40,7 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
   data.num_demonstrations = 10000  # query-response pairs of the supervised start
   data.num_preferences = 1500  # preferences a split
   data.num_golden = 512  # golden responses of the reward split
-  data.num_queries = 512  # queries of the policy split
+  data.num_queries = 1024  # queries of the policy split
   data.num_test = 256  # queries of the test split
   data.demonstrations = ""  # JSONL paths, for source "files" only
   data.preferences = ""
@@ -59,11 +59,11 @@ def get_config() -> ml_collections.ConfigDict:
   reward.pooling = "last"  # what the head reads: last, eos, average, max
   reward.kind = "ranking"  # APO term: ranking (log-sigmoid) or difference (raw margin)
   reward.reduction = "mean"  # mean a term, or the reference code's shared denominator
-  reward.apo_coefficient = 1.0  # c_apo, weight of golden over samples
+  reward.apo_coefficient = 4.0  # c_apo, weight of golden over samples; divided by the 4 samples
   reward.preference_coefficient = 1.0  # c_kl, weight of the human preferences
   reward.preference_batch_size = 32  # preferences an update, beside the golden queries
   reward.base = _training(epochs=2, batch_size=64, learning_rate=1e-3)  # and the testing model
-  reward.training = _training(epochs=1, batch_size=32, learning_rate=3e-4)  # a round
+  reward.training = _training(epochs=1, batch_size=32, learning_rate=1e-3)  # a round
 
   config.policy = policy = ml_collections.ConfigDict()
   policy.method = "dpo"  # rjs, rrhf, dpo

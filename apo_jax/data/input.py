@@ -25,6 +25,8 @@ def index_batches(
   The last batch is filled up with `PADDING_ITEM`, so that no item is left out and every batch has
   one shape. With `epochs=None` the batches never end.
   """
+  if epochs == 0:  # which Grain's repeat refuses
+    return grain.MapDataset.range(0)
   indices = grain.MapDataset.range(num_items).seed(seed).shuffle().repeat(epochs)
 
   def pad(batch: np.ndarray) -> np.ndarray:

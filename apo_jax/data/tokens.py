@@ -74,7 +74,7 @@ class Codec:
     head = [] if self.bos is None else [self.bos]
     tail = [] if self.separator is None else [self.separator]
     room = self.query_length - len(head) - len(tail)
-    return [head + ids[-room:] + tail for ids in self._encode(texts)]
+    return [head + ids[max(len(ids) - room, 0) :] + tail for ids in self._encode(texts)]
 
   def encode_responses(self, texts: Sequence[str]) -> list[Response]:
     """Responses as ids without eos, at most `response_length - 1` of them.
@@ -91,7 +91,9 @@ class Codec:
   def _encode(self, texts: Sequence[str]) -> list[list[int]]:
     if not texts:
       return []
-    return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    # A text may hold the name of a special token: that is text, not the token.
+    options = {"add_special_tokens": False, "split_special_tokens": True}
+    return self.tokenizer(list(texts), **options)["input_ids"]
 
 
 def make_codec(

@@ -1,0 +1,101 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from apo_jax.data.input import PADDING_ITEM, batches, index_batches, num_batches
+
+ITEMS, SIZE, EPOCHS = 10, 4, 3
+
+
+def items_of(epochs=EPOCHS, seed=5):
+  """All indices of all batches in order."""
+  return np.concatenate(list(index_batches(ITEMS, SIZE, epochs, seed))).tolist()
+
+
+def test_every_item_comes_once_an_epoch_and_padding_only_at_the_end():
+  chosen = items_of()
+  assert chosen[ITEMS * EPOCHS :] == [PADDING_ITEM] * 2
+  epochs = [chosen[start : start + ITEMS] for start in range(0, ITEMS * EPOCHS, ITEMS)]
+  assert [sorted(epoch) for epoch in epochs] == [list(range(ITEMS))] * EPOCHS
+
+
+def test_every_epoch_has_its_own_order():
+  chosen = items_of()
+  epochs = [tuple(chosen[start : start + ITEMS]) for start in range(0, ITEMS * EPOCHS, ITEMS)]
+  assert len({*epochs, tuple(range(ITEMS))}) == EPOCHS + 1
+
+
+def test_batches_have_one_shape():
+  assert {(batch.shape, batch.dtype.name) for batch in index_batches(ITEMS, SIZE, EPOCHS, 5)} == {
+    ((SIZE,), "int64")
+  }
+
+
+def test_the_seed_decides_the_order():
+  assert items_of(seed=5) == items_of(seed=5)
+  assert len({tuple(items_of(seed=seed)) for seed in range(5)}) == 5
+
+
+def test_batches_are_found_by_their_number():
+  chosen = index_batches(ITEMS, SIZE, EPOCHS, 5)
+  np.testing.assert_array_equal([chosen[step] for step in range(len(chosen))], list(chosen))
+
+
+def test_a_batch_may_be_larger_than_all_items():
+  (batch,) = index_batches(3, 5, 1, 0)
+  assert sorted(batch.tolist()) == [PADDING_ITEM, PADDING_ITEM, 0, 1, 2]
+
+
+def test_without_a_number_of_epochs_batches_never_end():
+  endless = index_batches(ITEMS, SIZE, None, 5)
+  finite = index_batches(ITEMS, SIZE, EPOCHS, 5)
+  for step in range(len(finite) - 1):
+    np.testing.assert_array_equal(endless[step], finite[step])
+  far = np.concatenate([endless[step] for step in range(5_000, 5_005)])
+  assert sorted(far.tolist()) == sorted([*range(ITEMS)] * 2)
+
+
+@pytest.mark.parametrize("items", [0, ITEMS])
+def test_no_epoch_has_no_batch(items):
+  assert len(index_batches(items, SIZE, 0, 5)) == num_batches(items, SIZE, 0) == 0
+
+
+@pytest.mark.parametrize(
+  ("items", "size", "epochs", "expected"),
+  [(10, 4, 3, 8), (10, 5, 1, 2), (11, 5, 1, 3), (3, 5, 1, 1), (3, 5, 5, 3)],
+)
+def test_num_batches(items, size, epochs, expected):
+  assert num_batches(items, size, epochs) == expected
+  assert len(index_batches(items, size, epochs, 0)) == expected
+
+
+def test_iterator_yields_every_step_in_order():
+  assert list(batches(20, lambda step: step * step)) == [step * step for step in range(20)]
+  assert list(batches(0, lambda step: step)) == []
+
+
+@pytest.mark.parametrize("taken", [0, 1, 7, 19, 20])
+@pytest.mark.parametrize("prefetch", [1, 4])
+def test_iterator_goes_on_at_the_batch_after_the_saved_position(taken, prefetch):
+  first = batches(20, lambda step: step, prefetch=prefetch)
+  assert list(itertools.islice(first, taken)) == list(range(taken))
+  position = first.get_state()
+  # What is taken after the position was saved, and what was built ahead, does not count.
+  list(itertools.islice(first, 3))
+  second = batches(20, lambda step: step, prefetch=prefetch)
+  second.set_state(position)
+  assert second.get_state() == position
+  assert list(second) == list(range(taken, 20))
+
+
+def test_an_error_in_a_batch_reaches_the_reader():
+  def build(step):
+    if step == 2:
+      raise ValueError("batch 2 is broken")
+    return step
+
+  steps = batches(4, build)
+  assert [next(steps), next(steps)] == [0, 1]
+  with pytest.raises(ValueError, match="batch 2 is broken"):
+    next(steps)

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from apo_jax.data.rows import Response, flatten, make_rows
+
+EOS = 2
+
+
+def test_every_array_by_hand():
+  rows = make_rows([([1, 7, 8], [Response([5, 6]), Response([9], finished=False)])], 2, 7, EOS)
+  np.testing.assert_array_equal(
+    rows.tokens, [[[1, 7, 8, 5, 6, EOS, 0], [1, 7, 8, 9, EOS, 0, 0]]]
+  )
+  np.testing.assert_array_equal(
+    rows.segment_ids, [[[1, 1, 1, 2, 2, 2, 0], [1, 1, 1, 2, 2, 0, 0]]]
+  )
+  np.testing.assert_array_equal(rows.positions, [[range(7), range(7)]])
+  np.testing.assert_array_equal(
+    rows.response_mask, np.array([[[0, 0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0]]], bool)
+  )
+
+
+def test_types():
+  rows = make_rows([([1], [Response([5])])], 1, 4, EOS)
+  assert [array.dtype for array in rows] == [np.int32, np.int32, np.int32, bool]
+
+
+def test_a_response_of_no_tokens_is_its_eos():
+  rows = make_rows([([1, 7], [Response([]), Response([], finished=False)])], 2, 4, EOS)
+  np.testing.assert_array_equal(rows.tokens, [[[1, 7, EOS, 0]] * 2])
+  np.testing.assert_array_equal(rows.segment_ids, [[[1, 1, 2, 0]] * 2])
+  np.testing.assert_array_equal(rows.response_mask[0], [[0, 0, 1, 0], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("responses", [[Response([5]), None], [Response([5])]])
+def test_absent_responses_are_padding(responses):
+  rows = make_rows([([1, 7], responses), ([3], [])], 2, 5, EOS)
+  for b, r in ((0, 1), (1, 0), (1, 1)):
+    assert not rows.tokens[b, r].any()
+    assert not rows.segment_ids[b, r].any()
+    assert not rows.response_mask[b, r].any()
+  np.testing.assert_array_equal(rows.tokens[0, 0], [1, 7, 5, EOS, 0])
+
+
+def test_what_just_fits_is_kept_and_what_does_not_raises():
+  rows = make_rows([([1, 7], [Response([5, 6])])], 1, 5, EOS)
+  np.testing.assert_array_equal(rows.tokens, [[[1, 7, 5, 6, EOS]]])
+  with pytest.raises(ValueError, match="query of 2 and a response of 3 tokens need 6 places"):
+    make_rows([([1, 7], [Response([5, 6, 5])])], 1, 5, EOS)
+
+
+def test_flatten_keeps_the_order():
+  items = [([1, 10 + b], [Response([20 + b, 30 + r]) for r in range(3)]) for b in range(2)]
+  rows = make_rows(items, 3, 6, EOS)
+  flat = flatten(rows)
+  assert all(array.shape == (6, 6) for array in flat)
+  for b in range(2):
+    for r in range(3):
+      np.testing.assert_array_equal(flat.tokens[3 * b + r], [1, 10 + b, 20 + b, 30 + r, EOS, 0])
+      for whole, part in zip(rows, flat, strict=True):
+        np.testing.assert_array_equal(part[3 * b + r], whole[b, r])

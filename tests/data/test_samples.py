@@ -1,0 +1,77 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from apo_jax.data.rows import Response
+from apo_jax.data.samples import Sample, SampledQuery, read_samples, write_samples
+
+UNSCORED = Sample(" Ann has it.", (5, 6, 7), True, -3.25)
+
+
+def test_what_was_written_is_read(tmp_path):
+  scored = dataclasses.replace(
+    UNSCORED, finished=False, reference_logprob=-3.5, reward=0.25, utility=1.0
+  )
+  empty = Sample("", (), False, 0.0)
+  odd = dataclasses.replace(UNSCORED, text=' "quoted"\n\u2028\x00 é漢😀\\')
+  sampled = [
+    SampledQuery("q0", "\n\nHuman: Who?\n\nAssistant:", (UNSCORED, scored)),
+    SampledQuery("q1", "…", (empty, odd), golden=" Ann.", golden_reward=-0.5, golden_utility=1.0),
+    SampledQuery("q2", "no samples", ()),
+  ]
+  path = tmp_path / "rounds" / "samples.jsonl"
+  write_samples(path, iter(sampled))
+  assert read_samples(path) == sampled
+  assert len(path.read_text(encoding="utf-8").split("\n")) == 4
+  write_samples(path, [])
+  assert read_samples(path) == []
+
+
+def test_float32_values_come_back_exactly(tmp_path):
+  values = np.random.default_rng(0).normal(size=64).astype(np.float32)
+  values[:4] = [np.finfo(np.float32).tiny, np.finfo(np.float32).max, 1e-45, -0.0]
+  samples = tuple(
+    dataclasses.replace(UNSCORED, logprob=float(value), reward=float(value)) for value in values
+  )
+  write_samples(tmp_path / "samples.jsonl", [SampledQuery("q", "query", samples)])
+  (read,) = read_samples(tmp_path / "samples.jsonl")
+  for field in ("logprob", "reward"):
+    again = np.array([getattr(sample, field) for sample in read.samples], np.float32)
+    np.testing.assert_array_equal(again.view(np.uint32), values.view(np.uint32))
+
+
+def test_a_file_s_line_has_the_documented_fields(tmp_path):
+  write_samples(tmp_path / "samples.jsonl", [SampledQuery("q", "query", (UNSCORED,))])
+  assert json.loads((tmp_path / "samples.jsonl").read_text()) == {
+    "query_id": "q",
+    "query": "query",
+    "golden": None,
+    "golden_reward": None,
+    "golden_utility": None,
+    "samples": [
+      {
+        "text": " Ann has it.",
+        "tokens": [5, 6, 7],
+        "finished": True,
+        "logprob": -3.25,
+        "reference_logprob": None,
+        "reward": None,
+        "utility": None,
+      }
+    ],
+  }
+
+
+@pytest.mark.parametrize(
+  ("text", "empty"), [("", True), (" \n\t", True), (".", False), (" Ann", False)]
+)
+def test_a_response_is_empty_if_it_says_nothing(text, empty):
+  assert dataclasses.replace(UNSCORED, text=text).is_empty is empty
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_response_is_the_sampled_ids(finished):
+  sample = dataclasses.replace(UNSCORED, finished=finished)
+  assert sample.response == Response((5, 6, 7), finished)

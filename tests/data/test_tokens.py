@@ -1,0 +1,233 @@
+import copy
+import dataclasses
+import random
+import sys
+
+import numpy as np
+import pytest
+
+from apo_jax.config import ConfigError
+from apo_jax.data import toy_dialogues
+from apo_jax.data.rows import Response, make_rows
+from apo_jax.data.tokens import SPECIAL, load_tokenizer, make_codec, train_tokenizer
+from tests import tiny
+
+CONFIG = tiny.config()
+QUERY = "\n\nHuman: Who has the red ball?\n\nAssistant:"
+LENGTH = CONFIG.data.query_length + CONFIG.data.response_length
+
+
+def plain_ids(text):
+  return tiny.codec().tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def codec_with(tokenizer=None, vocab_size=CONFIG.tokenizer.vocab_size, **data):
+  return make_codec(
+    tokenizer or tiny.codec().tokenizer,
+    dataclasses.replace(CONFIG.tokenizer, vocab_size=vocab_size),
+    dataclasses.replace(CONFIG.data, **data),
+  )
+
+
+@pytest.fixture(scope="module")
+def toy_texts():
+  data = toy_dialogues.generate(1, 200, 50, 50, 50, 50)
+  texts = [text for record in data.demonstrations for text in (record.query, record.response)]
+  return [*texts, *(text for record in data.test.preferences for text in record.responses)]
+
+
+def test_a_row_is_the_ids_of_query_and_response_joined():
+  codec = tiny.codec()
+  (query,) = codec.encode_queries([QUERY])
+  (response,) = codec.encode_responses([" Ann has it."])
+  assert query == [codec.bos, *plain_ids(QUERY)]
+  assert response == Response(plain_ids(" Ann has it."), finished=True)
+  rows = make_rows([(query, [response])], 1, LENGTH, codec.eos)
+  joined = [codec.bos, *plain_ids(QUERY), *plain_ids(" Ann has it."), codec.eos]
+  assert rows.tokens[0, 0, : len(joined)].tolist() == joined
+
+
+def test_no_token_crosses_the_border():
+  codec = tiny.codec()
+  left, right = " A", "nn has it."
+  # The same text in one piece has a token with letters of both.
+  assert plain_ids(left + right) != plain_ids(left) + plain_ids(right)
+  (query,) = codec.encode_queries([left])
+  (response,) = codec.encode_responses([right])
+  assert (codec.decode(query), codec.decode(response.tokens)) == (left, right)
+
+
+def test_long_queries_lose_their_left_and_keep_bos_and_separator():
+  codec = codec_with(query_length=6, separator="#")
+  ids = plain_ids(QUERY)
+  assert len(ids) > 4
+  (query,) = codec.encode_queries([QUERY])
+  assert query == [codec.bos, *ids[-4:], *plain_ids("#")]
+  assert QUERY.endswith(codec.decode(query[1:-1]))
+
+
+def test_queries_that_just_fit_are_whole():
+  ids = plain_ids(QUERY)
+  codec = codec_with(query_length=len(ids) + 2, separator="#")
+  assert codec.encode_queries([QUERY]) == [[codec.bos, *ids, codec.separator]]
+  codec = codec_with(query_length=len(ids) + 1, separator="#")
+  assert codec.encode_queries([QUERY]) == [[codec.bos, *ids[1:], codec.separator]]
+
+
+def test_where_only_bos_and_separator_fit_nothing_else_is_kept():
+  codec = codec_with(query_length=2, separator="#")
+  assert codec.encode_queries([QUERY]) == [[codec.bos, codec.separator]]
+
+
+def test_a_tokenizer_without_bos_starts_with_the_query():
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  tokenizer.bos_token = None
+  codec = codec_with(tokenizer, query_length=4)
+  assert codec.bos is None
+  assert codec.encode_queries([QUERY]) == [plain_ids(QUERY)[-4:]]
+
+
+def test_long_responses_lose_their_right_and_count_as_unfinished():
+  ids = plain_ids(" Ann has the red ball.")
+  lengths = range(len(ids) - 1, len(ids) + 3)
+  encoded = [
+    codec_with(response_length=length).encode_responses([" Ann has the red ball."])[0]
+    for length in lengths
+  ]
+  assert encoded == [
+    Response(ids[:-2], finished=False),
+    Response(ids[:-1], finished=False),
+    Response(ids, finished=True),
+    Response(ids, finished=True),
+  ]
+
+
+def test_a_cut_response_learns_no_end():
+  codec = codec_with(response_length=3)
+  (response,) = codec.encode_responses([" Ann has the red ball."])
+  rows = make_rows([([codec.bos], [response])], 1, 5, codec.eos)
+  np.testing.assert_array_equal(rows.response_mask, [[[False, True, True, False, False]]])
+
+
+def test_texts_are_encoded_one_by_one_as_together():
+  codec = tiny.codec()
+  texts = ["", " Ann.", QUERY]
+  assert codec.encode_queries(texts) == [codec.encode_queries([text])[0] for text in texts]
+  assert codec.encode_responses(texts) == [codec.encode_responses([text])[0] for text in texts]
+  assert codec.encode_queries([]) == [] and codec.encode_responses([]) == []
+  assert codec.encode_queries([""]) == [[codec.bos]]
+  assert codec.encode_responses([""]) == [Response([], finished=True)]
+
+
+def long_codec():
+  return codec_with(query_length=10_000, query_buckets=(10_000,), response_length=10_000)
+
+
+def test_toy_texts_come_back_as_they_were(toy_texts):
+  codec = long_codec()
+  encoded = codec.encode_responses(toy_texts)
+  assert [codec.decode(response.tokens) for response in encoded] == toy_texts
+  assert all(response.finished for response in encoded)
+
+
+def test_any_unicode_comes_back_as_it_was():
+  rng = random.Random(0)
+
+  def character():
+    code = rng.choice([rng.randrange(128), rng.randrange(0x3000), rng.randrange(sys.maxunicode)])
+    return "" if 0xD800 <= code < 0xE000 else chr(code)
+
+  texts = ["".join(character() for _ in range(rng.randrange(40))) for _ in range(300)]
+  texts += ["\x00", " \r\n\t\x85\u2028", "e\u0301 é", "👩‍👩‍👧", " ,  . ' n't  's", "   "]
+  codec = long_codec()
+  encoded = codec.encode_responses(texts)
+  assert [codec.decode(response.tokens) for response in encoded] == texts
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_the_name_of_a_special_token_in_a_text_is_text(name):
+  codec = tiny.codec()
+  text = f" Say {name} to Ann."
+  (response,) = codec.encode_responses([text])
+  (query,) = codec.encode_queries([text])
+  special = set(codec.tokenizer.all_special_ids)
+  assert special.isdisjoint(response.tokens) and special.isdisjoint(query[1:])
+  assert codec.decode(response.tokens) == text
+
+
+def test_decoding_leaves_special_tokens_out():
+  codec = tiny.codec()
+  assert codec.decode([codec.bos, *plain_ids(" Ann."), codec.eos, 0]) == " Ann."
+
+
+def test_training_a_tokenizer_is_deterministic(toy_texts):
+  first, second = (train_tokenizer(iter(toy_texts), 320) for _ in range(2))
+  assert len(first) == 320
+  assert first.get_vocab() == second.get_vocab()
+  assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
+  ids = [first.convert_tokens_to_ids(name) for name in SPECIAL]
+  assert ids == [first.pad_token_id, first.bos_token_id, first.eos_token_id] == [0, 1, 2]
+
+
+def test_a_saved_tokenizer_is_loaded_as_it_was(tmp_path, toy_texts):
+  tiny.codec().tokenizer.save_pretrained(tmp_path)
+  loaded = codec_with(load_tokenizer(tmp_path))
+  assert (loaded.bos, loaded.eos, loaded.size) == (1, 2, tiny.codec().size)
+  assert loaded.encode_responses(toy_texts) == tiny.codec().encode_responses(toy_texts)
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_a_path_without_a_tokenizer_is_named(tmp_path, name):
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(ConfigError) as error:
+    load_tokenizer(tmp_path / name)
+  assert str(error.value).startswith(f"config.tokenizer.path is {str(tmp_path / name)!r}")
+
+
+def test_the_separator_must_be_one_token_of_the_tokenizer():
+  assert codec_with(separator="#").separator == plain_ids("#")[0]
+  assert codec_with(separator="").separator is None
+  with pytest.raises(ConfigError, match="config.data.separator is '##'"):
+    codec_with(separator="##")
+
+
+def test_the_unknown_token_is_no_separator():
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  tokenizer.unk_token = "?"
+  assert tokenizer.convert_tokens_to_ids("##") == tokenizer.unk_token_id is not None
+  with pytest.raises(ConfigError, match="config.data.separator is '##'"):
+    codec_with(tokenizer, separator="##")
+
+
+def test_a_tokenizer_larger_than_the_vocabulary_is_refused():
+  size = tiny.codec().size
+  assert codec_with(vocab_size=size).size == size
+  with pytest.raises(ConfigError) as error:
+    codec_with(vocab_size=size - 1)
+  assert f"config.tokenizer.vocab_size is {size - 1}" in str(error.value)
+  assert str(size) in str(error.value)
+
+
+def test_a_tokenizer_without_eos_is_refused():
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  tokenizer.eos_token = None
+  with pytest.raises(ConfigError, match="no end-of-sequence token"):
+    codec_with(tokenizer)
+
+
+def test_padding_with_eos_changes_no_row():
+  """Lengths, never ids, say what is padding."""
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  tokenizer.pad_token = tokenizer.eos_token
+  other = codec_with(tokenizer)
+  assert tokenizer.pad_token_id == other.eos == tiny.codec().eos
+  texts = [" Ann has it.", ""]
+
+  def rows(codec):
+    responses = codec.encode_responses(texts)
+    return make_rows([(codec.encode_queries([QUERY])[0], responses)], 3, LENGTH, codec.eos)
+
+  for array, expected in zip(rows(other), rows(tiny.codec()), strict=True):
+    np.testing.assert_array_equal(array, expected)
+  counts = rows(other).response_mask.sum(-1)
+  assert counts.tolist() == [[len(plain_ids(texts[0])) + 1, 1, 0]]

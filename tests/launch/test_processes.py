@@ -1,0 +1,67 @@
+"""Two processes joined on this machine play the game of one."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from apo_jax.data.samples import read_samples
+from apo_jax.files import read_json
+from apo_jax.metrics_writer import read_metrics
+from tests import tiny
+
+
+def play(arguments: list[str]) -> None:
+  environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+  result = subprocess.run(
+    [sys.executable, *arguments],
+    cwd=tiny.ROOT,
+    capture_output=True,
+    text=True,
+    env=environment,
+    timeout=400,
+  )
+  assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_two_processes_end_with_the_numbers_of_one(tmp_path):
+  flags = tiny.flags(rounds=1)
+  one, two = tmp_path / "one", tmp_path / "two"
+  play(["-m", "apo_jax.main", *flags, f"--run_dir={one}"])
+  play(["launch/local.py", "--processes=2", "--", *flags, f"--run_dir={two}"])
+
+  files = {str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()}
+  assert {name for name in files if "checkpoints" not in name} == {
+    name
+    for name in (str(path.relative_to(two)) for path in two.rglob("*") if path.is_file())
+    if "checkpoints" not in name
+  }
+  for name in ("golden_samples", "policy_samples", "test_samples"):
+    ours = read_samples(two / f"rounds/01/{name}.jsonl")
+    theirs = read_samples(one / f"rounds/01/{name}.jsonl")
+    assert [[s.tokens for s in q.samples] for q in ours] == [
+      [s.tokens for s in q.samples] for q in theirs
+    ]
+  for ours, theirs in zip(read_metrics(two), read_metrics(one), strict=True):
+    assert (ours["phase"], ours["step"]) == (theirs["phase"], theirs["step"])
+    for key in theirs.keys() - {"time", "phase"}:
+      np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-4, atol=1e-5, err_msg=key)
+  ours, theirs = (read_json(run / "rounds/01/evaluation.json") for run in (two, one))
+  for key in theirs.keys() - {"calibration"}:
+    np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=1e-5, err_msg=key)
+  assert read_json(two / "rounds/01/provenance.json")["mesh"]["data"] == 2
+
+
+def test_what_is_wrong_is_said_once_and_ends_all_processes(tmp_path):
+  flags = tiny.flags(policy__training__batch_size=7, rounds=1)
+  result = subprocess.run(
+    [sys.executable, "launch/local.py", "--processes=2", "--", *flags, f"--run_dir={tmp_path}"],
+    cwd=tiny.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=100,
+  )
+  assert result.returncode == 2
+  assert "config.policy.training.batch_size is 7" in result.stderr + result.stdout
+  assert "Traceback" not in result.stderr + result.stdout

@@ -1,0 +1,119 @@
+"""The command line, as a user types it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from apo_jax.files import read_json
+from apo_jax.metrics_writer import read_metrics
+from tests import tiny
+
+
+def command(*arguments: object) -> list[str]:
+  return [sys.executable, "-m", "apo_jax.main", *map(str, arguments)]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+  return subprocess.run(
+    command(*arguments), cwd=tiny.ROOT, capture_output=True, text=True, timeout=300
+  )
+
+
+def refused(*arguments: object) -> str:
+  """What is said to a command that must fail: one line, no traceback, nothing played."""
+  result = run(*arguments)
+  assert result.returncode not in (0, None), result.stdout
+  assert "Traceback" not in result.stderr
+  lines = [line for line in result.stderr.splitlines() if line.strip()]
+  assert len(lines) == 1, result.stderr
+  assert "updates" not in result.stdout
+  return lines[0]
+
+
+DEMO = "--config=configs/demo.py"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    ([DEMO, "--config.policy.metod=dpo"], ["metod", "method"]),
+    ([DEMO, "--config.policy.method=ppo"], ["config.policy.method", "ppo", "dpo"]),
+    ([DEMO, "--config.rounds=many"], ["rounds", "many"]),
+    ([DEMO, "--config.sampling.training.num_samples=1"], ["num_samples is 1", "at least 2"]),
+    ([DEMO, "--config.reward.preference_batch_size=0"], ["preference_batch_size", "0"]),
+    (["--config=configs/missing.py"], ["configs/missing.py"]),
+    (["configs/demo.py"], ["configs/demo.py", "--config=configs/demo.py"]),
+    ([], ["--config"]),
+  ],
+  ids=lambda value: None if isinstance(value, list) else str(value),
+)
+def test_wrong_flags_are_one_sentence(arguments, said):
+  line = refused(*arguments)
+  for part in said:
+    assert part in line
+
+
+def test_a_mesh_that_does_not_fit(tmp_path):
+  line = refused(DEMO, "--config.mesh.tensor=3", f"--run_dir={tmp_path / 'run'}")
+  assert "config.mesh" in line and "3" in line and "devices" in line
+  assert not (tmp_path / "run").exists()
+
+
+def test_data_files_that_are_missing_or_empty(tmp_path):
+  def write(name, *rows):
+    path = tmp_path / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"--config.data.{name}={path}"
+
+  ids = [{"query_id": str(i), "query": f"\n\nHuman: {i}?\n\nAssistant:"} for i in range(60)]
+  arguments = [
+    DEMO,
+    "--config.data.source=files",
+    write("demonstrations", *({**one, "response": " yes"} for one in ids)),
+    write("preferences", *({**one, "responses": [" a", " b"], "scores": [1, 0]} for one in ids)),
+    write("golden", *({**one, "response": " yes"} for one in ids)),
+    f"--run_dir={tmp_path / 'run'}",
+  ]
+  missing = f"--config.data.queries={tmp_path / 'nothing.jsonl'}"
+  line = refused(*arguments, missing)
+  assert "config.data.queries" in line and "nothing.jsonl" in line
+  line = refused(*arguments, write("queries"))
+  assert "config.data.queries" in line and "no record" in line
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
+  """SIGKILL in the middle of a game; the same command again finishes it."""
+  flags = tiny.flags(rounds=1, checkpoints__every_steps=1)
+  whole, killed = tmp_path / "whole", tmp_path / "killed"
+  result = run(*flags, f"--run_dir={whole}")
+  assert result.returncode == 0, result.stderr
+  assert f"The run is in {whole}" in result.stdout
+  assert "report.html" in result.stdout.splitlines()[-1]
+
+  process = subprocess.Popen(
+    command(*flags, f"--run_dir={killed}"), cwd=tiny.ROOT, stdout=subprocess.DEVNULL
+  )
+  deadline = time.monotonic() + 200
+  while not (killed / "rounds/01/golden_samples.jsonl").exists():
+    assert process.poll() is None and time.monotonic() < deadline
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  assert not (killed / "rounds/01/evaluation.json").exists()
+  result = run(*flags, f"--run_dir={killed}")
+  assert result.returncode == 0, result.stderr
+  for name in ("rounds/00/evaluation.json", "rounds/01/evaluation.json"):
+    assert read_json(killed / name) == read_json(whole / name)
+  steps = [(line["round"], line["phase"], line["step"]) for line in read_metrics(killed)]
+  assert steps == [(line["round"], line["phase"], line["step"]) for line in read_metrics(whole)]
+
+
+def test_help_shows_the_flags():
+  result = run("--help")
+  assert "--config" in result.stdout and "--run_dir" in result.stdout
+

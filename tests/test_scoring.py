@@ -1,0 +1,110 @@
+import functools
+
+import numpy as np
+import pytest
+
+from apo_jax.data.rows import Response, make_rows
+from apo_jax.models.definition import define_reward_model
+from apo_jax.scoring import make_logprob_scorer, make_reward_scorer
+from tests import batches, tiny
+
+CONFIG = tiny.config()
+EOS = tiny.codec().eos
+
+
+@functools.cache
+def player(kind):
+  """Definition, parameters and the function that makes a scorer of it."""
+  if kind == "policy":
+    return *tiny.policy(), make_logprob_scorer
+  vocabulary = tiny.policy()[0].abstract["embedding"].shape[0]
+  definition = define_reward_model(CONFIG.model, vocabulary, "last", tiny.mesh())
+  return definition, definition.init(0), make_reward_scorer
+
+
+@functools.cache
+def scorer(kind, batch_size=4):
+  definition, _, make = player(kind)
+  return make(definition, tiny.mesh(), batch_size=batch_size, length=batches.LENGTH, eos=EOS)
+
+
+def score(kind, sequences, batch_size=4, **options):
+  return scorer(kind, batch_size)(player(kind)[1], sequences, **options)
+
+
+def random_sequences(count, seed=0):
+  rng = np.random.default_rng(seed)
+
+  def tokens(fewest, most):
+    return rng.integers(3, 300, rng.integers(fewest, most)).tolist()
+
+  return [
+    ([1, *tokens(2, 7)], Response(tokens(0, 8), bool(rng.random() < 0.7))) for _ in range(count)
+  ]
+
+
+KINDS = pytest.mark.parametrize("kind", ["policy", "reward"])
+
+
+@KINDS
+def test_scores_are_those_of_one_sequence_at_a_time(kind):
+  sequences = random_sequences(10)
+  together = score(kind, sequences)
+  assert together.dtype == np.float32 and together.shape == (10,)
+  alone = [score(kind, [sequence])[0] for sequence in sequences]
+  np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+  assert len(set(together.tolist())) == 10
+
+
+@KINDS
+def test_scores_depend_neither_on_batch_size_nor_on_order(kind):
+  sequences = random_sequences(10)
+  expected = score(kind, sequences)
+  np.testing.assert_allclose(score(kind, sequences, batch_size=7), expected, rtol=1e-5, atol=1e-6)
+  order = np.random.default_rng(1).permutation(10)
+  shuffled = score(kind, [sequences[index] for index in order])
+  np.testing.assert_allclose(shuffled, expected[order], rtol=1e-5, atol=1e-6)
+
+
+def test_scores_are_what_the_models_say():
+  query, response = [1, 20, 30], Response([40, 50])
+  rows = make_rows([(query, [response])], 1, batches.LENGTH, EOS)
+  definition, parameters, _ = player("reward")
+  reward = definition.bind(parameters)(*(array[0] for array in rows[:3]))
+  np.testing.assert_allclose(score("reward", [(query, response)]), reward, rtol=1e-5)
+  definition, parameters, _ = player("policy")
+  policy = definition.bind(parameters)
+  hidden, _ = policy(*(array[0] for array in rows[:3]))
+  logits = np.asarray(policy.logits(hidden), np.float64)[0]
+  logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  expected = logprobs[2, 40] + logprobs[3, 50] + logprobs[4, EOS]
+  np.testing.assert_allclose(score("policy", [(query, response)]), [expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("count", "expected"), [(0, []), (1, [1]), (4, [4]), (5, [4, 1]), (11, [4, 4, 3])]
+)
+def test_on_batch_is_told_the_sequences_of_each_batch(count, expected):
+  told = []
+  scores = score("policy", random_sequences(count), on_batch=told.append)
+  assert told == expected and len(scores) == count
+
+
+@KINDS
+def test_a_response_of_no_tokens_has_a_score(kind):
+  query = [1, 20, 30]
+  finished, unfinished = score(kind, [(query, Response([])), (query, Response([], False))])
+  assert np.isfinite([finished, unfinished]).all()
+  if kind == "policy":
+    # What was cut before its first token claims nothing; an empty response claims its eos.
+    assert unfinished == 0.0 and finished < 0.0
+  else:
+    assert finished == unfinished
+
+
+def test_a_sequence_that_does_not_fit_raises():
+  query = [1, *[5] * 7]
+  fits, long = Response([6] * (batches.LENGTH - 9)), Response([6] * (batches.LENGTH - 8))
+  assert np.isfinite(score("policy", [(query, fits)])).all()
+  with pytest.raises(ValueError, match=f"need {batches.LENGTH + 1} places"):
+    score("policy", [(query, fits), (query, long)])

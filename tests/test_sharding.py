@@ -1,0 +1,74 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from apo_jax.sharding import (
+  constrain,
+  local_rows,
+  named,
+  partition,
+  place_batch,
+  place_replicated,
+)
+from tests import tiny
+
+
+def test_one_device_holds_every_row():
+  rows = local_rows(tiny.mesh(), 5)
+  np.testing.assert_array_equal(rows, [0, 1, 2, 3, 4])
+  assert rows.dtype == np.int64
+
+
+def test_a_placed_batch_is_the_batch():
+  mesh = tiny.mesh()
+  local = {
+    "tokens": np.arange(12, dtype=np.int32).reshape(4, 3),
+    "scores": (np.array([1.0, np.nan, -0.0, 2.0], np.float32),),
+    "mask": np.eye(4, dtype=bool).reshape(4, 2, 2),
+  }
+  placed = place_batch(mesh, local, 4)
+  assert jax.tree.structure(placed) == jax.tree.structure(local)
+  for array, expected in zip(jax.tree.leaves(placed), jax.tree.leaves(local), strict=True):
+    np.testing.assert_array_equal(array, expected)
+    assert array.dtype == expected.dtype
+    assert array.sharding == named(mesh, "batch")
+
+
+def test_replicated_values_keep_their_shape_and_type():
+  mesh = tiny.mesh()
+  placed = place_replicated(mesh, {"step": np.int32(3), "keys": np.arange(4, dtype=np.uint32)})
+  assert placed["step"].shape == () and placed["step"].dtype == np.int32
+  np.testing.assert_array_equal(placed["keys"], [0, 1, 2, 3])
+  assert all(array.sharding == named(mesh) for array in placed.values())
+
+
+def test_partitions_by_hand():
+  assert partition(("batch", "sequence", "heads", "head_dim")) == PartitionSpec(
+    ("data", "fsdp"), None, "tensor", None
+  )
+  assert partition(("layers", "embed", "mlp")) == PartitionSpec(None, "fsdp", "tensor")
+  assert partition(("vocab", None)) == PartitionSpec("tensor", None)
+  assert partition(()) == PartitionSpec()
+  assert named(tiny.mesh(), "vocab") == NamedSharding(tiny.mesh(), PartitionSpec("tensor"))
+
+
+def test_an_unknown_axis_raises():
+  with pytest.raises(KeyError, match="colour"):
+    partition(("batch", "colour"))
+
+
+def test_without_a_mesh_nothing_is_constrained():
+  array = jnp.arange(6.0).reshape(2, 3)
+  assert constrain(array, "batch", "embed") is array
+  assert "sharding_constraint" not in str(jax.make_jaxpr(lambda x: constrain(x, "batch"))(array))
+
+
+def test_with_a_mesh_the_layout_is_constrained_and_the_values_stay():
+  array = jnp.arange(6.0).reshape(2, 3)
+  with jax.set_mesh(tiny.mesh()):
+    result = jax.jit(lambda x: constrain(x, "batch", "embed"))(array)
+    jaxpr = jax.make_jaxpr(lambda x: constrain(x, "batch", "embed"))(array)
+  np.testing.assert_array_equal(result, array)
+  assert "sharding_constraint" in str(jaxpr)
