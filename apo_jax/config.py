@@ -65,9 +65,9 @@ class DataConfig:
   preferences: str
   golden: str
   queries: str
-  query_length: PositiveInt  # tokens; longer queries lose their left
+  query_length: PositiveInt  # tokens with bos and separator; longer queries lose their left
   query_buckets: tuple[PositiveInt, ...]  # padded lengths, ascending, the last is query_length
-  response_length: PositiveInt  # tokens; longer responses lose their right
+  response_length: PositiveInt  # tokens with eos; longer responses lose their right
   separator: str  # "" for none, else the text of the token between query and response
 
 

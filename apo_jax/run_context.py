@@ -98,11 +98,12 @@ class RunContext:
     return make_logprob_scorer(self.policy, self.mesh, **self._scoring_shape)
 
   @property
-  def _scoring_shape(self) -> dict[str, int]:
-    longest = self.config.sampling.evaluation.max_new_tokens + 1
+  def _scoring_shape(self) -> dict[str, Any]:
+    # Samples of the evaluation may be much longer than those of training.
+    evaluated = self.config.data.query_length + self.config.sampling.evaluation.max_new_tokens + 1
     return {
       "batch_size": self.config.evaluation.batch_size,
-      "length": max(self.row_length, self.config.data.query_length + longest),
+      "lengths": (self.row_length, evaluated),
       "eos": self.codec.eos,
     }
 

@@ -246,7 +246,13 @@ class Sampler:
     """Responses in the order of `queries`; `seeds` is UInt32[queries, 2] (`seeds.derive_key`).
 
     `on_batch` hears after each sampler call how many queries it answered.
+
+    Raises:
+      ValueError: a query is longer than the last bucket.
     """
+    longest = max(map(len, queries), default=0)
+    if longest > self.buckets[-1]:
+      raise ValueError(f"a query has {longest} tokens, the longest bucket {self.buckets[-1]}.")
     results: list[list[SampledResponse]] = [[] for _ in queries]
     for width in self.buckets:
       shorter = max((bucket for bucket in self.buckets if bucket < width), default=-1)

@@ -16,10 +16,11 @@ TokenSequence = tuple[Sequence[int], Response]  # query ids with bos, and one re
 
 
 class Scorer:
-  """One float32 number a sequence, for any number of sequences, with one compiled shape.
+  """One float32 number a sequence, for any number of sequences.
 
-  Every process calls it with the same sequences; each computes the rows of its own devices, and
-  each gets all results.
+  One function is compiled a padded length; a sequence takes the shortest that holds it. Every
+  process calls it with the same sequences; each computes the rows of its own devices, and each gets
+  all results.
   """
 
   def __init__(
@@ -29,12 +30,12 @@ class Scorer:
     mesh: Mesh,
     *,
     batch_size: int,
-    length: int,
+    lengths: Sequence[int],
     eos: int,
   ):
     self._mesh = mesh
     self._batch_size = batch_size
-    self._length = length
+    self._lengths = sorted(set(lengths))
     self._eos = eos
     self._score = jax.jit(
       score,
@@ -48,34 +49,53 @@ class Scorer:
     sequences: Sequence[TokenSequence],
     on_batch: Callable[[int], None] = lambda done: None,
   ) -> np.ndarray:
-    """Float32[sequences]: the score of each (query ids, response)."""
-    rows = local_rows(self._mesh, self._batch_size)
+    """Float32[sequences]: the score of each (query ids, response).
+
+    Raises:
+      ValueError: a sequence with its eos is longer than the longest padded length.
+    """
     scores = np.zeros((len(sequences),), np.float32)
-    for start in range(0, len(sequences), self._batch_size):
-      part = sequences[start : start + self._batch_size]
-      padded = [*part, *[((), None)] * (self._batch_size - len(part))]
-      items = [(padded[row][0], [padded[row][1]]) for row in rows]
-      local = flatten(make_rows(items, 1, self._length, self._eos))
-      batch = place_batch(self._mesh, local, self._batch_size)
-      result = np.asarray(self._score(parameters, batch))
-      scores[start : start + len(part)] = result[: len(part)]
-      on_batch(len(part))
+    needed = np.array([len(query) + len(response.tokens) + 1 for query, response in sequences])
+    if len(sequences) and needed.max() > self._lengths[-1]:
+      raise ValueError(f"a sequence has {needed.max()} tokens, a row at most {self._lengths[-1]}.")
+    places = np.searchsorted(self._lengths, needed)
+    for place, length in enumerate(self._lengths):
+      chosen = np.flatnonzero(places == place)
+      for start in range(0, len(chosen), self._batch_size):
+        indices = chosen[start : start + self._batch_size]
+        part = [sequences[index] for index in indices]
+        scores[indices] = self._score_part(parameters, part, length)
+        on_batch(len(part))
     return scores
 
+  def _score_part(
+    self, parameters: Parameters, part: Sequence[TokenSequence], length: int
+  ) -> np.ndarray:
+    padded = [*part, *[((), None)] * (self._batch_size - len(part))]
+    rows = local_rows(self._mesh, self._batch_size)
+    items = [(padded[row][0], [padded[row][1]]) for row in rows]
+    local = flatten(make_rows(items, 1, length, self._eos))
+    batch = place_batch(self._mesh, local, self._batch_size)
+    return np.asarray(self._score(parameters, batch))[: len(part)]
 
-def make_reward_scorer(definition: Definition, mesh: Mesh, **shape: int) -> Scorer:
-  """A scorer of r(x, y); `shape` is the scorer's batch_size, length and eos."""
+
+def make_reward_scorer(
+  definition: Definition, mesh: Mesh, *, batch_size: int, lengths: Sequence[int], eos: int
+) -> Scorer:
+  """A scorer of r(x, y)."""
 
   def score(parameters: Parameters, rows: Rows) -> Float[Array, "N"]:
     return definition.bind(parameters)(rows.tokens, rows.segment_ids, rows.positions)
 
-  return Scorer(definition, score, mesh, **shape)
+  return Scorer(definition, score, mesh, batch_size=batch_size, lengths=lengths, eos=eos)
 
 
-def make_logprob_scorer(definition: Definition, mesh: Mesh, **shape: int) -> Scorer:
-  """A scorer of log pi(y|x); `shape` is the scorer's batch_size, length and eos."""
+def make_logprob_scorer(
+  definition: Definition, mesh: Mesh, *, batch_size: int, lengths: Sequence[int], eos: int
+) -> Scorer:
+  """A scorer of log pi(y|x)."""
 
   def score(parameters: Parameters, rows: Rows) -> Float[Array, "N"]:
     return sequence_logprobs(definition.bind(parameters), rows)
 
-  return Scorer(definition, score, mesh, **shape)
+  return Scorer(definition, score, mesh, batch_size=batch_size, lengths=lengths, eos=eos)

@@ -28,7 +28,9 @@ def get_config() -> ml_collections.ConfigDict:
   model.rope_theta = 10000.0  # base of the rotary wavelengths
   model.norm_epsilon = 1e-5
   model.tied_embeddings = True  # one matrix reads and writes tokens
-  model.remat = "full"  # what the backward pass computes again: none, dots, full (quickest on a CPU)
+  model.remat = (
+    "full"  # what the backward pass computes again: none, dots, full (quickest on a CPU)
+  )
   model.compute_dtype = "float32"  # masters are float32 always
 
   config.tokenizer = tokenizer = ml_collections.ConfigDict()
@@ -46,9 +48,9 @@ def get_config() -> ml_collections.ConfigDict:
   data.preferences = ""
   data.golden = ""
   data.queries = ""
-  data.query_length = 32  # tokens; longer queries lose their left
+  data.query_length = 32  # tokens with bos; longer queries lose their left
   data.query_buckets = (32,)  # tokens; padded lengths the sampler compiles for
-  data.response_length = 24  # tokens; longer responses lose their right
+  data.response_length = 24  # tokens with eos; longer responses lose their right
   data.separator = ""  # token between query and response; "" for none
 
   config.supervised = _training(epochs=2, batch_size=64, learning_rate=4e-3)

@@ -52,10 +52,10 @@ def get_config() -> ml_collections.ConfigDict:
   data.preferences = "data/hh/preferences.jsonl"  # human preferences
   data.golden = "data/hh/golden.jsonl"  # golden responses (the paper's are GPT-4's)
   data.queries = "data/hh/queries.jsonl"  # queries without a response
-  # The paper's limit is 512 tokens in all: 240 + 256 leave room for bos, separator and eos.
-  data.query_length = 240  # tokens; longer queries lose their left
-  data.query_buckets = (64, 128, 240)  # ours: padded lengths the sampler compiles for, tokens
-  data.response_length = 256  # tokens; longer responses lose their right
+  # The paper's limit is 512 tokens in all.
+  data.query_length = 255  # tokens with bos and separator; longer queries lose their left
+  data.query_buckets = (64, 128, 255)  # ours: padded lengths the sampler compiles for, tokens
+  data.response_length = 257  # tokens with eos; longer responses lose their right
   data.separator = "<0x01>"  # LLaMA's token of id 4, between query and response
 
   config.supervised = _training()  # in place of the paper's start, a given Alpaca

@@ -116,4 +116,3 @@ def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
 def test_help_shows_the_flags():
   result = run("--help")
   assert "--config" in result.stdout and "--run_dir" in result.stdout
-

@@ -83,7 +83,7 @@ def test_greedy_follows_the_largest_logit_of_a_plain_forward_pass():
 def test_logprobs_are_those_of_scoring():
   definition, parameters = tiny.policy()
   scorer = make_logprob_scorer(
-    definition, tiny.mesh(), batch_size=4, length=24, eos=tiny.codec().eos
+    definition, tiny.mesh(), batch_size=4, lengths=(24,), eos=tiny.codec().eos
   )
   drawn = draw(RANDOM)
   sequences = [
@@ -269,3 +269,8 @@ def test_responses_are_response_records_without_eos():
     for one in row:
       assert isinstance(one.response, Response)
       assert tiny.codec().eos not in one.response.tokens
+
+
+def test_a_query_longer_than_every_bucket_is_refused():
+  with pytest.raises(ValueError, match="a query has 9 tokens, the longest bucket 8"):
+    draw(GREEDY, queries=[list(range(9))])

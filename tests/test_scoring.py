@@ -1,5 +1,6 @@
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -23,9 +24,9 @@ def player(kind):
 
 
 @functools.cache
-def scorer(kind, batch_size=4):
+def scorer(kind, batch_size=4, lengths=(batches.LENGTH,)):
   definition, _, make = player(kind)
-  return make(definition, tiny.mesh(), batch_size=batch_size, length=batches.LENGTH, eos=EOS)
+  return make(definition, tiny.mesh(), batch_size=batch_size, lengths=lengths, eos=EOS)
 
 
 def score(kind, sequences, batch_size=4, **options):
@@ -66,15 +67,25 @@ def test_scores_depend_neither_on_batch_size_nor_on_order(kind):
   np.testing.assert_allclose(shuffled, expected[order], rtol=1e-5, atol=1e-6)
 
 
+@KINDS
+def test_padded_lengths_change_no_score(kind):
+  sequences = random_sequences(12)
+  lengths = (8, 12, batches.LENGTH)
+  assert len({sum(len(part) for part in (q, r.tokens)) // 4 for q, r in sequences}) > 1
+  bucketed = scorer(kind, 4, lengths)(player(kind)[1], sequences)
+  np.testing.assert_allclose(bucketed, score(kind, sequences), rtol=1e-5, atol=1e-6)
+
+
 def test_scores_are_what_the_models_say():
   query, response = [1, 20, 30], Response([40, 50])
   rows = make_rows([(query, [response])], 1, batches.LENGTH, EOS)
+  inputs = [jnp.asarray(array[0]) for array in rows[:3]]
   definition, parameters, _ = player("reward")
-  reward = definition.bind(parameters)(*(array[0] for array in rows[:3]))
+  reward = definition.bind(parameters)(*inputs)
   np.testing.assert_allclose(score("reward", [(query, response)]), reward, rtol=1e-5)
   definition, parameters, _ = player("policy")
   policy = definition.bind(parameters)
-  hidden, _ = policy(*(array[0] for array in rows[:3]))
+  hidden, _ = policy(*inputs)
   logits = np.asarray(policy.logits(hidden), np.float64)[0]
   logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   expected = logprobs[2, 40] + logprobs[3, 50] + logprobs[4, EOS]
@@ -106,5 +117,5 @@ def test_a_sequence_that_does_not_fit_raises():
   query = [1, *[5] * 7]
   fits, long = Response([6] * (batches.LENGTH - 9)), Response([6] * (batches.LENGTH - 8))
   assert np.isfinite(score("policy", [(query, fits)])).all()
-  with pytest.raises(ValueError, match=f"need {batches.LENGTH + 1} places"):
+  with pytest.raises(ValueError, match=f"{batches.LENGTH + 1} tokens, a row at most"):
     score("policy", [(query, fits), (query, long)])

@@ -61,14 +61,14 @@ def test_an_unknown_axis_raises():
 
 def test_without_a_mesh_nothing_is_constrained():
   array = jnp.arange(6.0).reshape(2, 3)
-  assert constrain(array, "batch", "embed") is array
+  assert constrain(array, "batch", "mlp") is array
   assert "sharding_constraint" not in str(jax.make_jaxpr(lambda x: constrain(x, "batch"))(array))
 
 
 def test_with_a_mesh_the_layout_is_constrained_and_the_values_stay():
   array = jnp.arange(6.0).reshape(2, 3)
   with jax.set_mesh(tiny.mesh()):
-    result = jax.jit(lambda x: constrain(x, "batch", "embed"))(array)
-    jaxpr = jax.make_jaxpr(lambda x: constrain(x, "batch", "embed"))(array)
+    result = jax.jit(lambda x: constrain(x, "batch", "mlp"))(array)
+    jaxpr = jax.make_jaxpr(lambda x: constrain(x, "batch", "mlp"))(array)
   np.testing.assert_array_equal(result, array)
   assert "sharding_constraint" in str(jaxpr)

@@ -74,7 +74,7 @@ class Codec:
     head = [] if self.bos is None else [self.bos]
     tail = [] if self.separator is None else [self.separator]
     room = self.query_length - len(head) - len(tail)
-    return [head + ids[max(len(ids) - room, 0) :] + tail for ids in self._encode(texts)]
+    return [head + ids[-room:] + tail for ids in self._encode(texts)]
 
   def encode_responses(self, texts: Sequence[str]) -> list[Response]:
     """Responses as ids without eos, at most `response_length - 1` of them.
@@ -117,6 +117,17 @@ def make_codec(
       raise ConfigError(
         f"config.data.separator is {data.separator!r}, which is not one token of the tokenizer."
       )
+  specials = (tokenizer.bos_token_id is not None) + (separator is not None)
+  if data.query_length <= specials:
+    raise ConfigError(
+      f"config.data.query_length is {data.query_length}; it must be above {specials}, the tokens "
+      "that stand before and behind every query."
+    )
+  if data.response_length < 2:
+    raise ConfigError(
+      f"config.data.response_length is {data.response_length}; it must be at least 2: a token and "
+      "eos."
+    )
   return Codec(
     tokenizer=tokenizer,
     query_length=data.query_length,

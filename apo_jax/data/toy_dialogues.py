@@ -5,7 +5,7 @@ true utility of any response to it is known.
 
 - Golden responses have utility 1.
 - Demonstrations are imperfect: golden with probability `DEMONSTRATIONS.golden`, else corrupted. A
-  policy that imitates them perfectly has an expected utility of about 0.6.
+  policy that imitates them perfectly has an expected utility of about 0.55.
 - Preferences compare two different responses drawn from `PREFERENCES`. The label is a Bradley-Terry
   draw, P(first preferred) = sigmoid(SHARPNESS * (u_first - u_second)), so it is noisy.
 
@@ -63,7 +63,7 @@ class Mixture:
 
 
 DEMONSTRATIONS = Mixture(
-  golden=0.4,
+  golden=0.3,
   corruptions=(
     (CUT_OFF, 4.0),
     (REPEATED, 3.0),

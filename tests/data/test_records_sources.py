@@ -16,9 +16,7 @@ SIDES = ("reward", "policy", "test")
 
 def rows_of_files():
   """The rows of every file; the same queries are in all of them."""
-  identified = [
-    {"query_id": f"q{number}", "query": query} for number, query in enumerate(QUERIES)
-  ]
+  identified = [{"query_id": f"q{number}", "query": query} for number, query in enumerate(QUERIES)]
   golden = [{**row, "response": f" Golden {i}."} for i, row in enumerate(identified)]
   preferences = [
     {**row, "responses": [f" Good {i}.", " Bad.", " So so."], "scores": [2, 0, 0.5]}
@@ -191,8 +189,8 @@ def test_sides_are_in_the_proportion_9_to_9_to_2():
 
 def test_the_side_of_a_query_never_changes():
   # A query on another side than before would train one player and judge the other.
-  initials = "".join(side_of(f"query {index}")[0] for index in range(20))
-  assert initials == "prprrrprrrpprrprrrrp"
+  initials = "".join(side_of(f"query {index}")[0] for index in range(40))
+  assert initials == "prprrrprrrpprrprrrrprprptrrprppppprprrpp"
 
 
 def test_fingerprint_is_of_the_records_alone(tmp_path):

@@ -8,12 +8,8 @@ EOS = 2
 
 def test_every_array_by_hand():
   rows = make_rows([([1, 7, 8], [Response([5, 6]), Response([9], finished=False)])], 2, 7, EOS)
-  np.testing.assert_array_equal(
-    rows.tokens, [[[1, 7, 8, 5, 6, EOS, 0], [1, 7, 8, 9, EOS, 0, 0]]]
-  )
-  np.testing.assert_array_equal(
-    rows.segment_ids, [[[1, 1, 1, 2, 2, 2, 0], [1, 1, 1, 2, 2, 0, 0]]]
-  )
+  np.testing.assert_array_equal(rows.tokens, [[[1, 7, 8, 5, 6, EOS, 0], [1, 7, 8, 9, EOS, 0, 0]]])
+  np.testing.assert_array_equal(rows.segment_ids, [[[1, 1, 1, 2, 2, 2, 0], [1, 1, 1, 2, 2, 0, 0]]])
   np.testing.assert_array_equal(rows.positions, [[range(7), range(7)]])
   np.testing.assert_array_equal(
     rows.response_mask, np.array([[[0, 0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0]]], bool)

@@ -74,9 +74,12 @@ def test_queries_that_just_fit_are_whole():
   assert codec.encode_queries([QUERY]) == [[codec.bos, *ids[1:], codec.separator]]
 
 
-def test_where_only_bos_and_separator_fit_nothing_else_is_kept():
-  codec = codec_with(query_length=2, separator="#")
-  assert codec.encode_queries([QUERY]) == [[codec.bos, codec.separator]]
+@pytest.mark.parametrize(("separator", "shortest"), [("", 2), ("#", 3)])
+def test_a_query_length_that_holds_no_query_is_refused(separator, shortest):
+  codec = codec_with(query_length=shortest, separator=separator)
+  assert codec.encode_queries([QUERY])[0][1] == plain_ids(QUERY)[-1]
+  with pytest.raises(ConfigError, match=rf"config\.data\.query_length is {shortest - 1};"):
+    codec_with(query_length=shortest - 1, separator=separator)
 
 
 def test_a_tokenizer_without_bos_starts_with_the_query():
@@ -187,7 +190,7 @@ def test_a_path_without_a_tokenizer_is_named(tmp_path, name):
 def test_the_separator_must_be_one_token_of_the_tokenizer():
   assert codec_with(separator="#").separator == plain_ids("#")[0]
   assert codec_with(separator="").separator is None
-  with pytest.raises(ConfigError, match="config.data.separator is '##'"):
+  with pytest.raises(ConfigError, match=r"config\.data\.separator is '##'"):
     codec_with(separator="##")
 
 
@@ -195,7 +198,7 @@ def test_the_unknown_token_is_no_separator():
   tokenizer = copy.deepcopy(tiny.codec().tokenizer)
   tokenizer.unk_token = "?"
   assert tokenizer.convert_tokens_to_ids("##") == tokenizer.unk_token_id is not None
-  with pytest.raises(ConfigError, match="config.data.separator is '##'"):
+  with pytest.raises(ConfigError, match=r"config\.data\.separator is '##'"):
     codec_with(tokenizer, separator="##")
 
 

@@ -299,7 +299,7 @@ def test_golden_records_are_perfect(game):
 def test_demonstrations_are_imperfect_as_documented(game):
   utilities = [utility(record.query, record.response) for record in game.demonstrations]
   perfect = sum(value == 1.0 for value in utilities) / len(utilities)
-  assert 0.56 < sum(utilities) / len(utilities) < 0.64
+  assert 0.51 < sum(utilities) / len(utilities) < 0.59
   assert abs(perfect - toy_dialogues.DEMONSTRATIONS.golden) < 0.03
 
 

@@ -85,7 +85,7 @@ def test_scoring():
   def run(mesh):
     policy = define_policy(CONFIG.model, VOCABULARY, mesh)
     reward_model = define_reward_model(CONFIG.model, VOCABULARY, "last", mesh)
-    shape = {"batch_size": 8, "length": 8, "eos": EOS}
+    shape = {"batch_size": 8, "lengths": (8,), "eos": EOS}
     return (
       make_logprob_scorer(policy, mesh, **shape)(policy.init(0), sequences),
       make_reward_scorer(reward_model, mesh, **shape)(reward_model.init(0), sequences),
