@@ -26,6 +26,18 @@ from apo_jax.config_fields import (
 )
 
 
+class RewardSection(ml_collections.ConfigDict):
+  """The section `reward` of a config file: its field `update` is read as a field.
+
+  A plain ConfigDict would give its method of that name, and no flag could override the field.
+  """
+
+  @property
+  def update(self) -> str:
+    """The field, not ConfigDict's method."""
+    return self["update"]
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """The decoder's shape, shared by the policy and the reward models. Masters are float32."""

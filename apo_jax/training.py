@@ -32,7 +32,7 @@ def train(
   log_every: int,
   round: int,
   phase: str,
-) -> tuple[TrainState, dict[str, float]]:
+) -> TrainState:
   """Makes `num_steps` updates, or those still missing after the newest checkpoint.
 
   Args:
@@ -49,7 +49,7 @@ def train(
     phase: the phase's name, for the writer and messages.
 
   Returns:
-    The state after the last update, and that update's metrics.
+    The state after the last update.
 
   Raises:
     TrainingDiverged: a metric of an update is not finite. Checkpoints before it are kept.
@@ -62,11 +62,10 @@ def train(
     inputs.set_state(restored.input_position)
   writer.resume(round=round, phase=phase, step=first)
   progress.advance(first)
-  values: dict[str, float] = {}
 
   def finish(step: int, metrics: Mapping[str, jax.Array]) -> None:
     """Fetches the metrics of an update, which waits for it; so it is called one update late."""
-    values.update({name: float(value) for name, value in metrics.items()})
+    values = {name: float(value) for name, value in metrics.items()}
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
       raise TrainingDiverged(
@@ -90,4 +89,4 @@ def train(
   if waiting is not None:
     finish(*waiting)
   checkpoints.save(state, num_steps, inputs.get_state())
-  return state, values
+  return state

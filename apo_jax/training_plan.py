@@ -66,7 +66,7 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
     ) as checkpoints,
     run.progress.phase(name.replace("_", " "), plan.num_steps) as progress,
   ):
-    state, metrics = train(
+    state = train(
       update,
       lambda: init_state(plan.definition, optimizer, plan.start()),
       abstract_state(plan.definition, optimizer),
@@ -90,6 +90,5 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
         "started_from": plan.started_from,
         "updates": plan.num_steps,
         "seconds": time.monotonic() - began,
-        "last_metrics": metrics,
       },
     )

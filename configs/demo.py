@@ -11,6 +11,8 @@ Any field can be overridden on the command line, and so swept over:
 
 import ml_collections
 
+from apo_jax.config import RewardSection
+
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the config; apo_jax/config.py says what each field may be."""
@@ -55,7 +57,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.supervised = _training(epochs=2, batch_size=64, learning_rate=4e-3)
 
-  config.reward = reward = ml_collections.ConfigDict()
+  config.reward = reward = RewardSection()
   reward.update = "adversarial"  # adversarial, preferences_only, fixed
   reward.start = "previous"  # a round starts from the last round's model, or from the base
   reward.pooling = "last"  # what the head reads: last, eos, average, max

@@ -17,6 +17,8 @@ Values marked "ours" are where the paper is silent.
 
 import ml_collections
 
+from apo_jax.config import RewardSection
+
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the config; apo_jax/config.py says what each field may be."""
@@ -60,7 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.supervised = _training()  # in place of the paper's start, a given Alpaca
 
-  config.reward = reward = ml_collections.ConfigDict()
+  config.reward = reward = RewardSection()
   reward.update = "adversarial"  # adversarial, preferences_only, fixed
   reward.start = "base"  # each round anew; "previous" is the paper's -seq variant
   reward.pooling = "last"  # the head reads the token before eos

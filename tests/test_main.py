@@ -42,6 +42,7 @@ DEMO = "--config=configs/demo.py"
   [
     ([DEMO, "--config.policy.metod=dpo"], ["metod", "method"]),
     ([DEMO, "--config.policy.method=ppo"], ["config.policy.method", "ppo", "dpo"]),
+    ([DEMO, "--config.reward.update=never"], ["config.reward.update", "never", "fixed"]),
     ([DEMO, "--config.rounds=many"], ["rounds", "many"]),
     ([DEMO, "--config.sampling.training.num_samples=1"], ["num_samples is 1", "at least 2"]),
     ([DEMO, "--config.reward.preference_batch_size=0"], ["preference_batch_size", "0"]),

@@ -101,6 +101,16 @@ def test_on_batch_is_told_the_sequences_of_each_batch(count, expected):
   assert told == expected and len(scores) == count
 
 
+def test_every_padded_length_has_its_own_batches():
+  # Tokens with eos: 8 and 5 take the shortest rows, 9 and 12 the next, 16 and 13 the longest.
+  sequences = [([1, 5], Response([6] * (total - 3))) for total in (8, 9, 16, 5, 12, 13)]
+  told = []
+  make_scores = scorer("policy", 4, (8, 12, batches.LENGTH))
+  scores = make_scores(player("policy")[1], sequences, on_batch=told.append)
+  assert told == [2, 2, 2]
+  np.testing.assert_allclose(scores, score("policy", sequences), rtol=1e-5, atol=1e-6)
+
+
 @KINDS
 def test_a_response_of_no_tokens_has_a_score(kind):
   query = [1, 20, 30]

@@ -9,7 +9,8 @@ Each file holds one record a line, as `records` defines them:
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ def load_data(config: Config) -> GameData:
 
   Raises:
     ConfigError: a file or a side of the split is empty, or a record is not as described above;
-      the message names the field, the file and the line.
+      the message names the field, the file and the record.
   """
   data = config.data
   if data.source == "embedded":
@@ -75,19 +76,21 @@ def load_data(config: Config) -> GameData:
 
 def fingerprint(data: GameData) -> str:
   """A hash of every record, for the provenance of a round."""
-  digest = hashlib.sha256()
+  lists: list[Sequence[Any]] = [data.demonstrations]
   for split in (data.reward, data.policy, data.test):
-    for records in (split.preferences, split.golden, split.queries):
-      for record in records:
-        digest.update(json_line(vars(record)).encode("utf-8", errors="backslashreplace"))
-  for record in data.demonstrations:
-    digest.update(json_line(vars(record)).encode("utf-8", errors="backslashreplace"))
+    lists += [split.preferences, split.golden, split.queries]
+  digest = hashlib.sha256()
+  for records in lists:
+    # With its length first, no record can move to the next list unnoticed.
+    digest.update(f"{len(records)}\n".encode())
+    for record in records:
+      digest.update(json_line(vars(record)).encode())
   return digest.hexdigest()
 
 
 def side_of(query: str) -> str:
   """The side of the split that a query belongs to: "reward", "policy" or "test"."""
-  digest = hashlib.sha256(query.encode("utf-8", errors="backslashreplace")).digest()
+  digest = hashlib.sha256(query.encode()).digest()
   return _SIDES[int.from_bytes(digest[:8], "big") % len(_SIDES)]
 
 
@@ -121,7 +124,15 @@ def _text(row: Mapping[str, Any], field: str) -> str:
   value = row[field]
   if not isinstance(value, str) or not value.strip():
     raise ValueError(f"{field} is {value!r}; it must be a text that is not empty")
-  return value
+  return _encodable(field, value)
+
+
+def _encodable(field: str, text: str) -> str:
+  try:
+    text.encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(f"{field} holds {text[error.start]!r}, which is no character") from error
+  return text
 
 
 def _query(row: Mapping[str, Any]) -> Query:
@@ -138,7 +149,9 @@ def _preference(row: Mapping[str, Any]) -> Preference:
     raise ValueError(f"responses is {responses!r}; it must be a list of texts")
   if len(responses) < 2 or not isinstance(scores, list) or len(scores) != len(responses):
     raise ValueError("responses and scores must be lists of one length, 2 or more")
-  if not all(isinstance(score, int | float) and score >= 0 for score in scores):
+  if not all(type(score) in (int, float) and 0 <= score < math.inf for score in scores):
     raise ValueError(f"scores is {scores!r}; each must be a number of 0 or more")
+  # A response may be blank: saying nothing is a response that people have judged.
+  responses = [_encodable("responses", response) for response in responses]
   query_id, query = _text(row, "query_id"), _text(row, "query")
   return Preference(query_id, query, tuple(responses), tuple(float(score) for score in scores))
