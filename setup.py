@@ -25,7 +25,13 @@ RUNTIME = [
 TENSORBOARD = ["tensorboardX>=2.6.5,<3"]
 
 EXTRAS = {
-  "test": ["beartype>=0.23,<0.24", "pytest>=9.2,<10", "ruff>=0.17,<0.18", *TENSORBOARD],
+  "test": [
+    "beartype>=0.23,<0.24",
+    "pytest>=9.2,<10",
+    "pytest-xdist>=3.8,<4",
+    "ruff>=0.17,<0.18",
+    *TENSORBOARD,
+  ],
   "tpu": ["jax[tpu]>=0.10.2,<0.13"],
   # CUDA 13 needs an NVIDIA driver of at least 580; under an older one install jax[cuda12] instead.
   "cuda": ["jax[cuda13]>=0.10.2,<0.13"],

@@ -14,9 +14,11 @@ from typing import Any, Literal
 import ml_collections
 
 from apo_jax.config_fields import (
+  AtLeastTwo,
   ConfigError,
   Decay,
   MeshAxis,
+  NonEmptyText,
   NonNegativeFloat,
   NonNegativeInt,
   PositiveFloat,
@@ -79,7 +81,7 @@ class DataConfig:
   queries: str
   query_length: PositiveInt  # tokens with bos and separator; longer queries lose their left
   query_buckets: tuple[PositiveInt, ...]  # padded lengths, ascending, the last is query_length
-  response_length: PositiveInt  # tokens with eos; longer responses lose their right
+  response_length: AtLeastTwo  # tokens with eos; longer responses lose their right
   separator: str  # "" for none, else the text of the token between query and response
 
 
@@ -138,7 +140,7 @@ class SamplerConfig:
   top_p: Probability  # 1 is off
   repetition_penalty: PositiveFloat  # 1 is off
   max_new_tokens: PositiveInt
-  stop: tuple[str, ...]  # a response ends before the first of these
+  stop: tuple[NonEmptyText, ...]  # a response ends before the first of these
 
 
 @dataclasses.dataclass(frozen=True)
@@ -339,10 +341,10 @@ def _check_model(config: Config) -> None:
       f"config.model.head_dim is {model.head_dim}; it must be even, as rotary positions turn pairs"
       " of features."
     )
-  if not tokenizer.path and tokenizer.vocab_size <= 256:
+  if not tokenizer.path and tokenizer.vocab_size < 259:
     raise ConfigError(
-      f"config.tokenizer.vocab_size is {tokenizer.vocab_size}; it must be above 256, as a"
-      " byte-level BPE starts from the 256 bytes and its special tokens."
+      f"config.tokenizer.vocab_size is {tokenizer.vocab_size}; it must be at least 259, as"
+      " a byte-level BPE starts from the 256 bytes and its three special tokens."
     )
 
 
@@ -367,7 +369,7 @@ def _check_data(data: DataConfig, demonstrations_needed: bool) -> None:
         f"config.data.{name} is ''; it must be the path of a JSONL file with config.data.source"
         f" 'files'{because}."
       )
-    if path and "://" not in path and not pathlib.Path(path).is_file():
+    if path and not pathlib.Path(path).is_file():
       raise ConfigError(f"config.data.{name} is {path!r}; it must be a file that exists.")
 
 
@@ -377,11 +379,19 @@ def _check_training(config: Config) -> None:
       raise ConfigError(
         f"{name} is {size}; it must be a multiple of {accumulation_name}, which is {accumulation}."
       )
-  num_samples, method = config.sampling.training.num_samples, config.policy.method
-  if method in ("dpo", "rrhf") and num_samples < 2:
+  sampler, method = config.sampling.training, config.policy.method
+  if method == "rjs":
+    return
+  if sampler.num_samples < 2:
     raise ConfigError(
-      f"config.sampling.training.num_samples is {num_samples}; it must be at least 2 with"
+      f"config.sampling.training.num_samples is {sampler.num_samples}; it must be at least 2 with"
       f" config.policy.method {method!r}, as one sample forms no pair."
+    )
+  if sampler.temperature == 0 or sampler.top_k == 1:
+    field = "temperature" if sampler.temperature == 0 else "top_k"
+    raise ConfigError(
+      f"config.sampling.training.{field} is {getattr(sampler, field)}, which makes all samples of a"
+      f" query equal; with config.policy.method {method!r} they must differ to form pairs."
     )
 
 

@@ -4,30 +4,32 @@ A phase whose result is there is not played again, so starting the same command 
 where it stopped. Within a training phase, checkpoints do the same for single updates.
 """
 
-import contextlib
 import dataclasses
 import functools
-import hashlib
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from apo_jax import files
-from apo_jax.config import Config, ConfigError, check_mesh, resolve_mesh, to_dict
-from apo_jax.data.records import GameData
-from apo_jax.data.sources import fingerprint, load_data
-from apo_jax.data.tokens import load_tokenizer, make_codec, train_tokenizer
+from apo_jax.config import Config, check_mesh, resolve_mesh, to_dict
+from apo_jax.data.sources import load_data
+from apo_jax.data.tokens import make_codec
 from apo_jax.evaluation.evaluate import evaluate
 from apo_jax.metrics_writer import MetricsWriter
 from apo_jax.progress import Progress
 from apo_jax.report import write_report
 from apo_jax.run_context import RunContext
+from apo_jax.run_directory import (
+  barrier,
+  check_owner,
+  claim,
+  drop_old_checkpoints,
+  make_tokenizer,
+  write_provenance,
+)
 from apo_jax.sampling_phases import (
   sample_golden_queries,
   sample_policy_queries,
@@ -42,8 +44,7 @@ from apo_jax.training_phases import (
   train_testing_reward,
 )
 
-# What may differ when a run goes on: where it runs, how much it says, and how long it plays.
-_MAY_CHANGE = ("rounds", "mesh", "checkpoints", "logging")
+EVALUATION = "evaluation.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def phases(config: Config) -> list[Phase]:
     Phase(0, "supervised.json", train_supervised),
     Phase(0, "reward_base.json", train_reward_base),
     Phase(0, "testing_reward.json", train_testing_reward),
-    Phase(0, "evaluation.json", functools.partial(evaluate, round=0)),
+    Phase(0, EVALUATION, functools.partial(evaluate, round=0)),
   ]
   for round in range(1, config.rounds + 1):
     steps: list[tuple[str, Callable[..., None]]] = []
@@ -79,16 +80,10 @@ def phases(config: Config) -> list[Phase]:
       ("policy_samples.jsonl", sample_policy_queries),
       ("score.json", score_samples),
       ("policy.json", train_policy),
-      ("evaluation.json", evaluate),
+      (EVALUATION, evaluate),
     ]
     listed += [Phase(round, name, functools.partial(play, round=round)) for name, play in steps]
   return listed
-
-
-def identity(config: Config) -> str:
-  """A short hash of all that makes a run what it is; what may change in between is left out."""
-  fixed = {name: value for name, value in to_dict(config).items() if name not in _MAY_CHANGE}
-  return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def play(
@@ -113,10 +108,10 @@ def play(
   sizes = resolve_mesh(config, jax.device_count())
   check_mesh(config, sizes)
   data = load_data(config)
-  _claim(run_dir, config)
-  mesh = make_mesh(sizes)
+  check_owner(run_dir, config, data)
+  tokenizer = make_tokenizer(run_dir, config, data)
+  make_codec(tokenizer, config)  # checks that they fit
   is_writer = jax.process_index() == 0
-  progress = Progress(is_writer)
   writer = MetricsWriter(
     run_dir,
     tensorboard=config.logging.tensorboard,
@@ -125,135 +120,48 @@ def play(
     config=to_dict(config),
     enabled=is_writer,
   )
+  claim(run_dir, config, data, tokenizer)
+  codec = make_codec(make_tokenizer(run_dir, config, data), config)  # the copy all processes share
+  mesh = make_mesh(sizes)
   with jax.set_mesh(mesh), writer:
-    codec = make_codec(_tokenizer(config, run_dir, data), config.tokenizer, config.data)
-    run = RunContext(config, run_dir, mesh, data, codec, progress, writer)
+    run = RunContext(config, run_dir, mesh, data, codec, Progress(is_writer), writer)
     left = _unfinished(run, phases(config))
     _show_finished_rounds(run, left)
     for phase in left:
       if phase.round:
-        _write_provenance(run, phase.round)
+        write_provenance(run, phase.round)
       phase.play(run)
-      _barrier(f"{phase.round} {phase.result}")
-      if phase.result == "evaluation.json":
-        _drop_old_checkpoints(run, phase.round)
-        if is_writer:
-          write_report(run_dir)
+      barrier(f"{phase.round} {phase.result}")
+      if phase.result == EVALUATION and is_writer:
+        write_report(run_dir)
+      drop_old_checkpoints(run, phase.round - (phase.result != EVALUATION))
       on_phase_end(phase)
+    if is_writer:
+      # Once more: a run that was stopped between its last evaluation and its report has none.
+      write_report(run_dir)
   return run_dir / "report.html"
 
 
 def _unfinished(run: RunContext, listed: list[Phase]) -> list[Phase]:
-  """The phases from the first without a result on; all processes see what the first one sees."""
-  finished = [(run.round_dir(phase.round) / phase.result).exists() for phase in listed]
-  finished = _from_first_process(np.array(finished))
+  """The phases from the first without a result on.
+
+  Only the first process looks: on a shared file system the others may not yet see a file, and
+  all must agree.
+  """
+  finished = np.zeros(len(listed), bool)
+  if run.is_writer:
+    finished[:] = [(run.round_dir(phase.round) / phase.result).exists() for phase in listed]
+  if jax.process_count() > 1:
+    finished = np.asarray(multihost_utils.broadcast_one_to_all(finished))
   first = len(listed) if finished.all() else int(np.argmin(finished))
   return listed[first:]
 
 
 def _show_finished_rounds(run: RunContext, left: list[Phase]) -> None:
-  rest = {phase.round for phase in left if phase.result == "evaluation.json"}
-  for round in range(run.config.rounds + 1):
-    path = run.round_dir(round) / "evaluation.json"
-    if round not in rest and path.exists():
-      run.progress.round_row(files.read_json(path))
-
-
-def _claim(run_dir: Path, config: Config) -> None:
-  """Writes config.json, or checks that the run directory belongs to this config."""
-  path = run_dir / "config.json"
-  ours = to_dict(config)
-  if path.exists():
-    theirs = files.read_json(path)
-    for field, old, new in _differences(theirs, ours, "config"):
-      if field.split(".")[1] not in _MAY_CHANGE:
-        raise ConfigError(
-          f"{field} is {new!r}, but the run in {run_dir} was started with {old!r}; give another "
-          "--run_dir, or the old value to continue that run."
-        )
-  _barrier("claim")
-  if jax.process_index() == 0:
-    files.write_json(path, ours)
-
-
-def _differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
-  if isinstance(old, dict) and isinstance(new, dict):
-    names = sorted(old.keys() | new.keys())
-    return [
-      found
-      for name in names
-      for found in _differences(old.get(name), new.get(name), f"{field}.{name}")
-    ]
-  return [] if old == new else [(field, old, new)]
-
-
-def _tokenizer(config: Config, run_dir: Path, data: GameData) -> Any:
-  """The run's tokenizer; the run directory keeps a copy, which is the one that is used."""
-  path = run_dir / "tokenizer"
-  finished = path / "finished"
-  if jax.process_index() == 0 and not finished.exists():
-    if config.tokenizer.path:
-      tokenizer = load_tokenizer(config.tokenizer.path)
-    else:
-      tokenizer = train_tokenizer(_training_texts(data), config.tokenizer.vocab_size)
-    tokenizer.save_pretrained(path)
-    files.write_text(finished, "")
-  _barrier("tokenizer")
-  return load_tokenizer(path)
-
-
-def _training_texts(data: GameData) -> list[str]:
-  """Every text but the test side's."""
-  texts = []
-  for split in (data.reward, data.policy):
-    texts += [text for record in split.preferences for text in (record.query, *record.responses)]
-    texts += [text for record in split.golden for text in (record.query, record.response)]
-    texts += [record.query for record in split.queries]
-  texts += [text for record in data.demonstrations for text in (record.query, record.response)]
-  return texts
-
-
-def _write_provenance(run: RunContext, round: int) -> None:
-  """Says of a round what would have to be known to play it again."""
-  path = run.round_dir(round) / "provenance.json"
-  if not run.is_writer or path.exists():
+  """The table's rows of the rounds that an earlier start has finished."""
+  if not run.is_writer:
     return
-  files.write_json(
-    path,
-    {
-      "round": round,
-      "seed": run.config.seed,
-      "sampling_policy": run.policy_after(round - 1),
-      "policy_start": run.policy_start(round),
-      "reference": run.reference(round),
-      "reward_update": run.config.reward.update,
-      "reward_start": run.reward_start(round),
-      "data_sha256": fingerprint(run.data),
-      "sampler": dataclasses.asdict(run.config.sampling.training),
-      "evaluation_sampler": dataclasses.asdict(run.config.sampling.evaluation),
-      "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
-      "mesh": dict(run.mesh.shape),
-      "jax": jax.__version__,
-    },
-  )
-
-
-def _drop_old_checkpoints(run: RunContext, round: int) -> None:
-  """Deletes the checkpoints of rounds that are older than the newest `checkpoints.keep`."""
-  old = round - run.config.checkpoints.keep
-  if run.is_writer and old >= 1:
-    for player in (f"{old:02d}_policy", f"{old:02d}_reward"):
-      with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(run.checkpoint_dir(player))
-
-
-def _from_first_process(value: np.ndarray) -> np.ndarray:
-  if jax.process_count() == 1:
-    return value
-  return np.asarray(multihost_utils.broadcast_one_to_all(value))
-
-
-def _barrier(name: str) -> None:
-  """Waits until every process is here: what the first one wrote is there for all."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
+  unfinished = {phase.round for phase in left if phase.result == EVALUATION}
+  for round in range(run.config.rounds + 1):
+    if round not in unfinished:
+      run.progress.round_row(files.read_json(run.round_dir(round) / EVALUATION))

@@ -46,14 +46,14 @@ def main(arguments: list[str]) -> int:
   # Imported late, so that a wrong flag or field is answered at once.
   import jax
 
-  from apo_jax import distributed, game
+  from apo_jax import distributed, game, run_directory
   from apo_jax.training import TrainingDiverged
 
   try:
     distributed.initialize(
       _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
     )
-    default = f"runs/{Path(config_file).stem}-{game.identity(config)}"
+    default = f"runs/{Path(config_file).stem}-{run_directory.identity(config)}"
     run_dir = Path(_RUN_DIR.value or default)
     report = game.play(config, run_dir)
   except (ConfigError, TrainingDiverged) as error:
@@ -76,13 +76,15 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     # Its hint comes as the quotation of a quotation.
     hint = str(error.args[0]).replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
     message = f"the config has no field {hint}"
+    if "get_config" in hint:
+      message = "the file of --config has no function get_config()"
   except (flags.Error, TypeError, ValueError) as error:
     message = str(error)
   sys.exit(_refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))
 
 
 def run() -> None:
-  """The entry point of `python -m apo_jax.main` and of the apo_jax command."""
+  """The entry point of `python -m apo_jax.main`."""
   app.run(main, flags_parser=_parse_flags)
 
 

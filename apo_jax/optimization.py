@@ -26,7 +26,10 @@ class TrainState(NamedTuple):
 
 
 def make_schedule(config: TrainingConfig, total_steps: int) -> optax.Schedule:
-  """Linear warm-up from 0, then constant, or a cosine to 0 at `total_steps`."""
+  """Linear warm-up, then constant, or a cosine to 0 at `total_steps`.
+
+  The first update has 1 / warmup_steps of the rate. A warm-up longer than the phase is cut to it.
+  """
   warmup = min(config.warmup_steps, total_steps)
   if config.schedule == "cosine":
     after = optax.cosine_decay_schedule(config.learning_rate, max(total_steps - warmup, 1))
@@ -34,7 +37,6 @@ def make_schedule(config: TrainingConfig, total_steps: int) -> optax.Schedule:
     after = optax.constant_schedule(config.learning_rate)
   if warmup == 0:
     return after
-  # The first update has a rate above 0: a rate of 0 would waste it.
   rise = optax.linear_schedule(config.learning_rate / warmup, config.learning_rate, warmup - 1)
   return optax.join_schedules([rise, after], [warmup])
 

@@ -36,13 +36,14 @@ class PolicyBatch(NamedTuple):
   Attributes:
     rows: rows [B, R, T], R responses a query.
     rewards: Float[B, R], by the reward model.
-    reference_logprobs: Float[B, R], log pi_ref(y|x), summed over the response.
+    reference_logprobs: Float[B, R], log pi_ref(y|x), summed over the response; None where the
+      responses are demonstrations, which have no reference and no rewards.
     valid: Bool[B, R], False on padding and empty responses.
   """
 
   rows: Rows
   rewards: Float[Array, "B R"]
-  reference_logprobs: Float[Array, "B R"]
+  reference_logprobs: Float[Array, "B R"] | None
   valid: Bool[Array, "B R"]
 
 
@@ -61,7 +62,8 @@ def make_policy_update(
 
   `config.method` is the loss: rejection sampling, RRHF or DPO (`objectives`). Metrics: `loss` and
   the method's terms; `log_ratio`, the mean of log pi(y|x) - log pi_ref(y|x) over the batch's
-  responses; `response_length` in tokens; `reward`, their mean reward; `gradient_norm`.
+  responses, and `reward`, their mean reward, where there is a reference; `response_length` in
+  tokens, eos included; `gradient_norm`.
   """
 
   def update(state: TrainState, batch: PolicyBatch) -> tuple[TrainState, Metrics]:
@@ -77,11 +79,13 @@ def make_policy_update(
       def mean(values: Array) -> Float[Array, ""]:
         return jnp.sum(jnp.where(micro.valid, values, 0.0)) / responses
 
-      return value, metrics | {
-        "log_ratio": mean(logprobs - micro.reference_logprobs),
-        "response_length": mean(lengths),
-        "reward": mean(micro.rewards),
-      }
+      metrics |= {"response_length": mean(lengths)}
+      if micro.reference_logprobs is not None:
+        metrics |= {
+          "log_ratio": mean(logprobs - micro.reference_logprobs),
+          "reward": mean(micro.rewards),
+        }
+      return value, metrics
 
     gradients, metrics = accumulate_gradients(loss, state.parameters, batch, accumulation)
     metrics["gradient_norm"] = optax.tree.norm(gradients)

@@ -22,7 +22,7 @@ from apo_jax.models.definition import (
   define_reward_model,
 )
 from apo_jax.progress import Progress
-from apo_jax.sampling import Sampler
+from apo_jax.sampler import Sampler
 from apo_jax.scoring import Scorer, make_logprob_scorer, make_reward_scorer
 
 # Sets of parameters that stay in memory: the policy at work and the reward model at work.

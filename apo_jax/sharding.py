@@ -84,14 +84,3 @@ def place_batch(mesh: Mesh, local: Any, batch_size: int) -> Any:
     return jax.make_array_from_callback((batch_size, *array.shape[1:]), sharding, part)
 
   return jax.tree.map(place, local)
-
-
-def place_replicated(mesh: Mesh, tree: Any) -> Any:
-  """Puts a pytree of host arrays, equal on every process, onto every device."""
-  sharding = named(mesh)
-
-  def place(value: Any) -> jax.Array:
-    array = np.asarray(value)
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-  return jax.tree.map(place, tree)

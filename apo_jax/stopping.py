@@ -7,18 +7,6 @@ characters; composed with each token's text it becomes a table [state, token] ->
 from collections.abc import Sequence
 
 import numpy as np
-import transformers
-
-
-def token_texts(tokenizer: transformers.PreTrainedTokenizerBase) -> list[str]:
-  """The text each token adds when it follows another one.
-
-  Decoded behind an anchor, because some tokenizers drop the blank before a first token.
-  """
-  anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
-  start = len(tokenizer.decode(anchor))
-  pairs = [[*anchor, token] for token in range(len(tokenizer))]
-  return [text[start:] for text in tokenizer.batch_decode(pairs, skip_special_tokens=True)]
 
 
 def stop_table(texts: Sequence[str], stops: Sequence[str]) -> np.ndarray | None:
@@ -74,15 +62,21 @@ def stop_table(texts: Sequence[str], stops: Sequence[str]) -> np.ndarray | None:
 def tokens_before_stop(
   tokens: Sequence[int], texts: Sequence[str], stops: Sequence[str]
 ) -> list[int]:
-  """The longest run of whole tokens from the left whose text ends before the first stop string."""
+  """The tokens of the text before the first stop string.
+
+  A token that holds the stop string's beginning is dropped. Where it also holds text before that,
+  as in ".\\n\\n" before "Human", the token of that text alone takes its place, if there is one.
+  """
   whole = "".join(texts[token] for token in tokens)
   cuts = [place for place in (whole.find(stop) for stop in stops) if place >= 0]
   if not cuts:
     return list(tokens)
-  end, kept = 0, []
+  cut, end = min(cuts), 0
+  kept: list[int] = []
   for token in tokens:
-    end += len(texts[token])
-    if end > min(cuts):
-      break
+    begin, end = end, end + len(texts[token])
+    if end > cut:
+      rest = texts[token][: cut - begin]
+      return [*kept, texts.index(rest)] if rest and rest in texts else kept
     kept.append(token)
   return kept

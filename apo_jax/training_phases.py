@@ -213,7 +213,7 @@ def _demonstration_batch(run: RunContext, records: Sequence[Demonstration | None
   ]
   zeros = np.zeros((len(records), 1), np.float32)
   rows = make_rows(items, 1, run.row_length, run.codec.eos)
-  return PolicyBatch(rows, zeros, zeros, np.array(present)[:, None])
+  return PolicyBatch(rows, zeros, None, np.array(present)[:, None])
 
 
 def _preference_rows(

@@ -55,7 +55,7 @@ def get_config() -> ml_collections.ConfigDict:
   data.response_length = 24  # tokens with eos; longer responses lose their right
   data.separator = ""  # token between query and response; "" for none
 
-  config.supervised = _training(epochs=2, batch_size=64, learning_rate=4e-3)
+  config.supervised = _training(epochs=2, batch_size=64, learning_rate=4e-3, warmup_steps=20)
 
   config.reward = reward = RewardSection()
   reward.update = "adversarial"  # adversarial, preferences_only, fixed
@@ -66,8 +66,9 @@ def get_config() -> ml_collections.ConfigDict:
   reward.apo_coefficient = 4.0  # c_apo, weight of golden over samples; divided by the 4 samples
   reward.preference_coefficient = 1.0  # c_kl, weight of the human preferences
   reward.preference_batch_size = 32  # preferences an update, beside the golden queries
-  reward.base = _training(epochs=2, batch_size=64, learning_rate=1e-3)  # and the testing model
-  reward.training = _training(epochs=1, batch_size=32, learning_rate=1e-3)  # a round
+  # The base, and the testing reward model; then a round.
+  reward.base = _training(epochs=2, batch_size=64, learning_rate=1e-3, warmup_steps=10)
+  reward.training = _training(epochs=1, batch_size=32, learning_rate=1e-3, warmup_steps=4)
 
   config.policy = policy = ml_collections.ConfigDict()
   policy.method = "dpo"  # rjs, rrhf, dpo
@@ -76,7 +77,8 @@ def get_config() -> ml_collections.ConfigDict:
   policy.beta = 0.1  # DPO: strength of the pull to the reference
   policy.pairs = "best_worst"  # DPO: best_worst, best_rest, all
   policy.sft_coefficient = 1.0  # RRHF: lambda, weight of the best response's likelihood
-  policy.training = _training(epochs=1, batch_size=32, learning_rate=3e-4)  # a round
+  # A round.
+  policy.training = _training(epochs=1, batch_size=32, learning_rate=3e-4, warmup_steps=4)
 
   config.sampling = sampling = ml_collections.ConfigDict()
   sampling.training = _sampler(num_samples=4)
@@ -105,14 +107,16 @@ def get_config() -> ml_collections.ConfigDict:
   return config
 
 
-def _training(epochs: int, batch_size: int, learning_rate: float) -> ml_collections.ConfigDict:
+def _training(
+  epochs: int, batch_size: int, learning_rate: float, warmup_steps: int
+) -> ml_collections.ConfigDict:
   training = ml_collections.ConfigDict()
   training.epochs = epochs  # passes over the data
   training.batch_size = batch_size  # items an update
   training.accumulation = 1  # micro-batches an update
   training.learning_rate = learning_rate  # at its peak
   training.schedule = "cosine"  # after the warm-up: constant, cosine
-  training.warmup_steps = 20  # updates
+  training.warmup_steps = warmup_steps  # updates
   training.weight_decay = 0.0
   training.clip_norm = 1.0  # largest global norm of the gradient
   training.beta1 = 0.9  # Adam's decay of the mean

@@ -1,6 +1,8 @@
 """What every test runs under."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 from jaxtyping import install_import_hook
@@ -10,7 +12,11 @@ install_import_hook("apo_jax", "beartype.beartype")
 
 # Compiling takes most of the tests' time. XLA's optimisations cost more of it than they save on
 # models this small, and what one process compiled, the next reads from a cache.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="apo_jax_tests_"))
+FAST = "--xla_backend_optimization_level=0"
+if FAST not in os.environ.get("XLA_FLAGS", ""):
+  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST}"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="apo_jax_tests_")
+  atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

@@ -182,7 +182,7 @@ def test_a_field_reference_is_resolved():
     # Fields at odds with one another.
     ("model.kv_heads", 3, ["config.model.kv_heads is 3", "config.model.heads, which is 4"]),
     ("model.head_dim", 25, ["config.model.head_dim is 25", "even"]),
-    ("tokenizer.vocab_size", 256, ["config.tokenizer.vocab_size is 256", "above 256"]),
+    ("tokenizer.vocab_size", 258, ["config.tokenizer.vocab_size is 258", "at least 259"]),
     ("data.query_buckets", (), ["config.data.query_buckets is ()", "which is 32"]),
     ("data.query_buckets", (32, 24), ["config.data.query_buckets is (32, 24)", "ascend"]),
     ("data.query_buckets", (32, 32), ["config.data.query_buckets is (32, 32)", "ascend"]),
@@ -202,6 +202,14 @@ def test_a_field_reference_is_resolved():
       1,
       ["config.sampling.training.num_samples is 1", "at least 2", "'dpo'"],
     ),
+    (
+      "sampling.training.temperature",
+      0.0,
+      ["config.sampling.training.temperature is 0.0", "equal", "'dpo'"],
+    ),
+    ("sampling.training.top_k", 1, ["config.sampling.training.top_k is 1", "equal", "'dpo'"]),
+    ("sampling.evaluation.stop", ("",), ["config.sampling.evaluation.stop[0] is ''", "not empty"]),
+    ("data.response_length", 1, ["config.data.response_length is 1", "at least 2"]),
     ("mesh.fsdp", -1, ["config.mesh.data and config.mesh.fsdp are -1", "at most one"]),
     ("data.source", "files", ["config.data.demonstrations is ''", "'files'", "epochs above 0"]),
   ],
@@ -302,9 +310,10 @@ def test_demonstrations_are_needed_only_to_train_on(llama):
   assert from_config_dict(llama).data.demonstrations == ""
 
 
-def test_a_remote_path_is_not_looked_up(llama):
+def test_a_remote_path_is_no_file(llama):
   llama.data.golden = "gs://bucket/golden.jsonl"
-  assert from_config_dict(llama).data.golden == "gs://bucket/golden.jsonl"
+  with pytest.raises(ConfigError, match=r"config.data.golden is 'gs://.*'; it must"):
+    from_config_dict(llama)
 
 
 @pytest.mark.parametrize(

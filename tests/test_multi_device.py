@@ -11,7 +11,7 @@ from tests import tiny
 def test_multi_device_tests_pass_on_8_devices():
   flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
   result = subprocess.run(
-    [sys.executable, "-m", "pytest", "tests/multi_device", "-p", "no:cacheprovider"],
+    [sys.executable, "-m", "pytest", "tests/multi_device", "-n0", "-p", "no:cacheprovider"],
     cwd=tiny.ROOT,
     env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
     capture_output=True,

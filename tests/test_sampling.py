@@ -13,7 +13,8 @@ from apo_jax import sampling, seeds
 from apo_jax.config import SamplerConfig
 from apo_jax.data.rows import Response
 from apo_jax.models.decoder import Decoder
-from apo_jax.sampling import QueryBatch, Sampler, adjust_logits
+from apo_jax.sampler import Sampler
+from apo_jax.sampling import QueryBatch, adjust_logits
 from apo_jax.scoring import make_logprob_scorer
 from tests import tiny
 

@@ -10,7 +10,6 @@ from apo_jax.sharding import (
   named,
   partition,
   place_batch,
-  place_replicated,
 )
 from tests import tiny
 
@@ -34,14 +33,6 @@ def test_a_placed_batch_is_the_batch():
     np.testing.assert_array_equal(array, expected)
     assert array.dtype == expected.dtype
     assert array.sharding == named(mesh, "batch")
-
-
-def test_replicated_values_keep_their_shape_and_type():
-  mesh = tiny.mesh()
-  placed = place_replicated(mesh, {"step": np.int32(3), "keys": np.arange(4, dtype=np.uint32)})
-  assert placed["step"].shape == () and placed["step"].dtype == np.int32
-  np.testing.assert_array_equal(placed["keys"], [0, 1, 2, 3])
-  assert all(array.sharding == named(mesh) for array in placed.values())
 
 
 def test_partitions_by_hand():

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from apo_jax.stopping import stop_table, token_texts, tokens_before_stop
+from apo_jax.stopping import stop_table, tokens_before_stop
 from tests import tiny
 
 PIECES = ["a", "b", "ab", "ba", "bb", "aab", "\n", "Hu", "man", "\nH", "uman", "aH"]
@@ -43,12 +43,23 @@ def test_no_stop_strings_need_no_table():
 )
 def test_tokens_before_the_stop_string(tokens, stops, kept):
   ids = [PIECES.index(token) for token in tokens]
-  assert tokens_before_stop(ids, PIECES, stops) == ids[:kept]
+  left = tokens_before_stop(ids, PIECES, stops)
+  assert left[:kept] == ids[:kept]
+  # Every piece here has a token for its beginning, so that the text is exactly what came before.
+  whole = "".join(tokens)
+  cut = min([place for place in map(whole.find, stops) if place >= 0], default=len(whole))
+  assert "".join(PIECES[token] for token in left) == whole[:cut]
+
+
+def test_text_before_a_stop_string_in_the_same_token_is_kept_where_a_token_has_it():
+  texts = [" yes", ".", ".\n\n", "Human", "!?\n\n"]
+  assert tokens_before_stop([0, 2, 3], texts, ("\n\nHuman",)) == [0, 1]
+  assert tokens_before_stop([0, 4, 3], texts, ("\n\nHuman",)) == [0]
 
 
 def test_token_texts_join_to_the_decoded_text():
   codec = tiny.codec()
-  texts = token_texts(codec.tokenizer)
+  texts = codec.texts()
   (response,) = codec.encode_responses([" Ann has the red ball.\n\nHuman: Who?"])
   ids = response.tokens
   assert "".join(texts[token] for token in ids) == codec.decode(ids)

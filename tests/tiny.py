@@ -94,7 +94,7 @@ def codec() -> Codec:
   )
   texts = [text for record in data.demonstrations for text in (record.query, record.response)]
   tokenizer = train_tokenizer(texts, settings.tokenizer.vocab_size)
-  return make_codec(tokenizer, settings.tokenizer, settings.data)
+  return make_codec(tokenizer, settings)
 
 
 @functools.cache

@@ -29,7 +29,11 @@ class Rows(NamedTuple):
 
 
 class Response(NamedTuple):
-  """Ids of one response without eos, and whether it ended by itself (else it was cut off)."""
+  """Ids of one response without eos, and whether it ended by itself (else it was cut off).
+
+  One that ended is scored and trained on with eos behind it, also where a stop string ended it: the
+  policy learns to end there.
+  """
 
   tokens: Sequence[int]
   finished: bool = True

@@ -5,6 +5,9 @@ Each file holds one record a line, as `records` defines them:
   demonstrations, golden   {"query_id": …, "query": …, "response": …}
   queries                  {"query_id": …, "query": …}
   preferences              {"query_id": …, "query": …, "responses": […], "scores": […]}
+
+Every query belongs to one side, the reward model's, the policy's or the test's, by a hash of its
+text; demonstrations may be of the first two.
 """
 
 import hashlib
@@ -71,7 +74,14 @@ def load_data(config: Config) -> GameData:
         f"config.data.{field} is {getattr(data, field)!r}, of which no record falls to the {side} "
         "side of the split (queries are split by a hash of their text); give more records."
       )
-  return GameData(demonstrations, splits["reward"], splits["policy"], splits["test"])
+  # The policy must not learn test queries at its start either.
+  learned = tuple(record for record in demonstrations if side_of(record.query) != "test")
+  if demonstrations and not learned:
+    raise ConfigError(
+      f"config.data.demonstrations is {data.demonstrations!r}, all of whose queries belong to the "
+      "test side of the split (by a hash of their text); give more records."
+    )
+  return GameData(learned, splits["reward"], splits["policy"], splits["test"])
 
 
 def fingerprint(data: GameData) -> str:
@@ -111,7 +121,7 @@ def _read(
   for number, row in enumerate(rows, start=1):
     try:
       records.append(parse(row))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
       problem = f"has no field {error}" if isinstance(error, KeyError) else f"is wrong: {error}"
       raise ConfigError(
         f"config.data.{field} is {path!r}, whose record {number} {problem}. The record is "

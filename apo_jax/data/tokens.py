@@ -11,7 +11,7 @@ from pathlib import Path
 import tokenizers
 import transformers
 
-from apo_jax.config import ConfigError, DataConfig, TokenizerConfig
+from apo_jax.config import Config, ConfigError, SamplingConfig
 from apo_jax.data.rows import Response
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
@@ -35,15 +35,30 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTr
   )
 
 
-def load_tokenizer(path: str | Path) -> transformers.PreTrainedTokenizerBase:
-  """The tokenizer of a local directory or hub name; ConfigError where there is none."""
+def load_tokenizer(path: str | Path, what: str) -> transformers.PreTrainedTokenizerBase:
+  """The tokenizer of a local directory or hub name; `what` names it in errors.
+
+  Raises:
+    ConfigError: there is none.
+  """
   try:
     return transformers.AutoTokenizer.from_pretrained(str(path))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, ImportError) as error:
     raise ConfigError(
-      f"config.tokenizer.path is {str(path)!r}, and no tokenizer could be read from it ({error}); "
-      "give a directory or hub name that holds one."
+      f"{what} is {str(path)!r}, and no tokenizer could be read from it; it must be a directory or "
+      f"hub name with a tokenizer.json ({' '.join(str(error).split())[:200]})."
     ) from error
+
+
+def token_texts(tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[int]) -> list[str]:
+  """The text each token adds when it follows another one.
+
+  Decoded behind an anchor, because some tokenizers drop the blank before a first token.
+  """
+  anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+  start = len(tokenizer.decode(anchor))
+  pairs = [[*anchor, token] for token in ids]
+  return [text[start:] for text in tokenizer.batch_decode(pairs, skip_special_tokens=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +83,10 @@ class Codec:
   def size(self) -> int:
     """The number of ids the tokenizer knows."""
     return len(self.tokenizer)
+
+  def texts(self) -> list[str]:
+    """The text of every id, as it reads behind another."""
+    return token_texts(self.tokenizer, range(self.size))
 
   def encode_queries(self, texts: Sequence[str]) -> list[list[int]]:
     """`<bos> query <separator>` as ids, at most `query_length` of them."""
@@ -96,19 +115,23 @@ class Codec:
     return self.tokenizer(list(texts), **options)["input_ids"]
 
 
-def make_codec(
-  tokenizer: transformers.PreTrainedTokenizerBase, config: TokenizerConfig, data: DataConfig
-) -> Codec:
-  """The codec of a run; ConfigError where the tokenizer does not fit the config."""
-  if len(tokenizer) > config.vocab_size:
+def make_codec(tokenizer: transformers.PreTrainedTokenizerBase, config: Config) -> Codec:
+  """The codec of a run.
+
+  Raises:
+    ConfigError: the tokenizer does not fit the config.
+  """
+  data, size = config.data, config.tokenizer.vocab_size
+  largest = max(tokenizer.get_vocab().values()) + 1
+  if largest > size:
     raise ConfigError(
-      f"config.tokenizer.vocab_size is {config.vocab_size}, but the tokenizer has "
-      f"{len(tokenizer)} entries; give at least as many."
+      f"config.tokenizer.vocab_size is {size}, but the tokenizer has {largest} entries; give at "
+      "least as many."
     )
   if tokenizer.eos_token_id is None:
     raise ConfigError(
-      f"config.tokenizer.path is {config.path!r}, whose tokenizer has no end-of-sequence token; "
-      "a response could not end."
+      f"config.tokenizer.path is {config.tokenizer.path!r}, whose tokenizer has no end-of-sequence "
+      "token; a response could not end."
     )
   separator = None
   if data.separator:
@@ -123,11 +146,7 @@ def make_codec(
       f"config.data.query_length is {data.query_length}; it must be above {specials}, the tokens "
       "that stand before and behind every query."
     )
-  if data.response_length < 2:
-    raise ConfigError(
-      f"config.data.response_length is {data.response_length}; it must be at least 2: a token and "
-      "eos."
-    )
+  _check_stop_strings(tokenizer, config.sampling)
   return Codec(
     tokenizer=tokenizer,
     query_length=data.query_length,
@@ -136,3 +155,17 @@ def make_codec(
     eos=tokenizer.eos_token_id,
     separator=separator,
   )
+
+
+def _check_stop_strings(
+  tokenizer: transformers.PreTrainedTokenizerBase, sampling: SamplingConfig
+) -> None:
+  """The sampler reads stop strings in the texts of single tokens; they must be readable there."""
+  for name in ("training", "evaluation"):
+    for stop in getattr(sampling, name).stop:
+      ids = tokenizer(stop, add_special_tokens=False)["input_ids"]
+      if stop not in "".join(token_texts(tokenizer, ids)):
+        raise ConfigError(
+          f"config.sampling.{name}.stop holds {stop!r}, a character of which the tokenizer splits "
+          "over several tokens; the sampler cannot see it. Give a stop string without it."
+        )

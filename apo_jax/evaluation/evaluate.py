@@ -9,8 +9,8 @@ from apo_jax.data.samples import SampledQuery, read_samples, write_samples
 from apo_jax.evaluation.text import distinct_2, longer_wins_accuracy
 from apo_jax.evaluation.win_rate import win_rate
 from apo_jax.objectives import calibration_errors, preference_accuracy
+from apo_jax.responses import draw, policy_logprobs, with_rewards
 from apo_jax.run_context import RunContext
-from apo_jax.sampling_phases import draw, policy_logprobs, with_rewards
 
 TESTING_REWARD = "00_testing_reward"
 
@@ -20,7 +20,8 @@ def evaluate(run: RunContext, round: int) -> None:
 
   The same random keys are used in every round, so that rounds differ by their policies alone.
   `kl_to_start` is the mean of log pi(y|x) - log pi_start(y|x) over the policy's own samples: an
-  unbiased estimate of KL[pi || pi_start] where they are drawn at temperature 1 without filters.
+  unbiased estimate of KL[pi || pi_start] where they are drawn at temperature 1 without filters and
+  end by eos (what a stop string ended is scored as if eos stood there).
   """
   config = run.config
   player = run.policy_after(round)

@@ -79,9 +79,5 @@ def define_reward_model(
 
 
 def reward_parameters_from_policy(fresh: Parameters, policy: Parameters) -> Parameters:
-  """A reward model that starts from a policy's trunk, with the fresh model's head.
-
-  Arrays are copied, because a step donates its state and the policy's must outlive it.
-  """
-  trunk = {name: policy[name] for name in fresh["trunk"]}
-  return {"trunk": jax.tree.map(lambda array: array.copy(), trunk), "head": fresh["head"]}
+  """A reward model that starts from a policy's trunk, with the fresh model's head."""
+  return {"trunk": {name: policy[name] for name in fresh["trunk"]}, "head": fresh["head"]}

@@ -80,8 +80,23 @@ def test_records_are_those_of_the_files(tmp_path):
   expected = Preference("q7", QUERIES[7], (" Good 7.", " Bad.", " So so."), (2.0, 0.0, 0.5))
   assert expected in side.preferences
   assert data.demonstrations == tuple(
-    Demonstration(f"q{i}", QUERIES[i], f" Shown {i}.") for i in range(5)
+    Demonstration(f"q{i}", QUERIES[i], f" Shown {i}.")
+    for i in range(5)
+    if side_of(QUERIES[i]) != "test"
   )
+
+
+def test_no_demonstration_is_of_the_test_side(tmp_path):
+  rows = rows_of_files()
+  rows["demonstrations"] = [{**row, "response": " Shown."} for row in rows["queries"]]
+  data = load(tmp_path, rows)
+  shown = {record.query for record in data.demonstrations}
+  assert shown == split_queries(data.reward) | split_queries(data.policy)
+  rows["demonstrations"] = [row for row in rows["demonstrations"] if row["query"] not in shown]
+  config, paths = write(tmp_path, rows)
+  message = failure(config)
+  assert message.startswith(f"config.data.demonstrations is {str(paths['demonstrations'])!r}")
+  assert "test side" in message
 
 
 def test_demonstrations_may_be_absent_where_nothing_is_trained_on_them(tmp_path):
@@ -122,6 +137,11 @@ MISSING = object()
     ("queries", {"query": " \n"}, "query is ' \\n'; it must be a text that is not empty"),
     ("golden", {"response": ""}, "response is ''; it must be a text that is not empty"),
     ("demonstrations", {"query_id": " "}, "query_id is ' '; it must be a text"),
+    ("preferences", {"scores": [1, True, 0]}, "each must be a number of 0 or more"),
+    ("preferences", {"scores": [1, float("inf"), 0]}, "each must be a number of 0 or more"),
+    ("preferences", {"scores": [1, 10**400, 0]}, "is wrong: int too large"),
+    ("preferences", {"responses": [" a", "\ud800", " c"]}, "responses holds '\\ud800'"),
+    ("golden", {"response": " a\ud800"}, "response holds '\\ud800', which is no character"),
     ("preferences", {"query": ""}, "query is ''; it must be a text that is not empty"),
   ],
 )

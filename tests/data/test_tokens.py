@@ -22,11 +22,12 @@ def plain_ids(text):
 
 
 def codec_with(tokenizer=None, vocab_size=CONFIG.tokenizer.vocab_size, **data):
-  return make_codec(
-    tokenizer or tiny.codec().tokenizer,
-    dataclasses.replace(CONFIG.tokenizer, vocab_size=vocab_size),
-    dataclasses.replace(CONFIG.data, **data),
+  config = dataclasses.replace(
+    CONFIG,
+    tokenizer=dataclasses.replace(CONFIG.tokenizer, vocab_size=vocab_size),
+    data=dataclasses.replace(CONFIG.data, **data),
   )
+  return make_codec(tokenizer or tiny.codec().tokenizer, config)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_training_a_tokenizer_is_deterministic(toy_texts):
 
 def test_a_saved_tokenizer_is_loaded_as_it_was(tmp_path, toy_texts):
   tiny.codec().tokenizer.save_pretrained(tmp_path)
-  loaded = codec_with(load_tokenizer(tmp_path))
+  loaded = codec_with(load_tokenizer(tmp_path, "config.tokenizer.path"))
   assert (loaded.bos, loaded.eos, loaded.size) == (1, 2, tiny.codec().size)
   assert loaded.encode_responses(toy_texts) == tiny.codec().encode_responses(toy_texts)
 
@@ -183,7 +184,7 @@ def test_a_saved_tokenizer_is_loaded_as_it_was(tmp_path, toy_texts):
 def test_a_path_without_a_tokenizer_is_named(tmp_path, name):
   (tmp_path / "empty").mkdir()
   with pytest.raises(ConfigError) as error:
-    load_tokenizer(tmp_path / name)
+    load_tokenizer(tmp_path / name, "config.tokenizer.path")
   assert str(error.value).startswith(f"config.tokenizer.path is {str(tmp_path / name)!r}")
 
 

@@ -13,7 +13,7 @@ from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.optimization import abstract_state, init_state, make_optimizer
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update
-from apo_jax.sampling import Sampler
+from apo_jax.sampler import Sampler
 from apo_jax.scoring import make_logprob_scorer, make_reward_scorer
 from apo_jax.sharding import place_batch
 from tests import batches, tiny

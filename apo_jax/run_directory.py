@@ -1,0 +1,170 @@
+"""The run directory: whose it is, what is kept in it, and what each round started from."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import transformers
+from jax.experimental import multihost_utils
+
+from apo_jax import files
+from apo_jax.config import Config, ConfigError, to_dict
+from apo_jax.data.records import GameData
+from apo_jax.data.sources import fingerprint
+from apo_jax.data.tokens import load_tokenizer, train_tokenizer
+from apo_jax.run_context import RunContext
+
+# What may differ when a run goes on: where it runs, how much it says, and how long it plays.
+_MAY_CHANGE = ("rounds", "mesh", "checkpoints", "logging")
+
+
+def identity(config: Config) -> str:
+  """A short hash of all that makes a run what it is; what may change in between is left out."""
+  fixed = {name: value for name, value in to_dict(config).items() if name not in _MAY_CHANGE}
+  return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check_owner(run_dir: Path, config: Config, data: GameData) -> None:
+  """Checks that the directory is new, or was started with this config and this data.
+
+  Raises:
+    ConfigError: it belongs to another run, or is no directory that can be written.
+  """
+  if "://" in str(run_dir) or ":/" in str(run_dir):
+    raise ConfigError(
+      f"--run_dir is {str(run_dir)!r}; it must be a path of the file system: mount the bucket."
+    )
+  try:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    known = _read_if_there(run_dir / "config.json")
+    known_data = _read_if_there(run_dir / "data.json")
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"--run_dir is {str(run_dir)!r}, which cannot be used: {error}") from error
+  if known is not None:
+    for field, old, new in _differences(known, to_dict(config), "config"):
+      if field.split(".")[1] not in _MAY_CHANGE:
+        raise ConfigError(
+          f"{field} is {new!r}, but the run in {run_dir} was started with {old!r}; give another "
+          "--run_dir, or the old value to continue that run."
+        )
+  if known_data is not None and known_data["sha256"] != fingerprint(data):
+    raise ConfigError(
+      f"The data has changed since the run in {run_dir} was started; give another --run_dir, or "
+      "the old data to continue that run."
+    )
+
+
+def make_tokenizer(
+  run_dir: Path, config: Config, data: GameData
+) -> transformers.PreTrainedTokenizerBase:
+  """The run's tokenizer: its own copy where there is one, else read or trained as the config says.
+
+  Raises:
+    ConfigError: there is none where the config, or the run directory, says.
+  """
+  kept = run_dir / "tokenizer"
+  if (kept / "finished").exists():
+    return load_tokenizer(kept, "the run directory's tokenizer")
+  if config.tokenizer.path:
+    return load_tokenizer(config.tokenizer.path, "config.tokenizer.path")
+  return train_tokenizer(_training_texts(data), config.tokenizer.vocab_size)
+
+
+def claim(
+  run_dir: Path,
+  config: Config,
+  data: GameData,
+  tokenizer: transformers.PreTrainedTokenizerBase,
+) -> None:
+  """Makes the directory this run's; called when all is known to fit."""
+  if jax.process_index() == 0:
+    if not (run_dir / "tokenizer" / "finished").exists():
+      tokenizer.save_pretrained(run_dir / "tokenizer")
+      files.write_text(run_dir / "tokenizer" / "finished", "")
+    files.write_json(run_dir / "data.json", {"sha256": fingerprint(data), **_sizes(data)})
+    files.write_json(run_dir / "config.json", to_dict(config))
+  barrier("claim")
+
+
+def write_provenance(run: RunContext, round: int) -> None:
+  """Says of a round what would have to be known to play it again."""
+  path = run.round_dir(round) / "provenance.json"
+  if not run.is_writer or path.exists():
+    return
+  files.write_json(
+    path,
+    {
+      "round": round,
+      "seed": run.config.seed,
+      "sampling_policy": run.policy_after(round - 1),
+      "policy_start": run.policy_start(round),
+      "reference": run.reference(round),
+      "reward_update": run.config.reward.update,
+      "reward_start": run.reward_start(round),
+      "data_sha256": files.read_json(run.run_dir / "data.json")["sha256"],
+      "sampler": dataclasses.asdict(run.config.sampling.training),
+      "evaluation_sampler": dataclasses.asdict(run.config.sampling.evaluation),
+      "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
+      "mesh": dict(run.mesh.shape),
+      "jax": jax.__version__,
+    },
+  )
+
+
+def drop_old_checkpoints(run: RunContext, round: int) -> None:
+  """Deletes the checkpoints of rounds before the newest `checkpoints.keep`; round 0's stay."""
+  if not run.is_writer:
+    return
+  for old in range(1, round - run.config.checkpoints.keep + 1):
+    for player in (run.policy_after(old), run.reward_after(old)):
+      if player not in (run.policy_after(0), run.reward_after(0)):
+        with contextlib.suppress(FileNotFoundError):
+          shutil.rmtree(run.checkpoint_dir(player))
+
+
+def barrier(name: str) -> None:
+  """Waits until every process is here: what the first one wrote is there for all."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+def _read_if_there(path: Path) -> Any:
+  return files.read_json(path) if path.exists() else None
+
+
+def _differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
+  if isinstance(old, dict) and isinstance(new, dict):
+    names = sorted(old.keys() | new.keys())
+    return [
+      found
+      for name in names
+      for found in _differences(old.get(name), new.get(name), f"{field}.{name}")
+    ]
+  return [] if old == new else [(field, old, new)]
+
+
+def _sizes(data: GameData) -> dict[str, Any]:
+  splits = {"reward": data.reward, "policy": data.policy, "test": data.test}
+  return {
+    "demonstrations": len(data.demonstrations),
+    **{
+      name: {field: len(records) for field, records in vars(split).items()}
+      for name, split in splits.items()
+    },
+  }
+
+
+def _training_texts(data: GameData) -> list[str]:
+  """Every text but the test side's."""
+  texts = []
+  for split in (data.reward, data.policy):
+    texts += [text for record in split.preferences for text in (record.query, *record.responses)]
+    texts += [text for record in split.golden for text in (record.query, record.response)]
+    texts += [record.query for record in split.queries]
+  texts += [text for record in data.demonstrations for text in (record.query, record.response)]
+  return texts
