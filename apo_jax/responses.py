@@ -10,6 +10,7 @@ from apo_jax import seeds
 from apo_jax.config import SamplerConfig
 from apo_jax.data.records import Demonstration, Query
 from apo_jax.data.samples import Sample, SampledQuery
+from apo_jax.progress import PhaseProgress
 from apo_jax.run_context import RunContext
 
 
@@ -19,13 +20,15 @@ def draw(
   records: Sequence[Query | Demonstration],
   config: SamplerConfig,
   purpose: Sequence[str | int],
-  title: str,
+  progress: PhaseProgress,
 ) -> list[SampledQuery]:
-  """Samples of a policy for every record; golden responses and utilities are filled in."""
+  """Samples of a policy for every record; golden responses and utilities are filled in.
+
+  `purpose` names what the samples are for; it and a record's query_id decide its random key.
+  """
   queries = run.codec.encode_queries([record.query for record in records])
   keys = _keys(run.config.seed, purpose, records)
-  with run.progress.phase(title, len(records), unit="queries") as progress:
-    responses = run.sampler(run.parameters(player), queries, keys, config, progress.advance)
+  responses = run.sampler(run.parameters(player), queries, keys, config, progress.advance)
   utility = run.data.utility
 
   def judged(query: str, text: str | None) -> float | None:
@@ -58,7 +61,7 @@ def draw(
 
 
 def with_rewards(
-  run: RunContext, sampled: Sequence[SampledQuery], reward_model: str, title: str
+  run: RunContext, sampled: Sequence[SampledQuery], reward_model: str, progress: PhaseProgress
 ) -> list[SampledQuery]:
   """The same samples with rewards, and golden responses with theirs."""
   queries = run.codec.encode_queries([query.query for query in sampled])
@@ -68,8 +71,7 @@ def with_rewards(
     sequences += [(ids, sample.response) for sample in query.samples]
     if query.golden is not None:
       sequences.append((ids, golden_response))
-  with run.progress.phase(title, len(sequences), unit="responses") as progress:
-    scores = run.reward_scorer(run.parameters(reward_model), sequences, progress.advance)
+  scores = run.reward_scorer(run.parameters(reward_model), sequences, progress.advance)
   rewards = iter(scores.tolist())
 
   def rated(query: SampledQuery) -> SampledQuery:
@@ -81,7 +83,7 @@ def with_rewards(
 
 
 def policy_logprobs(
-  run: RunContext, sampled: Sequence[SampledQuery], player: str, title: str
+  run: RunContext, sampled: Sequence[SampledQuery], player: str, progress: PhaseProgress
 ) -> np.ndarray:
   """Float32: log pi(y|x) of every sample under a policy, in the samples' order."""
   queries = run.codec.encode_queries([query.query for query in sampled])
@@ -90,8 +92,22 @@ def policy_logprobs(
     for query, ids in zip(sampled, queries, strict=True)
     for sample in query.samples
   ]
-  with run.progress.phase(title, len(sequences), unit="responses") as progress:
-    return run.logprob_scorer(run.parameters(player), sequences, progress.advance)
+  return run.logprob_scorer(run.parameters(player), sequences, progress.advance)
+
+
+def with_reference_logprobs(
+  run: RunContext, sampled: Sequence[SampledQuery], player: str, progress: PhaseProgress
+) -> list[SampledQuery]:
+  """The same samples with their log-probabilities under `player`, a reference policy."""
+  logprobs = iter(policy_logprobs(run, sampled, player, progress).tolist())
+
+  def referred(query: SampledQuery) -> SampledQuery:
+    samples = tuple(
+      dataclasses.replace(sample, reference_logprob=next(logprobs)) for sample in query.samples
+    )
+    return dataclasses.replace(query, samples=samples)
+
+  return [referred(query) for query in sampled]
 
 
 def _keys(

@@ -135,6 +135,11 @@ class RunContext:
     changed = round and self.config.reward.update != "fixed"
     return f"{round:02d}_reward" if changed else "00_reward_base"
 
+  @property
+  def testing_reward(self) -> str:
+    """The reward model that judges the policies."""
+    return "00_testing_reward"
+
   def policy_start(self, round: int) -> str:
     """The policy that a round's policy step starts from."""
     return self.policy_after(0 if self.config.policy.start == "base" else round - 1)
@@ -159,14 +164,17 @@ class RunContext:
     """Keeps parameters in memory, and lets go of those not used for longest."""
     self._parameters[player] = parameters
     self._parameters.move_to_end(player)
-    while len(self._parameters) > _KEPT_IN_MEMORY:
-      self._parameters.popitem(last=False)
+    self._forget(_KEPT_IN_MEMORY)
 
   def parameters(self, player: str) -> Parameters:
     """A player's parameters, from memory or its checkpoint."""
     if player not in self._parameters:
-      is_reward = player.endswith(("reward", "reward_base"))
-      definition = self.reward_model if is_reward else self.policy
+      self._forget(_KEPT_IN_MEMORY - 1)  # before the new ones take their memory
+      definition = self.reward_model if "reward" in player else self.policy
       self.remember(player, load_parameters(self.checkpoint_dir(player), definition))
     self._parameters.move_to_end(player)
     return self._parameters[player]
+
+  def _forget(self, kept: int) -> None:
+    while len(self._parameters) > kept:
+      self._parameters.popitem(last=False)

@@ -52,16 +52,18 @@ def train_supervised(run: RunContext) -> None:
 
 def train_reward_base(run: RunContext) -> None:
   """The reward model's base, on the preferences of the reward side alone."""
-  _train_on_preferences(run, "reward_base", run.data.reward.preferences)
+  _train_on_preferences(run, "reward_base", run.reward_after(0), run.data.reward.preferences)
 
 
 def train_testing_reward(run: RunContext) -> None:
   """The judge: a reward model on both players' preferences, never used in training a policy."""
   preferences = (*run.data.reward.preferences, *run.data.policy.preferences)
-  _train_on_preferences(run, "testing_reward", preferences)
+  _train_on_preferences(run, "testing_reward", run.testing_reward, preferences)
 
 
-def _train_on_preferences(run: RunContext, phase: str, preferences: Sequence[Preference]) -> None:
+def _train_on_preferences(
+  run: RunContext, phase: str, player: str, preferences: Sequence[Preference]
+) -> None:
   training = run.config.reward.base
   pick = _picker(run, preferences, training.batch_size, training.epochs, 0, phase)
 
@@ -73,7 +75,7 @@ def _train_on_preferences(run: RunContext, phase: str, preferences: Sequence[Pre
   plan = TrainingPlan(
     round=0,
     phase=phase,
-    player=f"00_{phase}",
+    player=player,
     started_from=run.policy_after(0),
     definition=run.reward_model,
     training=training,

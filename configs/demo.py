@@ -41,7 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.data = data = ml_collections.ConfigDict()
   data.source = "embedded"  # embedded, files
-  data.num_demonstrations = 10000  # query-response pairs of the supervised start
+  data.num_demonstrations = 8000  # query-response pairs of the supervised start
   data.num_preferences = 1500  # preferences a split
   data.num_golden = 512  # golden responses of the reward split
   data.num_queries = 1024  # queries of the policy split
@@ -50,8 +50,8 @@ def get_config() -> ml_collections.ConfigDict:
   data.preferences = ""
   data.golden = ""
   data.queries = ""
-  data.query_length = 32  # tokens with bos; longer queries lose their left
-  data.query_buckets = (32,)  # tokens; padded lengths the sampler compiles for
+  data.query_length = 30  # tokens with bos; longer queries lose their left
+  data.query_buckets = (30,)  # tokens; padded lengths the sampler compiles for
   data.response_length = 24  # tokens with eos; longer responses lose their right
   data.separator = ""  # token between query and response; "" for none
 

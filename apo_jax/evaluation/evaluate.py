@@ -9,10 +9,14 @@ from apo_jax.data.samples import SampledQuery, read_samples, write_samples
 from apo_jax.evaluation.text import distinct_2, longer_wins_accuracy
 from apo_jax.evaluation.win_rate import win_rate
 from apo_jax.objectives import calibration_errors, preference_accuracy
-from apo_jax.responses import draw, policy_logprobs, with_rewards
+from apo_jax.progress import PhaseProgress
+from apo_jax.responses import (
+  draw,
+  policy_logprobs,
+  with_reference_logprobs,
+  with_rewards,
+)
 from apo_jax.run_context import RunContext
-
-TESTING_REWARD = "00_testing_reward"
 
 
 def evaluate(run: RunContext, round: int) -> None:
@@ -24,11 +28,14 @@ def evaluate(run: RunContext, round: int) -> None:
   end by eos (what a stop string ended is scored as if eos stood there).
   """
   config = run.config
-  player = run.policy_after(round)
-  title = f"round {round} evaluation"
   records = run.data.test.golden[: config.evaluation.num_queries]
-  sampled = draw(run, player, records, config.sampling.evaluation, ("test",), f"{title} samples")
-  sampled = with_rewards(run, sampled, TESTING_REWARD, f"{title} testing reward")
+  with run.progress.phase(f"round {round} evaluation", None, unit="judgements") as progress:
+    player = run.policy_after(round)
+    sampled = draw(run, player, records, config.sampling.evaluation, ("test",), progress)
+    sampled = with_rewards(run, sampled, run.testing_reward, progress)
+    sampled = with_reference_logprobs(run, sampled, run.policy_after(0), progress)
+    logprobs = policy_logprobs(run, sampled, player, progress)
+    reward_models = _judge_reward_models(run, round, sampled, progress)
   samples = [sample for query in sampled for sample in query.samples]
   evaluation = {
     "round": round,
@@ -36,10 +43,10 @@ def evaluate(run: RunContext, round: int) -> None:
     "testing_reward": _mean([sample.reward for sample in samples]),
     "win_rate_golden": win_rate(_rewards(sampled), _golden_rewards(sampled)),
     "win_rate_start": _win_rate_against_start(run, round, sampled),
-    "kl_to_start": _kl_to_start(run, round, sampled),
+    "kl_to_start": float(np.mean(logprobs - [sample.reference_logprob for sample in samples])),
     "response_length": _mean([float(len(sample.tokens)) for sample in samples]),
     "distinct_2": distinct_2([sample.text for sample in samples]),
-    **_judge_reward_models(run, round, sampled),
+    **reward_models,
   }
   numbers = {name: value for name, value in evaluation.items() if isinstance(value, float)}
   run.writer.resume(round=round, phase="evaluation", step=0)
@@ -51,15 +58,15 @@ def evaluate(run: RunContext, round: int) -> None:
 
 
 def _judge_reward_models(
-  run: RunContext, round: int, sampled: list[SampledQuery]
+  run: RunContext, round: int, sampled: list[SampledQuery], progress: PhaseProgress
 ) -> dict[str, object]:
   """Accuracy and calibration on unseen preferences; the margin of golden over samples."""
   preferences = run.data.test.preferences
   reward_model = run.reward_after(round)
-  rewards, scores = _preference_rewards(run, reward_model)
+  rewards, scores = _preference_rewards(run, reward_model, progress)
   errors = calibration_errors(rewards, scores, num_bins=run.config.evaluation.calibration_bins)
-  testing_rewards, _ = _preference_rewards(run, TESTING_REWARD)
-  judged = with_rewards(run, sampled, reward_model, f"round {round} evaluation reward")
+  testing_rewards, _ = _preference_rewards(run, run.testing_reward, progress)
+  judged = with_rewards(run, sampled, reward_model, progress)
   return {
     "golden_margin": float(np.mean(_golden_rewards(judged)) - np.mean(_rewards(judged))),
     "reward_accuracy": float(preference_accuracy(rewards, scores)),
@@ -76,7 +83,9 @@ def _judge_reward_models(
   }
 
 
-def _preference_rewards(run: RunContext, reward_model: str) -> tuple[jax.Array, jax.Array]:
+def _preference_rewards(
+  run: RunContext, reward_model: str, progress: PhaseProgress
+) -> tuple[jax.Array, jax.Array]:
   """Rewards and scores Float32[B, R] of the test preferences; scores of -1 are padding."""
   preferences = run.data.test.preferences
   queries = run.codec.encode_queries([preference.query for preference in preferences])
@@ -85,7 +94,7 @@ def _preference_rewards(run: RunContext, reward_model: str) -> tuple[jax.Array, 
     for query, preference in zip(queries, preferences, strict=True)
     for response in run.codec.encode_responses(preference.responses)
   ]
-  flat = iter(run.reward_scorer(run.parameters(reward_model), sequences))
+  flat = iter(run.reward_scorer(run.parameters(reward_model), sequences, progress.advance))
   widest = max(len(preference.responses) for preference in preferences)
   rewards = np.zeros((len(preferences), widest), np.float32)
   scores = np.full((len(preferences), widest), -1.0, np.float32)
@@ -94,15 +103,6 @@ def _preference_rewards(run: RunContext, reward_model: str) -> tuple[jax.Array, 
     rewards[index, :count] = [next(flat) for _ in range(count)]
     scores[index, :count] = preference.scores
   return jnp.asarray(rewards), jnp.asarray(scores)
-
-
-def _kl_to_start(run: RunContext, round: int, sampled: list[SampledQuery]) -> float:
-  if round == 0:
-    return 0.0
-  title = f"round {round} evaluation KL"
-  now = policy_logprobs(run, sampled, run.policy_after(round), title)
-  start = policy_logprobs(run, sampled, run.policy_after(0), f"{title} start")
-  return float(np.mean(now - start))
 
 
 def _win_rate_against_start(run: RunContext, round: int, sampled: list[SampledQuery]) -> float:
