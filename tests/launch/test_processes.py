@@ -45,9 +45,17 @@ def test_two_processes_end_with_the_numbers_of_one(tmp_path):
     ]
   for ours, theirs in zip(read_metrics(two), read_metrics(one), strict=True):
     assert (ours["phase"], ours["step"]) == (theirs["phase"], theirs["step"])
-    for key in theirs.keys() - {"time", "phase"}:
-      np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-4, atol=1e-5, err_msg=key)
+    keys = theirs.keys() - {"time", "phase"}
+    if abs(theirs.get("margin", 1.0)) < 1e-5:
+      # The first DPO update compares the policy with itself: only rounding says who wins.
+      keys -= {"accuracy"}
+    for key in keys:
+      np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=1e-5, err_msg=key)
   ours, theirs = (read_json(run / "rounds/01/evaluation.json") for run in (two, one))
+  for part in ("confidence", "accuracy", "count"):
+    expected = [np.nan if value is None else value for value in theirs["calibration"][part]]
+    actual = [np.nan if value is None else value for value in ours["calibration"][part]]
+    np.testing.assert_allclose(actual, expected, atol=1e-5, err_msg=part)
   for key in theirs.keys() - {"calibration"}:
     np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=1e-5, err_msg=key)
   assert read_json(two / "rounds/01/provenance.json")["mesh"]["data"] == 2
