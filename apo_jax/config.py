@@ -156,7 +156,7 @@ class SamplingConfig:
 class EvaluationConfig:
   """The judgement after each round."""
 
-  num_queries: PositiveInt
+  num_queries: PositiveInt  # at most so many test queries, and as many test preferences
   batch_size: PositiveInt  # sequences a scoring call
   calibration_bins: PositiveInt
 

@@ -111,8 +111,8 @@ class MetricsWriter:
   def __enter__(self) -> "MetricsWriter":
     return self
 
-  def __exit__(self, *exception: object) -> None:
-    self.close()
+  def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    self.close(failed=kind is not None)
 
   def write(
     self, values: Mapping[str, SupportsFloat], *, round: int, phase: str, step: int
@@ -169,14 +169,14 @@ class MetricsWriter:
     self._lines = len(kept)
     self._close_tensorboard()
 
-  def close(self) -> None:
-    """Closes the file and the back-ends; closing twice is fine."""
+  def close(self, *, failed: bool = False) -> None:
+    """Closes the file and the back-ends, which may show that the run failed; twice is fine."""
     if self._file is not None:
       self._file.close()
       self._file = None
     self._close_tensorboard()
     if self._wandb_run is not None:
-      self._wandb_run.finish()
+      self._wandb_run.finish(exit_code=int(failed))
       self._wandb_run = None
 
   def _write_tensorboard(self, numbers: Mapping[str, float], phase: str) -> None:

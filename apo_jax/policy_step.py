@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
@@ -23,11 +22,10 @@ from apo_jax.objectives import (
 from apo_jax.optimization import (
   Metrics,
   TrainState,
-  abstract_state,
   accumulate_gradients,
   apply_gradients,
+  jit_update,
 )
-from apo_jax.sharding import named
 
 
 class PolicyBatch(NamedTuple):
@@ -91,13 +89,7 @@ def make_policy_update(
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     return apply_gradients(state, gradients, optimizer), metrics
 
-  state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
-  return jax.jit(
-    update,
-    in_shardings=(state_shardings, named(mesh, "batch")),
-    out_shardings=(state_shardings, named(mesh)),
-    donate_argnums=0,
-  )
+  return jit_update(update, definition, optimizer, mesh)
 
 
 def _count_items(batch: PolicyBatch, config: PolicyConfig) -> Float[Array, ""]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
@@ -16,11 +15,10 @@ from apo_jax.objectives import apo_reward_loss, apo_reward_normalizers, pairs_fr
 from apo_jax.optimization import (
   Metrics,
   TrainState,
-  abstract_state,
   accumulate_gradients,
   apply_gradients,
+  jit_update,
 )
-from apo_jax.sharding import named
 
 
 class RewardBatch(NamedTuple):
@@ -93,13 +91,7 @@ def make_reward_update(
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     return apply_gradients(state, gradients, optimizer), metrics
 
-  state_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
-  return jax.jit(
-    update,
-    in_shardings=(state_shardings, named(mesh, "batch")),
-    out_shardings=(state_shardings, named(mesh)),
-    donate_argnums=0,
-  )
+  return jit_update(update, definition, optimizer, mesh)
 
 
 def _apo_scores(batch: RewardBatch) -> Float[Array, "C K"]:

@@ -12,11 +12,9 @@ from apo_jax.checkpoints import open_phase
 from apo_jax.config import TrainingConfig
 from apo_jax.data.input import batches
 from apo_jax.models.definition import Definition, Parameters
-from apo_jax.optimization import TrainState, abstract_state, init_state, make_optimizer
+from apo_jax.optimization import Update, abstract_state, init_state, make_optimizer
 from apo_jax.run_context import RunContext
 from apo_jax.training import train
-
-Update = Callable[[TrainState, Any], tuple[TrainState, Any]]
 
 
 @dataclasses.dataclass(frozen=True)

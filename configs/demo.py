@@ -86,7 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
   sampling.batch_size = 64  # queries a sampler call
 
   config.evaluation = evaluation = ml_collections.ConfigDict()
-  evaluation.num_queries = 256  # test queries a round
+  evaluation.num_queries = 256  # test queries, and test preferences, a round
   evaluation.batch_size = 128  # sequences a scoring call
   evaluation.calibration_bins = 10  # uniform bins of confidence
 

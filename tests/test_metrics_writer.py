@@ -164,7 +164,7 @@ def test_real_tensorboard_files(tmp_path):
 
 class FakeWandbRun:
   def __init__(self):
-    self.logged, self.defined, self.finished = [], [], False
+    self.logged, self.defined, self.exit_code = [], [], None
 
   def log(self, values):
     self.logged.append(values)
@@ -172,8 +172,8 @@ class FakeWandbRun:
   def define_metric(self, name, step_metric=None):
     self.defined.append((name, step_metric))
 
-  def finish(self):
-    self.finished = True
+  def finish(self, exit_code):
+    self.exit_code = exit_code
 
 
 def test_wandb_continues_the_same_run(tmp_path, monkeypatch):
@@ -197,4 +197,7 @@ def test_wandb_continues_the_same_run(tmp_path, monkeypatch):
   assert first_run.logged == [{"line": 0, "round": 1, "step": 1, "reward/loss": 0.25}]
   assert second_run.logged == [{"line": 1, "round": 1, "step": 2, "reward/loss": 0.25}]
   assert ("*", "line") in first_run.defined
-  assert first_run.finished and second_run.finished
+  assert first_run.exit_code == second_run.exit_code == 0
+  with pytest.raises(KeyError), open_writer(tmp_path, wandb=True):
+    raise KeyError
+  assert starts[-1][1].exit_code == 1  # Weights & Biases shows that this one failed

@@ -1,10 +1,13 @@
 """The judgement of both players after a round, on queries neither has trained on."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from apo_jax import files
+from apo_jax.data.records import Preference
 from apo_jax.data.samples import SampledQuery, read_samples, write_samples
 from apo_jax.evaluation.text import distinct_2, longer_wins_accuracy
 from apo_jax.evaluation.win_rate import win_rate
@@ -61,11 +64,11 @@ def _judge_reward_models(
   run: RunContext, round: int, sampled: list[SampledQuery], progress: PhaseProgress
 ) -> dict[str, object]:
   """Accuracy and calibration on unseen preferences; the margin of golden over samples."""
-  preferences = run.data.test.preferences
+  preferences = run.data.test.preferences[: run.config.evaluation.num_queries]
   reward_model = run.reward_after(round)
-  rewards, scores = _preference_rewards(run, reward_model, progress)
+  rewards, scores = _preference_rewards(run, preferences, reward_model, progress)
   errors = calibration_errors(rewards, scores, num_bins=run.config.evaluation.calibration_bins)
-  testing_rewards, _ = _preference_rewards(run, run.testing_reward, progress)
+  testing_rewards, _ = _preference_rewards(run, preferences, run.testing_reward, progress)
   judged = with_rewards(run, sampled, reward_model, progress)
   return {
     "golden_margin": float(np.mean(_golden_rewards(judged)) - np.mean(_rewards(judged))),
@@ -84,10 +87,12 @@ def _judge_reward_models(
 
 
 def _preference_rewards(
-  run: RunContext, reward_model: str, progress: PhaseProgress
+  run: RunContext,
+  preferences: Sequence[Preference],
+  reward_model: str,
+  progress: PhaseProgress,
 ) -> tuple[jax.Array, jax.Array]:
-  """Rewards and scores Float32[B, R] of the test preferences; scores of -1 are padding."""
-  preferences = run.data.test.preferences
+  """Rewards and scores Float32[B, R] of preferences; scores of -1 are padding."""
   queries = run.codec.encode_queries([preference.query for preference in preferences])
   sequences = [
     (query, response)
