@@ -125,20 +125,21 @@ def play(
   mesh = make_mesh(sizes)
   with jax.set_mesh(mesh), writer:
     run = RunContext(config, run_dir, mesh, data, codec, Progress(is_writer), writer)
-    left = _unfinished(run, phases(config))
-    _show_finished_rounds(run, left)
-    for phase in left:
+    for phase in _unfinished(run, phases(config)):
       if phase.round:
         write_provenance(run, phase.round)
       phase.play(run)
       barrier(f"{phase.round} {phase.result}")
-      if phase.result == EVALUATION and is_writer:
+      if phase.result == EVALUATION and phase.round < config.rounds and is_writer:
         write_report(run_dir)
       drop_old_checkpoints(run, phase.round - (phase.result != EVALUATION))
       on_phase_end(phase)
     if is_writer:
-      # Once more: a run that was stopped between its last evaluation and its report has none.
+      # Also where nothing was left to play: a run may have been stopped just before its report.
       write_report(run_dir)
+      evaluations = [run.round_dir(round) / EVALUATION for round in range(config.rounds + 1)]
+      run.progress.message("")
+      run.progress.table(map(files.read_json, evaluations))
   return run_dir / "report.html"
 
 
@@ -155,13 +156,3 @@ def _unfinished(run: RunContext, listed: list[Phase]) -> list[Phase]:
     finished = np.asarray(multihost_utils.broadcast_one_to_all(finished))
   first = len(listed) if finished.all() else int(np.argmin(finished))
   return listed[first:]
-
-
-def _show_finished_rounds(run: RunContext, left: list[Phase]) -> None:
-  """The table's rows of the rounds that an earlier start has finished."""
-  if not run.is_writer:
-    return
-  unfinished = {phase.round for phase in left if phase.result == EVALUATION}
-  for round in range(run.config.rounds + 1):
-    if round not in unfinished:
-      run.progress.round_row(files.read_json(run.round_dir(round) / EVALUATION))

@@ -94,7 +94,9 @@ def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
   result = run(*flags, f"--run_dir={whole}")
   assert result.returncode == 0, result.stderr
   assert f"The run is in {whole}" in result.stdout
-  assert "report.html" in result.stdout.splitlines()[-1]
+  *_, start, end, _, last = result.stdout.splitlines()
+  assert start.split()[0] == "0" and end.split()[0] == "1"  # the table, whole, at the end
+  assert "report.html" in last
 
   process = subprocess.Popen(
     command(*flags, f"--run_dir={killed}"), cwd=tiny.ROOT, stdout=subprocess.DEVNULL
