@@ -66,7 +66,7 @@ def round_trip(config: Config) -> Config:
 def test_demo_round_trips_through_json():
   config = demo()
   assert config.policy.method == "dpo"
-  assert config.data.query_buckets == (32,)
+  assert config.data.query_buckets == (30,)
   assert config.sampling.training.stop == ("\n\nHuman",)
   assert round_trip(config) == config
 
@@ -105,10 +105,10 @@ def test_the_view_is_frozen_at_every_level():
 
 
 def test_an_int_is_a_fine_float_and_a_list_a_fine_tuple():
-  config = demo(policy__beta=1, data__query_buckets=[24, 32], sampling__training__stop=[])
+  config = demo(policy__beta=1, data__query_buckets=[24, 30], sampling__training__stop=[])
   assert type(config.policy.beta) is float
   assert config.policy.beta == 1.0
-  assert config.data.query_buckets == (24, 32)
+  assert config.data.query_buckets == (24, 30)
   assert config.sampling.training.stop == ()
 
 
@@ -183,10 +183,10 @@ def test_a_field_reference_is_resolved():
     ("model.kv_heads", 3, ["config.model.kv_heads is 3", "config.model.heads, which is 4"]),
     ("model.head_dim", 25, ["config.model.head_dim is 25", "even"]),
     ("tokenizer.vocab_size", 258, ["config.tokenizer.vocab_size is 258", "at least 259"]),
-    ("data.query_buckets", (), ["config.data.query_buckets is ()", "which is 32"]),
-    ("data.query_buckets", (32, 24), ["config.data.query_buckets is (32, 24)", "ascend"]),
-    ("data.query_buckets", (32, 32), ["config.data.query_buckets is (32, 32)", "ascend"]),
-    ("data.query_buckets", (24, 40), ["config.data.query_buckets is (24, 40)", "which is 32"]),
+    ("data.query_buckets", (), ["config.data.query_buckets is ()", "which is 30"]),
+    ("data.query_buckets", (30, 24), ["config.data.query_buckets is (30, 24)", "ascend"]),
+    ("data.query_buckets", (30, 30), ["config.data.query_buckets is (30, 30)", "ascend"]),
+    ("data.query_buckets", (24, 40), ["config.data.query_buckets is (24, 40)", "which is 30"]),
     (
       "policy.training.accumulation",
       3,
