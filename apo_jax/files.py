@@ -34,7 +34,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _encode(text: str) -> bytes:
-  # A lone surrogate has no UTF-8 form. Written as \udXXX it is still valid inside a JSON string.
+  # A lone surrogate has no UTF-8 form. Written as \ud800, say, it still is valid in a JSON string.
   return text.encode("utf-8", errors="backslashreplace")
 
 
