@@ -86,7 +86,9 @@ def claim(
     if not (run_dir / "tokenizer" / "finished").exists():
       tokenizer.save_pretrained(run_dir / "tokenizer")
       files.write_text(run_dir / "tokenizer" / "finished", "")
-    files.write_json(run_dir / "data.json", {"sha256": fingerprint(data), **_sizes(data)})
+    # Where it is there, `check_owner` has found it to be of this data.
+    if not (run_dir / "data.json").exists():
+      files.write_json(run_dir / "data.json", {"sha256": fingerprint(data), **_sizes(data)})
     files.write_json(run_dir / "config.json", to_dict(config))
   barrier("claim")
 
