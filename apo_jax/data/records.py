@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Callable
 
+from apo_jax.data.reports import SourceReport
+
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-  """A query the policy is to answer, in HH form: ends in "\\n\\nAssistant:"."""
+  """A query the policy is to answer, in the form of data/dialogue.py."""
 
   query_id: str
   query: str
@@ -44,7 +46,8 @@ class Split:
 class GameData:
   """All data of a game. No query is in two of `reward`, `policy` and `test`.
 
-  `utility(query, response)` is the true utility in [0, 1] where it is known, else None.
+  `utility(query, response)` is the true utility in [0, 1] where it is known, else None. `reports`
+  says what became of each source's rows.
   """
 
   demonstrations: tuple[Demonstration, ...]
@@ -52,3 +55,4 @@ class GameData:
   policy: Split
   test: Split
   utility: Callable[[str, str], float] | None = None
+  reports: tuple[SourceReport, ...] = ()

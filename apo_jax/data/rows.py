@@ -39,6 +39,12 @@ class Response(NamedTuple):
   finished: bool = True
 
 
+def row_length(query: Sequence[int], responses: Sequence[Response | None]) -> int:
+  """The length `make_rows` needs for an item: its query, its longest response and eos."""
+  longest = max((len(response.tokens) for response in responses if response is not None), default=0)
+  return len(query) + longest + 1
+
+
 def make_rows(
   items: Sequence[tuple[Sequence[int], Sequence[Response | None]]],
   num_responses: int,

@@ -1,87 +1,76 @@
-"""Where a game's data comes from: the embedded small world, or JSONL files.
+"""A run's data: the embedded small world, or data sets by path or URI, split into three sides.
 
-Each file holds one record a line, as `records` defines them:
-
-  demonstrations, golden   {"query_id": …, "query": …, "response": …}
-  queries                  {"query_id": …, "query": …}
-  preferences              {"query_id": …, "query": …, "responses": […], "scores": […]}
+    location --locations--> rows --formats--> candidates --reading--> records --here--> sides
 
 Every query belongs to one side, the reward model's, the policy's or the test's, by a hash of its
-text; demonstrations may be of the first two.
+text; demonstrations may be of the first two. The config's limits keep the queries that another hash
+of their text puts first, so that a choice depends neither on the seed nor on the order of a file.
 """
 
+import collections
+import dataclasses
 import hashlib
-import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from apo_jax.config import Config, ConfigError
+from apo_jax.config import Config, DataConfig
+from apo_jax.config_fields import ConfigError
 from apo_jax.data import toy_dialogues
+from apo_jax.data.candidates import Kind
+from apo_jax.data.reading import Reading, read_records, to_records
 from apo_jax.data.records import Demonstration, GameData, Preference, Query, Split
-from apo_jax.files import json_line, read_jsonl
+from apo_jax.data.reports import SourceReport
+from apo_jax.files import json_line
 
 Record = TypeVar("Record", Query, Demonstration, Preference)
 
 # Of 20 queries, by hash of their text: 9 for each player and 2 to test on.
-_SIDES = ("reward",) * 9 + ("policy",) * 9 + ("test",) * 2
+_SIDE_OF_20 = ("reward",) * 9 + ("policy",) * 9 + ("test",) * 2
+SIDES = ("reward", "policy", "test")
+
+# What no game can do without.
+_NEEDED = (
+  ("reward", "preferences"),
+  ("reward", "golden"),
+  ("policy", "queries"),
+  ("test", "preferences"),
+  ("test", "golden"),
+)
 
 
 def load_data(config: Config) -> GameData:
   """The data of a run.
 
   Raises:
-    ConfigError: a file or a side of the split is empty, or a record is not as described above;
-      the message names the field, the file and the record.
+    ConfigError: a source cannot be read, is in no form that holds what its field needs, has a bad
+      row under on_bad_row="error", or leaves nothing for a side of the split; the message names
+      the field, the location and the row.
   """
   data = config.data
   if data.source == "embedded":
-    try:
-      return toy_dialogues.generate(
-        config.seed,
-        num_demonstrations=data.num_demonstrations,
-        num_preferences=data.num_preferences,
-        num_golden=data.num_golden,
-        num_queries=data.num_queries,
-        num_test=data.num_test,
-      )
-    except ValueError as error:
-      raise ConfigError(f"config.data: {error}") from error
-  demonstrations: tuple[Demonstration, ...] = ()
-  if data.demonstrations:
-    demonstrations = _read("demonstrations", data.demonstrations, _demonstration)
-  preferences = _read("preferences", data.preferences, _preference)
-  golden = _read("golden", data.golden, _demonstration)
-  queries = _read("queries", data.queries, _query)
-  splits = {
-    name: Split(
-      preferences=_side(preferences, name),
-      golden=_side(golden, name),
-      queries=_side(queries, name),
-    )
-    for name in ("reward", "policy", "test")
-  }
-  for side, field in (
-    ("reward", "preferences"),
-    ("reward", "golden"),
-    ("policy", "queries"),
-    ("test", "preferences"),
-    ("test", "golden"),
-  ):
-    if not getattr(splits[side], field):
+    return _embedded(config)
+  readings = _read_sources(data)
+  for side, field in _NEEDED:
+    if not any(side_of(record.query) == side for record in readings[field].records):
       raise ConfigError(
         f"config.data.{field} is {getattr(data, field)!r}, of which no record falls to the {side} "
         "side of the split (queries are split by a hash of their text); give more records."
       )
-  # The policy must not learn test queries at its start either.
-  learned = tuple(record for record in demonstrations if side_of(record.query) != "test")
-  if demonstrations and not learned:
-    raise ConfigError(
-      f"config.data.demonstrations is {data.demonstrations!r}, all of whose queries belong to the "
-      "test side of the split (by a hash of their text); give more records."
+  splits = {
+    side: Split(
+      *(
+        _first_by_hash(_of_side(readings[field].records, side), _limit(field, side, data))
+        for field in ("preferences", "golden", "queries")
+      )
     )
-  return GameData(learned, splits["reward"], splits["policy"], splits["test"])
+    for side in SIDES
+  }
+  demonstrations: tuple[Demonstration, ...] = ()
+  if "demonstrations" in readings:
+    demonstrations = _learned(readings["demonstrations"].records, data)
+  game = GameData(demonstrations, splits["reward"], splits["policy"], splits["test"])
+  reports = tuple(_report(field, reading, game, data) for field, reading in readings.items())
+  return dataclasses.replace(game, reports=reports)
 
 
 def fingerprint(data: GameData) -> str:
@@ -101,67 +90,100 @@ def fingerprint(data: GameData) -> str:
 def side_of(query: str) -> str:
   """The side of the split that a query belongs to: "reward", "policy" or "test"."""
   digest = hashlib.sha256(query.encode()).digest()
-  return _SIDES[int.from_bytes(digest[:8], "big") % len(_SIDES)]
+  return _SIDE_OF_20[int.from_bytes(digest[:8], "big") % len(_SIDE_OF_20)]
 
 
-def _side(records: Iterable[Record], name: str) -> tuple[Record, ...]:
-  return tuple(record for record in records if side_of(record.query) == name)
-
-
-def _read(
-  field: str, path: str, parse: Callable[[Mapping[str, Any]], Record]
-) -> tuple[Record, ...]:
+def _embedded(config: Config) -> GameData:
+  data = config.data
   try:
-    rows = read_jsonl(Path(path))
-  except (OSError, ValueError) as error:
-    raise ConfigError(f"config.data.{field} is {path!r}, which cannot be read: {error}") from error
-  if not rows:
-    raise ConfigError(f"config.data.{field} is {path!r}, which holds no record; give at least one.")
-  records = []
-  for number, row in enumerate(rows, start=1):
-    try:
-      records.append(parse(row))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-      problem = f"has no field {error}" if isinstance(error, KeyError) else f"is wrong: {error}"
-      raise ConfigError(
-        f"config.data.{field} is {path!r}, whose record {number} {problem}. The record is "
-        f"{json.dumps(row)[:200]}."
-      ) from error
-  return tuple(records)
+    return toy_dialogues.generate(
+      config.seed,
+      num_demonstrations=data.num_demonstrations,
+      num_preferences=data.num_preferences,
+      num_golden=data.num_golden,
+      num_queries=data.num_queries,
+      num_test=data.num_test,
+    )
+  except ValueError as error:
+    raise ConfigError(f"config.data: {error}") from error
 
 
-def _text(row: Mapping[str, Any], field: str) -> str:
-  value = row[field]
-  if not isinstance(value, str) or not value.strip():
-    raise ValueError(f"{field} is {value!r}; it must be a text that is not empty")
-  return _encodable(field, value)
+def _read_sources(data: DataConfig) -> dict[str, Reading]:
+  """The records of every field that is given, of all sides."""
+
+  def read(field: str, kind: Kind, by_id: Mapping[str, str] | None = None) -> Reading:
+    return read_records(f"config.data.{field}", getattr(data, field), kind, data.on_bad_row, by_id)
+
+  def of_preferences(field: str, kind: Kind) -> Reading:
+    # A preference is a row in one of the formats itself.
+    subject = f"config.data.{field} is {getattr(data, field)!r}"
+    rows = map(vars, preferences.records)
+    derived = to_records(rows, subject, kind, data.on_bad_row, {})
+    return derived._replace(format=preferences.format)
+
+  preferences = read("preferences", "preferences")
+  if data.queries == "preferences":
+    queries = of_preferences("queries", "queries")
+  else:
+    queries = read("queries", "queries")
+  if data.golden == "chosen":
+    golden = of_preferences("golden", "demonstrations")
+  else:
+    by_id = {record.query_id: record.query for record in queries.records}
+    golden = read("golden", "demonstrations", by_id)
+  readings = {"preferences": preferences, "golden": golden, "queries": queries}
+  if data.demonstrations:
+    readings["demonstrations"] = read("demonstrations", "demonstrations")
+  return readings
 
 
-def _encodable(field: str, text: str) -> str:
-  try:
-    text.encode()
-  except UnicodeEncodeError as error:
-    raise ValueError(f"{field} holds {text[error.start]!r}, which is no character") from error
-  return text
+def _learned(records: Iterable[Demonstration], data: DataConfig) -> tuple[Demonstration, ...]:
+  """The demonstrations to start from: the policy must not learn test queries there either."""
+  learned = [record for record in records if side_of(record.query) != "test"]
+  if not learned:
+    raise ConfigError(
+      f"config.data.demonstrations is {data.demonstrations!r}, all of whose queries belong to the"
+      " test side of the split (by a hash of their text); give more records."
+    )
+  return _first_by_hash(learned, data.num_demonstrations)
 
 
-def _query(row: Mapping[str, Any]) -> Query:
-  return Query(_text(row, "query_id"), _text(row, "query"))
+def _limit(field: str, side: str, data: DataConfig) -> int:
+  """The most records of a side; 0 is no limit."""
+  return data.num_test if side == "test" else getattr(data, f"num_{field}")
 
 
-def _demonstration(row: Mapping[str, Any]) -> Demonstration:
-  return Demonstration(_text(row, "query_id"), _text(row, "query"), _text(row, "response"))
+def _of_side(records: Iterable[Record], side: str) -> list[Record]:
+  return [record for record in records if side_of(record.query) == side]
 
 
-def _preference(row: Mapping[str, Any]) -> Preference:
-  responses, scores = row["responses"], row["scores"]
-  if not isinstance(responses, list) or not all(isinstance(item, str) for item in responses):
-    raise ValueError(f"responses is {responses!r}; it must be a list of texts")
-  if len(responses) < 2 or not isinstance(scores, list) or len(scores) != len(responses):
-    raise ValueError("responses and scores must be lists of one length, 2 or more")
-  if not all(type(score) in (int, float) and 0 <= score < math.inf for score in scores):
-    raise ValueError(f"scores is {scores!r}; each must be a number of 0 or more")
-  # A response may be blank: saying nothing is a response that people have judged.
-  responses = [_encodable("responses", response) for response in responses]
-  query_id, query = _text(row, "query_id"), _text(row, "query")
-  return Preference(query_id, query, tuple(responses), tuple(float(score) for score in scores))
+def _first_by_hash(records: Sequence[Record], limit: int) -> tuple[Record, ...]:
+  """At most `limit` records, in their order: those whose queries a hash puts first."""
+  if not limit or len(records) <= limit:
+    return tuple(records)
+  # Other bytes than those that decide the side.
+  ranks = [hashlib.sha256(record.query.encode()).digest()[8:] for record in records]
+  first = sorted(range(len(records)), key=ranks.__getitem__)[:limit]
+  return tuple(records[index] for index in sorted(first))
+
+
+def _report(field: str, reading: Reading, game: GameData, data: DataConfig) -> SourceReport:
+  if field == "demonstrations":
+    used = collections.Counter(side_of(record.query) for record in game.demonstrations)
+    sides = {side: used[side] for side in SIDES if side != "test"}
+  else:
+    sides = {side: len(getattr(getattr(game, side), field)) for side in SIDES}
+  found = collections.Counter(side_of(record.query) for record in reading.records)
+  left_out = {side: found[side] - sides.get(side, 0) for side in SIDES}
+  derived = getattr(data, field) in ("chosen", "preferences")
+  return SourceReport(
+    field=field,
+    location=data.preferences if derived else getattr(data, field),
+    format=reading.format,
+    rows=reading.rows,
+    records=len(reading.records),
+    dropped=reading.dropped,
+    examples=reading.examples,
+    sides=sides,
+    left_out={side: number for side, number in left_out.items() if number},
+  )

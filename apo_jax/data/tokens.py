@@ -11,10 +11,15 @@ from pathlib import Path
 import tokenizers
 import transformers
 
-from apo_jax.config import Config, ConfigError, SamplingConfig
+from apo_jax.config import Config, SamplingConfig
+from apo_jax.config_fields import ConfigError
+from apo_jax.data.records import Demonstration, GameData, Preference, Query
 from apo_jax.data.rows import Response
+from apo_jax.data.templates import Form, make_form
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
+
+Record = Query | Demonstration | Preference
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
@@ -63,37 +68,42 @@ def token_texts(tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[i
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-  """A tokenizer with the lengths and special ids of a run.
+  """A tokenizer with the form of queries, the lengths and the special ids of a run.
 
   Attributes:
-    query_length: longest query in tokens, bos and separator included; longer ones lose their left.
+    form: how a query becomes ids: the HH form, or a chat template.
+    query_length: longest query in tokens, with all that the form adds; longer ones lose their
+      left but keep bos.
     response_length: longest response in tokens, eos included; longer ones lose their right.
-    eos: the id that ends a response. It may equal the padding id: lengths, never ids, say what
-      is padding.
+    size: one more than the tokenizer's largest id.
   """
 
   tokenizer: transformers.PreTrainedTokenizerBase
+  form: Form
   query_length: int
   response_length: int
-  bos: int | None
-  eos: int
-  separator: int | None
+  size: int
 
   @property
-  def size(self) -> int:
-    """The number of ids the tokenizer knows."""
-    return len(self.tokenizer)
+  def bos(self) -> int | None:
+    """The id every query begins with, or None."""
+    return self.form.bos
+
+  @property
+  def eos(self) -> int:
+    """The id that ends a response.
+
+    It may equal the padding id: lengths, never ids, say what is padding.
+    """
+    return self.form.eos
 
   def texts(self) -> list[str]:
     """The text of every id, as it reads behind another."""
     return token_texts(self.tokenizer, range(self.size))
 
   def encode_queries(self, texts: Sequence[str]) -> list[list[int]]:
-    """`<bos> query <separator>` as ids, at most `query_length` of them."""
-    head = [] if self.bos is None else [self.bos]
-    tail = [] if self.separator is None else [self.separator]
-    room = self.query_length - len(head) - len(tail)
-    return [head + ids[-room:] + tail for ids in self._encode(texts)]
+    """Queries as ids, at most `query_length` of them."""
+    return [self._cut(ids) for ids in self.form.query_ids(texts)]
 
   def encode_responses(self, texts: Sequence[str]) -> list[Response]:
     """Responses as ids without eos, at most `response_length - 1` of them.
@@ -101,60 +111,82 @@ class Codec:
     One that was cut counts as unfinished, so that nothing learns to end where it was cut.
     """
     room = self.response_length - 1
-    return [Response(ids[:room], finished=len(ids) <= room) for ids in self._encode(texts)]
+    encoded = self.form.response_ids(texts)
+    return [Response(ids[:room], finished=len(ids) <= room) for ids in encoded]
 
   def decode(self, ids: Sequence[int]) -> str:
     """The text of response ids."""
     return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-  def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-    if not texts:
-      return []
-    # A text may hold the name of a special token: that is text, not the token.
-    options = {"add_special_tokens": False, "split_special_tokens": True}
-    return self.tokenizer(list(texts), **options)["input_ids"]
+  def count_cut_queries(self, texts: Sequence[str]) -> int:
+    """How many of the queries are longer than `query_length`."""
+    return sum(len(ids) > self.query_length for ids in self.form.query_ids(texts))
+
+  def count_cut_responses(self, texts: Sequence[str]) -> int:
+    """How many of the responses are longer than `response_length`."""
+    return sum(not response.finished for response in self.encode_responses(texts))
+
+  def _cut(self, ids: list[int]) -> list[int]:
+    if len(ids) <= self.query_length:
+      return ids
+    head = [] if self.bos is None else [self.bos]
+    return [*head, *ids[len(head) - self.query_length :]]
 
 
-def make_codec(tokenizer: transformers.PreTrainedTokenizerBase, config: Config) -> Codec:
-  """The codec of a run.
+def make_codec(
+  tokenizer: transformers.PreTrainedTokenizerBase, config: Config, vocab_size: int
+) -> Codec:
+  """The codec of a run; `vocab_size` is the model's, which may exceed the tokenizer's.
 
   Raises:
-    ConfigError: the tokenizer does not fit the config.
+    ConfigError: the tokenizer does not fit the model or the config.
   """
-  data, size = config.data, config.tokenizer.vocab_size
-  largest = max(tokenizer.get_vocab().values()) + 1
-  if largest > size:
+  data, size = config.data, max(tokenizer.get_vocab().values()) + 1
+  if size > vocab_size:
     raise ConfigError(
-      f"config.tokenizer.vocab_size is {size}, but the tokenizer has {largest} entries; give at "
-      "least as many."
+      f"The tokenizer {tokenizer.name_or_path!r} has {size} entries, but the model only "
+      f"{vocab_size}; give the model's own tokenizer, or where weights are random a "
+      f"config.tokenizer.vocab_size of at least {size}."
     )
-  if tokenizer.eos_token_id is None:
+  form = make_form(tokenizer, data)
+  if data.query_length <= form.num_added:
     raise ConfigError(
-      f"config.tokenizer.path is {config.tokenizer.path!r}, whose tokenizer has no end-of-sequence "
-      "token; a response could not end."
-    )
-  separator = None
-  if data.separator:
-    separator = tokenizer.convert_tokens_to_ids(data.separator)
-    if separator is None or separator == tokenizer.unk_token_id:
-      raise ConfigError(
-        f"config.data.separator is {data.separator!r}, which is not one token of the tokenizer."
-      )
-  specials = (tokenizer.bos_token_id is not None) + (separator is not None)
-  if data.query_length <= specials:
-    raise ConfigError(
-      f"config.data.query_length is {data.query_length}; it must be above {specials}, the tokens "
-      "that stand before and behind every query."
+      f"config.data.query_length is {data.query_length}; it must be above {form.num_added}, the "
+      "tokens that stand before and behind a query's text."
     )
   _check_stop_strings(tokenizer, config.sampling)
-  return Codec(
-    tokenizer=tokenizer,
-    query_length=data.query_length,
-    response_length=data.response_length,
-    bos=tokenizer.bos_token_id,
-    eos=tokenizer.eos_token_id,
-    separator=separator,
-  )
+  return Codec(tokenizer, form, data.query_length, data.response_length, size)
+
+
+def truncated(codec: Codec, data: GameData) -> dict[str, dict[str, int]]:
+  """How many texts of each list of records are too long and lose a part.
+
+  Returns:
+    For each list, such as "reward.preferences", counts of its queries and responses
+    ("queries", "responses") and of those that are cut ("cut_queries", "cut_responses").
+  """
+  lists = {"demonstrations": data.demonstrations}
+  for side in ("reward", "policy", "test"):
+    lists |= {f"{side}.{name}": records for name, records in vars(getattr(data, side)).items()}
+  return {name: _count_cut_records(codec, records) for name, records in lists.items()}
+
+
+def responses_of(record: Record) -> tuple[str, ...]:
+  """The responses a record holds."""
+  if isinstance(record, Preference):
+    return record.responses
+  return (record.response,) if isinstance(record, Demonstration) else ()
+
+
+def _count_cut_records(codec: Codec, records: Sequence[Record]) -> dict[str, int]:
+  queries = [record.query for record in records]
+  responses = [text for record in records for text in responses_of(record)]
+  return {
+    "queries": len(queries),
+    "cut_queries": codec.count_cut_queries(queries),
+    "responses": len(responses),
+    "cut_responses": codec.count_cut_responses(responses),
+  }
 
 
 def _check_stop_strings(

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from apo_jax.data.input import PADDING_ITEM, batches, index_batches, num_batches
+from apo_jax.data.input import PADDING_ITEM, batches, bucket_of, index_batches, num_batches
 
 ITEMS, SIZE, EPOCHS = 10, 4, 3
 
@@ -68,6 +68,88 @@ def test_no_epoch_has_no_batch(items):
 def test_num_batches(items, size, epochs, expected):
   assert num_batches(items, size, epochs) == expected
   assert len(index_batches(items, size, epochs, 0)) == expected
+
+
+BUCKETS = [16, 8, 8, 16, 16, 8, 8, 32, 8, 16, 16]  # 5 of 8, 5 of 16, 1 of 32
+A_BATCH_EACH = 2 + 2 + 1  # of 4
+
+
+def bucketed(epochs=EPOCHS, seed=5):
+  """All batches of the bucketed items."""
+  return [
+    list(map(int, batch)) for batch in index_batches(len(BUCKETS), SIZE, epochs, seed, BUCKETS)
+  ]
+
+
+def test_a_batch_holds_items_of_one_bucket():
+  for batch in bucketed():
+    assert len(batch) == SIZE
+    present = [index for index in batch if index != PADDING_ITEM]
+    assert present and len({BUCKETS[index] for index in present}) == 1
+    assert batch == [*present, *[PADDING_ITEM] * (SIZE - len(present))]
+
+
+def test_bucketed_items_come_once_an_epoch():
+  chosen = bucketed()
+  assert len(chosen) == num_batches(len(BUCKETS), SIZE, EPOCHS, BUCKETS) == EPOCHS * A_BATCH_EACH
+  for start in range(0, len(chosen), A_BATCH_EACH):
+    present = [index for batch in chosen[start : start + A_BATCH_EACH] for index in batch]
+    assert sorted(index for index in present if index != PADDING_ITEM) == [*range(len(BUCKETS))]
+    assert present.count(PADDING_ITEM) == A_BATCH_EACH * SIZE - len(BUCKETS)
+
+
+def test_batches_of_all_buckets_come_mixed_and_anew_every_epoch():
+  chosen = bucketed(epochs=40)
+  orders = [
+    tuple(BUCKETS[batch[0]] for batch in chosen[start : start + A_BATCH_EACH])
+    for start in range(0, len(chosen), A_BATCH_EACH)
+  ]
+  assert len(set(orders)) > 10
+  assert {order[0] for order in orders} == {order[-1] for order in orders} == {8, 16, 32}
+  # Also which items share a batch changes.
+  assert len({tuple(sorted(batch)) for batch in chosen if BUCKETS[batch[0]] == 8}) > 5
+
+
+def test_bucketed_batches_are_found_by_their_number_and_decided_by_the_seed():
+  chosen = index_batches(len(BUCKETS), SIZE, EPOCHS, 5, BUCKETS)
+  assert [chosen[step].tolist() for step in reversed(range(len(chosen)))] == bucketed()[::-1]
+  assert bucketed(seed=5) == bucketed(seed=5) != bucketed(seed=6)
+
+
+def test_bucketed_batches_may_never_end():
+  endless = index_batches(len(BUCKETS), SIZE, None, 5, BUCKETS)
+  assert [endless[step].tolist() for step in range(EPOCHS * A_BATCH_EACH)] == bucketed()
+  far = range(1_000 * A_BATCH_EACH, 1_001 * A_BATCH_EACH)
+  present = np.concatenate([endless[step] for step in far])
+  assert sorted(present[present != PADDING_ITEM]) == [*range(len(BUCKETS))]
+
+
+def test_one_bucket_is_as_none():
+  for epochs in (1, EPOCHS):
+    expected = [batch.tolist() for batch in index_batches(ITEMS, SIZE, epochs, 5)]
+    assert [batch.tolist() for batch in index_batches(ITEMS, SIZE, epochs, 5, [64] * ITEMS)] == (
+      expected
+    )
+    assert num_batches(ITEMS, SIZE, epochs, [64] * ITEMS) == num_batches(ITEMS, SIZE, epochs)
+  assert len(index_batches(0, SIZE, 0, 5, [])) == num_batches(0, SIZE, 0, []) == 0
+  assert len(index_batches(len(BUCKETS), SIZE, 0, 5, BUCKETS)) == 0
+
+
+@pytest.mark.parametrize(
+  ("buckets", "size", "epochs", "expected"),
+  [([1, 2], 4, 3, 6), ([1] * 5 + [2] * 5, 5, 2, 4), ([1] * 6 + [2] * 5, 5, 2, 6)],
+)
+def test_num_batches_of_buckets(buckets, size, epochs, expected):
+  assert num_batches(len(buckets), size, epochs, buckets) == expected
+  assert len(index_batches(len(buckets), size, epochs, 0, buckets)) == expected
+
+
+def test_an_items_bucket_is_the_shortest_that_holds_it():
+  lengths = (8, 16, 48)
+  found = [bucket_of(length, lengths) for length in (0, 1, 8, 9, 16, 17, 48)]
+  assert found == [0, 0, 0, 1, 1, 2, 2]
+  with pytest.raises(ValueError, match="an item has 49 tokens, the longest bucket 48"):
+    bucket_of(49, lengths)
 
 
 def test_iterator_yields_every_step_in_order():

@@ -1,17 +1,26 @@
 import collections
 import dataclasses
+import gzip
 import json
+import os
 import re
+from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from apo_jax.config import ConfigError
+from apo_jax.config_fields import ConfigError
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.data.sources import fingerprint, load_data, side_of
 from tests import tiny
 
 QUERIES = [f"\n\nHuman: What is {number}?\n\nAssistant:" for number in range(60)]
 SIDES = ("reward", "policy", "test")
+# No limit on what is taken from files.
+ALL = {
+  f"data__num_{name}": 0 for name in ("demonstrations", "preferences", "golden", "queries", "test")
+}
 
 
 def rows_of_files():
@@ -40,7 +49,7 @@ def write(tmp_path, rows, name="{}.jsonl"):
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     paths[field].write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
   fields = {f"data__{field}": str(path) for field, path in paths.items()}
-  return tiny.config(data__source="files", **fields), paths
+  return tiny.config(data__source="files", **ALL, **fields), paths
 
 
 def failure(config):
@@ -120,29 +129,40 @@ MISSING = object()
   [
     ("demonstrations", {"response": MISSING}, "no field 'response'"),
     ("golden", {"query": MISSING}, "no field 'query'"),
-    ("queries", {"query_id": MISSING}, "no field 'query_id'"),
     ("preferences", {"responses": MISSING}, "no field 'responses'"),
     ("preferences", {"scores": MISSING}, "no field 'scores'"),
-    ("queries", {"query_id": 7}, "query_id is 7; it must be a text"),
+    ("queries", {"query_id": [7]}, "query_id is [7]; it must be a text or a whole number"),
     ("golden", {"response": [" a"]}, "response is [' a']; it must be a text"),
-    ("golden", {"response": None}, "response is None; it must be a text"),
+    ("golden", {"response": None}, "no field 'response'"),
     ("preferences", {"responses": " a"}, "responses is ' a'; it must be a list of texts"),
     ("preferences", {"responses": [" a", 1, " c"]}, "it must be a list of texts"),
     ("preferences", {"scores": [1, 0]}, "responses and scores must be lists of one length"),
     ("preferences", {"scores": 1.0}, "responses and scores must be lists of one length"),
-    ("preferences", {"responses": [" a"], "scores": [1]}, "one length, 2 or more"),
-    ("preferences", {"scores": [1, -0.5, 0]}, "scores is [1, -0.5, 0]; each must be a number"),
-    ("preferences", {"scores": [1, "0", 0]}, "each must be a number of 0 or more"),
-    ("preferences", {"scores": [1, float("nan"), 0]}, "each must be a number of 0 or more"),
+    (
+      "preferences",
+      {"responses": [" a"], "scores": [1]},
+      "has 1 responses; a preference needs 2 or more",
+    ),
+    (
+      "preferences",
+      {"scores": [1, -0.5, 0]},
+      "scores is [1, -0.5, 0]; each must be a finite number",
+    ),
+    ("preferences", {"scores": [1, "0", 0]}, "each must be a finite number of at least 0"),
+    ("preferences", {"scores": [1, float("nan"), 0]}, "each must be a finite number of at least 0"),
     ("queries", {"query": " \n"}, "query is ' \\n'; it must be a text that is not empty"),
-    ("golden", {"response": ""}, "response is ''; it must be a text that is not empty"),
+    ("golden", {"response": ""}, "response is blank; it must be a text that is not empty"),
     ("demonstrations", {"query_id": " "}, "query_id is ' '; it must be a text"),
-    ("preferences", {"scores": [1, True, 0]}, "each must be a number of 0 or more"),
-    ("preferences", {"scores": [1, float("inf"), 0]}, "each must be a number of 0 or more"),
-    ("preferences", {"scores": [1, 10**400, 0]}, "is wrong: int too large"),
+    ("preferences", {"scores": [1, True, 0]}, "each must be a finite number of at least 0"),
+    ("preferences", {"scores": [1, float("inf"), 0]}, "each must be a finite number of at least 0"),
+    ("preferences", {"scores": [1, 10**400, 0]}, "each must be a finite number of at least 0"),
     ("preferences", {"responses": [" a", "\ud800", " c"]}, "responses holds '\\ud800'"),
     ("golden", {"response": " a\ud800"}, "response holds '\\ud800', which is no character"),
     ("preferences", {"query": ""}, "query is ''; it must be a text that is not empty"),
+    ("preferences", {"responses": [" a", " ", " c"]}, "3 responses, of which 1 say nothing"),
+    ("preferences", {"responses": [" a", "a ", " a"]}, "the response ' a' on every side"),
+    ("preferences", {"scores": [1, 1, 1]}, "the score 1 on every side"),
+    ("golden", {"response": " a\n\nHuman: b"}, "turn marker '\\n\\nHuman:' in its response"),
   ],
 )
 def test_a_wrong_record_is_named_with_field_file_and_number(tmp_path, field, change, words):
@@ -151,18 +171,36 @@ def test_a_wrong_record_is_named_with_field_file_and_number(tmp_path, field, cha
   rows[field][2] = {name: value for name, value in changed.items() if value is not MISSING}
   config, paths = write(tmp_path, rows)
   message = failure(config)
-  assert message.startswith(f"config.data.{field} is {str(paths[field])!r}, whose record 3 ")
+  assert message.startswith(
+    f"config.data.{field} is {str(paths[field])!r}, whose row 3 cannot be used ("
+  )
   assert words in message
 
 
-@pytest.mark.parametrize("line", ['{"query_id": "q2", ', "[1, 2]"])
-def test_a_line_that_is_no_object_is_named(tmp_path, line):
+@pytest.mark.parametrize(
+  ("line", "words"),
+  [('{"query_id": "q2", ', "not valid JSON"), ("[1, 2]", "must be a JSON object")],
+)
+def test_a_line_that_is_no_object_is_named(tmp_path, line, words):
   rows = rows_of_files()
   rows["golden"][2] = line
   config, paths = write(tmp_path, rows)
   message = failure(config)
-  assert message.startswith(f"config.data.golden is {str(paths['golden'])!r}, which cannot be read")
-  assert "line 3" in message
+  expected = (
+    f"config.data.golden is {str(paths['golden'])!r}, whose row 3 cannot be used (not JSON)"
+  )
+  assert message.startswith(expected)
+  assert words in message
+
+
+def test_a_query_without_id_has_one_by_its_text(tmp_path):
+  rows = rows_of_files()
+  for row in rows["queries"]:
+    row.pop("query_id", None)
+  queries = [query for side in SIDES for query in getattr(load(tmp_path, rows), side).queries]
+  assert len({query.query_id for query in queries}) == len(QUERIES)
+  again = [query for side in SIDES for query in getattr(load(tmp_path, rows), side).queries]
+  assert again == queries
 
 
 @pytest.mark.parametrize("field", ["demonstrations", "preferences", "golden", "queries"])
@@ -263,3 +301,165 @@ def test_embedded_data_have_the_sizes_of_the_config():
 def test_embedded_sizes_that_are_too_large_name_the_field(field):
   message = failure(tiny.config(**{f"data__{field}": 10_000_000}))
   assert "config.data" in message and f"{field} is 10000000" in message
+
+
+def reports_by_field(data):
+  return {report.field: report for report in data.reports}
+
+
+def test_bad_rows_are_skipped_and_counted(tmp_path):
+  rows = rows_of_files()
+  expected = load(tmp_path, rows)
+  good = {field: list(lines) for field, lines in rows.items()}
+  good["golden"].insert(3, "no JSON")
+  good["golden"].append({**rows["golden"][0], "response": ""})
+  good["preferences"].insert(0, {**rows["preferences"][0], "scores": [1, 1, 1]})
+  config, paths = write(tmp_path, good)
+  skipping = dataclasses.replace(config.data, on_bad_row="skip")
+  data = load_data(dataclasses.replace(config, data=skipping))
+  assert fingerprint(data) == fingerprint(expected)
+  reports = reports_by_field(data)
+  assert reports["golden"].dropped == {"not JSON": 1, "empty response": 1}
+  assert reports["golden"].examples[0].startswith("row 4, not JSON: it is not valid JSON")
+  assert reports["golden"].examples[1].startswith("row 62, empty response: ")
+  assert (reports["golden"].rows, reports["golden"].records) == (62, 60)
+  assert reports["preferences"].dropped == {"all sides equal": 1}
+  assert reports["queries"].dropped == {}
+  sides = collections.Counter(map(side_of, QUERIES))
+  counts = ", ".join(f"{sides[side]} {side}" for side in SIDES)
+  assert reports["preferences"].sentence() == (
+    f"config.data.preferences: 61 rows in K-wise responses and scores form from"
+    f" {paths['preferences']}, 60 used ({counts}); 1 dropped: 1 all sides equal (first: row 1, all"
+    " sides equal: it has the score 1 on every side)."
+  )
+  # JSON gives it back as it is.
+  given = reports["golden"].to_dict()
+  assert json.loads(json.dumps(given)) == given and given["sides"] == dict(sides)
+
+
+def test_a_field_of_which_nothing_is_left_is_an_error(tmp_path):
+  rows = rows_of_files()
+  rows["golden"] = [{**row, "response": " "} for row in rows["golden"]]
+  config, _ = write(tmp_path, rows)
+  skipping = dataclasses.replace(config.data, on_bad_row="skip")
+  message = failure(dataclasses.replace(config, data=skipping))
+  assert "of whose 60 rows none can be used; row 1, empty response: " in message
+
+
+def with_data(config, **changes):
+  return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+
+
+def test_limits_take_the_same_records_whatever_the_order(tmp_path):
+  rows = rows_of_files()
+  rows["demonstrations"] = [{**row, "response": " Shown."} for row in rows["queries"]]
+  limits = {"demonstrations": 7, "preferences": 5, "golden": 4, "queries": 3, "test": 2}
+  limits = {f"num_{name}": limit for name, limit in limits.items()}
+  everything = load(tmp_path, rows)
+  data = load_data(with_data(write(tmp_path, rows)[0], **limits))
+  sizes = {side: [len(part) for part in vars(getattr(data, side)).values()] for side in SIDES}
+  assert sizes == {"reward": [5, 4, 3], "policy": [5, 4, 3], "test": [2, 2, 2]}
+  assert len(data.demonstrations) == 7
+  for side in SIDES:
+    for field in ("preferences", "golden", "queries"):
+      kept, found = (getattr(getattr(one, side), field) for one in (data, everything))
+      # In their order, and not just the first of the file.
+      assert list(kept) == [record for record in found if record in kept]
+  assert data.reward.preferences != everything.reward.preferences[:5]
+  reversed_rows = {field: lines[::-1] for field, lines in rows.items()}
+  other = load_data(with_data(write(tmp_path, reversed_rows)[0], **limits))
+  assert {record.query for record in other.demonstrations} == {
+    record.query for record in data.demonstrations
+  }
+  for side in SIDES:
+    for field in ("preferences", "golden", "queries"):
+      kept, found = (getattr(getattr(one, side), field) for one in (other, data))
+      assert kept == found[::-1]
+  report = reports_by_field(data)["preferences"]
+  assert report.sides == {"reward": 5, "policy": 5, "test": 2}
+  assert sum(report.left_out.values()) == len(QUERIES) - 12
+  assert reports_by_field(data)["demonstrations"].left_out["test"] == len(everything.test.queries)
+
+
+def test_golden_and_queries_come_from_the_preferences(tmp_path):
+  rows = rows_of_files()
+  config, paths = write(tmp_path, rows)
+  data = load_data(with_data(config, golden="chosen", queries="preferences"))
+  expected = load_data(config)
+  for side in SIDES:
+    found, source = getattr(data, side), getattr(expected, side)
+    assert found.preferences == source.preferences and found.queries == source.queries
+    assert found.golden == tuple(
+      Demonstration(one.query_id, one.query, one.responses[0]) for one in source.preferences
+    )
+  report = reports_by_field(data)["golden"]
+  assert report.location == str(paths["preferences"])
+  assert report.format == "K-wise responses and scores" and report.records == len(QUERIES)
+
+
+def test_golden_responses_find_their_queries_in_the_queries(tmp_path):
+  rows = rows_of_files()
+  rows["golden"] = [
+    {"query_id": row["query_id"], "golden": row["response"].strip()} for row in rows["golden"]
+  ]
+  config, _ = write(tmp_path, rows)
+  # The limits on queries do not take a golden response its query.
+  data = load_data(with_data(config, num_queries=1))
+  expected = load(tmp_path, rows_of_files())
+  assert [getattr(data, side).golden for side in SIDES] == [
+    getattr(expected, side).golden for side in SIDES
+  ]
+
+
+def hh_rows(rows):
+  """The two best responses of each preference as whole dialogues."""
+  return [
+    {
+      "query_id": row["query_id"],
+      "chosen": row["query"] + row["responses"][0],
+      "rejected": row["query"] + row["responses"][1],
+    }
+    for row in rows
+  ]
+
+
+def test_the_same_data_in_another_form_and_file_have_the_same_fingerprint(tmp_path):
+  rows = rows_of_files()
+  for row in rows["preferences"]:
+    row.update(responses=row["responses"][:2], scores=[1, 0])
+  expected = fingerprint(load(tmp_path, rows))
+  config, _ = write(tmp_path, {**rows, "preferences": hh_rows(rows["preferences"])})
+  listed = tmp_path / "golden.json.gz"
+  listed.write_bytes(gzip.compress(json.dumps(rows["golden"]).encode()))
+  table = tmp_path / "queries.parquet"
+  pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows["queries"]), table)
+  config = with_data(config, golden=str(listed), queries=str(table))
+  assert fingerprint(load_data(config)) == expected
+
+
+def test_embedded_data_have_no_reports():
+  assert load_data(tiny.config()).reports == ()
+
+
+REAL = Path(os.environ.get("APO_JAX_SHARED", tiny.ROOT.parent / "shared")) / "data"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="APO_JAX_SHARED names no folder with real data")
+def test_real_data_load_without_a_bad_row():
+  config = tiny.config(
+    data__source="files",
+    data__demonstrations=str(REAL / "alpaca_eval_gpt4.json"),
+    data__preferences=str(REAL / "hh" / "preferences.jsonl.gz"),
+    data__golden=str(REAL / "hh" / "golden.jsonl.gz"),
+    data__queries="preferences",
+    **ALL,
+  )
+  reports = reports_by_field(load_data(config))
+  found = {field: (report.format, report.records) for field, report in reports.items()}
+  assert found == {
+    "demonstrations": ("AlpacaEval outputs", 676),
+    "preferences": ("HH-RLHF", 3977),
+    "golden": ("APO golden", 367),
+    "queries": ("HH-RLHF", 3977),
+  }
+  assert not any(report.dropped for report in reports.values())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from apo_jax.data.rows import Response, flatten, make_rows
+from apo_jax.data.rows import Response, flatten, make_rows, row_length
 
 EOS = 2
 
@@ -55,3 +55,28 @@ def test_flatten_keeps_the_order():
       np.testing.assert_array_equal(flat.tokens[3 * b + r], [1, 10 + b, 20 + b, 30 + r, EOS, 0])
       for whole, part in zip(rows, flat, strict=True):
         np.testing.assert_array_equal(part[3 * b + r], whole[b, r])
+
+
+@pytest.mark.parametrize("eos", [0, 2, 5, 7])
+def test_masks_follow_lengths_whatever_the_ids_are(eos):
+  """Eos may be the padding id and may stand within query and response: only lengths count."""
+  items = [([eos, 7, eos], [Response([eos, 5]), Response([eos], finished=False), None])]
+  rows = make_rows(items, 3, 8, eos)
+  np.testing.assert_array_equal(
+    rows.segment_ids[0], [[1, 1, 1, 2, 2, 2, 0, 0], [1, 1, 1, 2, 2, 0, 0, 0], [0] * 8]
+  )
+  np.testing.assert_array_equal(
+    rows.response_mask[0],
+    np.array([[0, 0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0], [0] * 8], bool),
+  )
+  np.testing.assert_array_equal(rows.tokens[0, 0], [eos, 7, eos, eos, 5, eos, 0, 0])
+
+
+def test_row_length_is_what_just_fits():
+  query, responses = [1, 7], [Response([5]), None, Response([5, 6, 5], finished=False)]
+  length = row_length(query, responses)
+  assert length == 6
+  make_rows([(query, responses)], 3, length, EOS)
+  with pytest.raises(ValueError, match="need 6 places"):
+    make_rows([(query, responses)], 3, length - 1, EOS)
+  assert row_length(query, []) == row_length(query, [None]) == 3

@@ -6,11 +6,19 @@ import sys
 import numpy as np
 import pytest
 
-from apo_jax.config import ConfigError
+from apo_jax.config_fields import ConfigError
 from apo_jax.data import toy_dialogues
 from apo_jax.data.rows import Response, make_rows
-from apo_jax.data.tokens import SPECIAL, load_tokenizer, make_codec, train_tokenizer
+from apo_jax.data.tokens import (
+  SPECIAL,
+  load_tokenizer,
+  make_codec,
+  responses_of,
+  train_tokenizer,
+  truncated,
+)
 from tests import tiny
+from tests.data import chat_models
 
 CONFIG = tiny.config()
 QUERY = "\n\nHuman: Who has the red ball?\n\nAssistant:"
@@ -21,13 +29,14 @@ def plain_ids(text):
   return tiny.codec().tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def codec_with(tokenizer=None, vocab_size=CONFIG.tokenizer.vocab_size, **data):
-  config = dataclasses.replace(
-    CONFIG,
-    tokenizer=dataclasses.replace(CONFIG.tokenizer, vocab_size=vocab_size),
-    data=dataclasses.replace(CONFIG.data, **data),
-  )
-  return make_codec(tokenizer or tiny.codec().tokenizer, config)
+def codec_with(tokenizer=None, vocab_size=1_000, **data):
+  config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, **data))
+  return make_codec(tokenizer or tiny.codec().tokenizer, config, vocab_size)
+
+
+def chat_codec(name="chatml", query_length=200, response_length=50):
+  tokenizer = chat_models.tokenizer(name)
+  return codec_with(tokenizer, query_length=query_length, response_length=response_length)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +79,9 @@ def test_long_queries_lose_their_left_and_keep_bos_and_separator():
 def test_queries_that_just_fit_are_whole():
   ids = plain_ids(QUERY)
   codec = codec_with(query_length=len(ids) + 2, separator="#")
-  assert codec.encode_queries([QUERY]) == [[codec.bos, *ids, codec.separator]]
+  assert codec.encode_queries([QUERY]) == [[codec.bos, *ids, codec.form.separator]]
   codec = codec_with(query_length=len(ids) + 1, separator="#")
-  assert codec.encode_queries([QUERY]) == [[codec.bos, *ids[1:], codec.separator]]
+  assert codec.encode_queries([QUERY]) == [[codec.bos, *ids[1:], codec.form.separator]]
 
 
 @pytest.mark.parametrize(("separator", "shortest"), [("", 2), ("#", 3)])
@@ -180,6 +189,16 @@ def test_a_saved_tokenizer_is_loaded_as_it_was(tmp_path, toy_texts):
   assert loaded.encode_responses(toy_texts) == tiny.codec().encode_responses(toy_texts)
 
 
+def test_a_saved_chat_tokenizer_reads_and_ends_as_it_did(tmp_path):
+  codec = chat_codec("headers")
+  codec.tokenizer.save_pretrained(tmp_path)
+  tokenizer = load_tokenizer(tmp_path, "config.tokenizer.path")
+  loaded = codec_with(tokenizer, query_length=200, response_length=50)
+  assert (loaded.bos, loaded.eos, loaded.size) == (codec.bos, codec.eos, codec.size)
+  assert loaded.encode_queries([QUERY]) == codec.encode_queries([QUERY])
+  assert loaded.encode_responses([" Ann."]) == codec.encode_responses([" Ann."])
+
+
 @pytest.mark.parametrize("name", ["empty", "missing"])
 def test_a_path_without_a_tokenizer_is_named(tmp_path, name):
   (tmp_path / "empty").mkdir()
@@ -189,8 +208,8 @@ def test_a_path_without_a_tokenizer_is_named(tmp_path, name):
 
 
 def test_the_separator_must_be_one_token_of_the_tokenizer():
-  assert codec_with(separator="#").separator == plain_ids("#")[0]
-  assert codec_with(separator="").separator is None
+  assert codec_with(separator="#").form.separator == plain_ids("#")[0]
+  assert codec_with(separator="").form.separator is None
   with pytest.raises(ConfigError, match=r"config\.data\.separator is '##'"):
     codec_with(separator="##")
 
@@ -203,13 +222,34 @@ def test_the_unknown_token_is_no_separator():
     codec_with(tokenizer, separator="##")
 
 
-def test_a_tokenizer_larger_than_the_vocabulary_is_refused():
+def test_the_model_may_know_more_ids_than_the_tokenizer():
   size = tiny.codec().size
-  assert codec_with(vocab_size=size).size == size
+  assert codec_with(vocab_size=size).size == codec_with(vocab_size=size + 50).size == size
+
+
+def test_a_tokenizer_larger_than_the_models_vocabulary_is_refused():
+  size = tiny.codec().size
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  tokenizer.name_or_path = "some/tokenizer"
   with pytest.raises(ConfigError) as error:
-    codec_with(vocab_size=size - 1)
-  assert f"config.tokenizer.vocab_size is {size - 1}" in str(error.value)
-  assert str(size) in str(error.value)
+    codec_with(tokenizer, vocab_size=size - 1)
+  assert f"'some/tokenizer' has {size} entries, but the model only {size - 1}" in str(error.value)
+
+
+def test_ids_with_gaps_count_up_to_the_largest():
+  """Some tokenizers skip ids, so their number of entries is not one more than the largest."""
+
+  class WithGap(type(tiny.codec().tokenizer)):
+    def get_vocab(self):
+      return {**super().get_vocab(), "far": 499}
+
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  tokenizer.__class__ = WithGap
+  codec = codec_with(tokenizer)
+  assert codec.size == 500
+  assert len(codec.texts()) == 500 and codec.texts()[450] == ""
+  with pytest.raises(ConfigError, match="has 500 entries, but the model only 499"):
+    codec_with(tokenizer, vocab_size=499)
 
 
 def test_a_tokenizer_without_eos_is_refused():
@@ -217,6 +257,108 @@ def test_a_tokenizer_without_eos_is_refused():
   tokenizer.eos_token = None
   with pytest.raises(ConfigError, match="no end-of-sequence token"):
     codec_with(tokenizer)
+
+
+def test_a_chat_templates_query_response_and_end():
+  codec = chat_codec("turns")
+  (query,), (response,) = codec.encode_queries([QUERY]), codec.encode_responses([" Ann has it."])
+  tokenizer = codec.tokenizer
+  assert tokenizer.decode(query) == "<bos><turn>user\nWho has the red ball?</turn>\n<turn>model\n"
+  assert tokenizer.decode(response.tokens) == codec.decode(response.tokens) == "Ann has it."
+  assert tokenizer.convert_ids_to_tokens(codec.eos) == "</turn>"
+  assert codec.bos == tokenizer.bos_token_id
+
+
+def test_responses_behind_brackets_follow_a_blank():
+  codec = chat_codec("brackets")
+  texts = ["Ann.", " Ann.", "\n Ann."]
+  encoded = codec.encode_responses(texts)
+  assert [codec.decode(response.tokens) for response in encoded] == [" Ann."] * 3
+
+
+def test_long_chat_queries_lose_their_left_and_keep_bos():
+  whole = chat_codec("headers").encode_queries([QUERY])[0]
+  codec = chat_codec("headers", query_length=len(whole))
+  assert codec.encode_queries([QUERY]) == [whole]
+  codec = chat_codec("headers", query_length=len(whole) - 4)
+  assert codec.encode_queries([QUERY]) == [[codec.bos, *whole[5:]]]
+  without_bos = chat_codec("chatml").encode_queries([QUERY])[0]
+  codec = chat_codec("chatml", query_length=len(without_bos) - 4)
+  assert codec.bos is None and codec.encode_queries([QUERY]) == [without_bos[4:]]
+
+
+def test_a_query_length_that_holds_only_the_template_is_refused():
+  added = chat_codec("chatml").form.num_added
+  assert added == len(chat_codec("chatml").encode_queries(["\n\nHuman: B\n\nAssistant:"])[0]) - 1
+  chat_codec("chatml", query_length=added + 1)
+  with pytest.raises(ConfigError, match=rf"query_length is {added}; it must be above {added}, the"):
+    chat_codec("chatml", query_length=added)
+
+
+def test_hh_form_leaves_a_tokenizers_template_aside():
+  codec = codec_with(chat_models.tokenizer("turns"), chat_template="hh")
+  assert codec.encode_queries([QUERY]) == tiny.codec().encode_queries([QUERY])
+  assert codec.encode_responses([" Ann."]) == tiny.codec().encode_responses([" Ann."])
+  assert codec.eos == tiny.codec().eos
+
+
+def test_what_is_cut_is_counted():
+  texts = [QUERY, "\n\nHuman: Ann?\n\nAssistant:", QUERY + " "]
+  lengths = [len(plain_ids(text)) + 1 for text in texts]
+  codec = codec_with(query_length=lengths[0])
+  assert codec.count_cut_queries(texts) == sum(length > lengths[0] for length in lengths) == 1
+  responses = [" Ann has the red ball.", " Ann."]
+  room = len(plain_ids(responses[0]))
+  assert codec_with(response_length=room).count_cut_responses(responses) == 1
+  assert codec_with(response_length=room + 1).count_cut_responses(responses) == 0
+  assert codec.count_cut_queries([]) == codec.count_cut_responses([]) == 0
+
+
+def test_cut_texts_of_a_whole_game():
+  data = toy_dialogues.generate(1, 9, 8, 7, 6, 5)
+  counts = truncated(long_codec(), data)
+  assert list(counts) == [
+    "demonstrations",
+    *(
+      f"{s}.{n}" for s in ("reward", "policy", "test") for n in ("preferences", "golden", "queries")
+    ),
+  ]
+  assert all(one["cut_queries"] == one["cut_responses"] == 0 for one in counts.values())
+  preferences = data.reward.preferences
+  assert counts["reward.preferences"]["queries"] == len(preferences) > 0
+  assert counts["reward.preferences"]["responses"] == sum(
+    len(record.responses) for record in preferences
+  )
+  assert counts["policy.queries"]["responses"] == 0
+  shortest = truncated(codec_with(query_length=5, response_length=2), data)
+  for name, one in shortest.items():
+    assert one["cut_queries"] == one["queries"] == counts[name]["queries"], name
+    assert one["cut_responses"] == one["responses"], name
+
+
+def test_responses_of_every_record():
+  data = toy_dialogues.generate(1, 9, 8, 7, 6, 5)
+  preference, demonstration = data.reward.preferences[0], data.demonstrations[0]
+  assert responses_of(preference) == preference.responses
+  assert responses_of(demonstration) == (demonstration.response,)
+  assert responses_of(data.policy.queries[0]) == ()
+
+
+def test_an_end_of_turn_that_is_also_the_padding_is_trained_on():
+  """As in many chat models: one id ends turns, ends responses and pads."""
+  tokenizer = copy.deepcopy(chat_models.tokenizer("chatml"))
+  tokenizer.pad_token = tokenizer.eos_token = "<|im_end|>"
+  codec = codec_with(tokenizer, query_length=200, response_length=50)
+  assert codec.eos == tokenizer.pad_token_id
+  (query,), (response,) = codec.encode_queries([QUERY]), codec.encode_responses([" Ann has it."])
+  assert query.count(codec.eos) == 2  # behind the system turn and the question
+  length = len(query) + len(response.tokens) + 9
+  rows = make_rows([(query, [response])], 1, length, codec.eos)
+  end = len(query) + len(response.tokens)
+  assert rows.tokens[0, 0, end] == codec.eos
+  np.testing.assert_array_equal(np.flatnonzero(rows.response_mask), range(len(query), end + 1))
+  np.testing.assert_array_equal(np.flatnonzero(rows.segment_ids), range(end + 1))
+  np.testing.assert_array_equal(np.flatnonzero(rows.segment_ids == 1), range(len(query)))
 
 
 def test_padding_with_eos_changes_no_row():

@@ -1,0 +1,107 @@
+"""Writes data sets of any accepted form as one TFDS data set of ArrayRecord files, for pods.
+
+    python -m apo_jax.data.tfds.build --source=preferences.jsonl.gz --output=DIR
+
+`--golden`, `--queries` and `--demonstrations` add splits beside that of the preferences. Rows that
+cannot be used are left out and counted. It prints the URIs that config.data takes.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from apo_jax.config_fields import ConfigError
+from apo_jax.data.candidates import Kind
+from apo_jax.data.reading import Reading, read_records
+
+_FLAGS = {
+  "preferences": flags.DEFINE_string("source", None, "The preferences: a path or URI."),
+  "queries": flags.DEFINE_string("queries", None, "Queries to answer: a path or URI."),
+  "golden": flags.DEFINE_string("golden", None, "Golden responses: a path or URI."),
+  "demonstrations": flags.DEFINE_string("demonstrations", None, "Demonstrations: a path or URI."),
+}
+_OUTPUT = flags.DEFINE_string("output", None, "The directory for the data set: TFDS's data_dir.")
+_NAME = flags.DEFINE_string("name", "apo_records", "What the data set is called.")
+
+_KINDS: dict[str, Kind] = {
+  "preferences": "preferences",
+  "queries": "queries",
+  "golden": "demonstrations",
+  "demonstrations": "demonstrations",
+}
+
+
+def build(sources: Mapping[str, str], output: Path, name: str) -> list[str]:
+  """Writes the data set; returns one line for each split: its URI and what became of the rows.
+
+  Args:
+    sources: a path or URI for each split, of which one is "preferences".
+    output: the directory that `data_dir` of the URIs names.
+    name: the data set's name.
+
+  Raises:
+    ConfigError: a source cannot be read or holds nothing for its split, the name is none for TFDS,
+      or there is a data set of this name in the directory.
+  """
+  if not re.fullmatch("[a-z][a-z0-9_]*", name):
+    raise ConfigError(f"--name is {name!r}; it must be of small letters, digits and underscores.")
+  if (output / name).exists():
+    raise ConfigError(f"--output is {str(output)!r}, where {name} is already; give another --name.")
+  readings: dict[str, Reading] = {}
+  for split, location in sources.items():
+    flag = f"--{_FLAGS[split].name}"
+    # Golden responses may leave their queries to the file of the queries, which is read before.
+    queries = readings["queries"].records if "queries" in readings else ()
+    by_id = {record.query_id: record.query for record in queries}
+    readings[split] = read_records(flag, location, _KINDS[split], "skip", by_id)
+  # TFDS takes seconds to import, which a wrong flag need not wait for.
+  from apo_jax.data.tfds.builder import write_records
+
+  write_records(output, name, {split: reading.records for split, reading in readings.items()})
+  return [
+    f"tfds://{name}?split={split}&data_dir={output}: {_summary(reading)}"
+    for split, reading in readings.items()
+  ]
+
+
+def main(arguments: list[str]) -> int:
+  """Builds what the flags describe; returns the exit code."""
+  if len(arguments) > 1:
+    return _refuse(f"{arguments[1]!r} is not a flag; did you mean --source={arguments[1]}?")
+  for flag in (_FLAGS["preferences"], _OUTPUT):
+    if not flag.value:
+      return _refuse(f"--{flag.name} is missing; it must be given.")
+  logging.set_verbosity(logging.WARNING)
+  sources = {split: flag.value for split, flag in _FLAGS.items() if flag.value}
+  try:
+    lines = build(sources, Path(_OUTPUT.value), _NAME.value)
+  except ConfigError as error:
+    return _refuse(str(error))
+  print("\n".join(lines))
+  return 0
+
+
+def _summary(reading: Reading) -> str:
+  summary = f"{len(reading.records):,} of {reading.rows:,} rows in {reading.format} form"
+  for reason, number in reading.dropped.items():
+    summary += f", {number:,} dropped: {reason}"
+  return summary
+
+
+def _refuse(sentence: str) -> int:
+  print(f"apo_jax: {sentence}", file=sys.stderr)
+  return 2
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+  try:
+    return flags.FLAGS(arguments)
+  except flags.Error as error:
+    sys.exit(_refuse(str(error)))
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=_parse_flags)

@@ -1,0 +1,375 @@
+import hashlib
+
+import pytest
+
+from apo_jax.config_fields import ConfigError
+from apo_jax.data.dialogue import parse_query
+from apo_jax.data.reading import to_records
+from apo_jax.data.records import Demonstration, Preference, Query
+
+# One question, a dialogue, and one with a system turn; texts with inner line breaks.
+PREFERENCES = tuple(
+  Preference(f"id {number}", query, responses, (1.0, 0.0))
+  for number, (query, responses) in enumerate(
+    [
+      ("\n\nHuman: What is 1?\n\nAssistant:", (" One.\n\nSo it is.", " Two.")),
+      ("\n\nHuman: Hi\n\nAssistant: Yo.\n\nHuman: Só?\n\nAssistant:", (" Bye.", " Be\u2028e.")),
+      ("\n\nSystem: Be kind.\n\nHuman: A\nb\n\nAssistant:", (" Human: no.", " Human: yes.")),
+    ]
+  )
+)
+
+
+def messages(text):
+  return [vars(message) for message in parse_query(text)]
+
+
+def answer(text):
+  return [{"role": "assistant", "content": text}]
+
+
+def completions(preference, rate):
+  return [
+    {"model": "m", "response": response, **rate(score)}
+    for response, score in zip(preference.responses, preference.scores, strict=True)
+  ]
+
+
+def ratings(score):
+  aspects = {
+    "honesty": {"Rating": str(score * 2)},
+    "truth": {"Rating": "0"},
+    "help": {"Rating": "N/A"},
+  }
+  return {"annotations": aspects, "overall_score": 1.0 - score}
+
+
+# Each writes one preference as a row of its format.
+WRITERS = {
+  ("K-wise responses and scores", "own"): lambda p: {
+    "query": p.query,
+    "responses": list(p.responses),
+    "scores": list(p.scores),
+  },
+  ("K-wise responses and scores", "messages"): lambda p: {
+    "prompt": messages(p.query),
+    "responses": list(p.responses),
+    "scores": [1, 0],
+  },
+  ("HH-RLHF", ""): lambda p: {
+    "chosen": p.query + p.responses[0],
+    "rejected": p.query + p.responses[1],
+  },
+  ("HH-RLHF", "spaces"): lambda p: {
+    "chosen": f"{p.query.lstrip()}{p.responses[0]} ",
+    "rejected": f"{p.query.lstrip()} {p.responses[1]}\n\n",
+  },
+  ("HH-RLHF", "prompt"): lambda p: {
+    "prompt": p.query,
+    "chosen": p.query + p.responses[0],
+    "rejected": p.query + p.responses[1],
+  },
+  ("TRL preference (explicit prompt)", ""): lambda p: {
+    "prompt": p.query,
+    "chosen": p.responses[0].strip(),
+    "rejected": p.responses[1],
+  },
+  ("TRL conversational preference (explicit prompt)", ""): lambda p: {
+    "prompt": messages(p.query),
+    "chosen": answer(p.responses[0]),
+    "rejected": answer(p.responses[1].strip()),
+  },
+  ("TRL conversational preference (implicit prompt)", ""): lambda p: {
+    "chosen": messages(p.query) + answer(p.responses[0]),
+    "rejected": messages(p.query) + answer(p.responses[1]),
+  },
+  ("TRL conversational preference (implicit prompt)", "binarized UltraFeedback"): lambda p: {
+    "prompt": messages(p.query)[-1]["content"],
+    "chosen": messages(p.query) + answer(p.responses[0]),
+    "rejected": messages(p.query) + answer(p.responses[1]),
+    "messages": messages(p.query) + answer(p.responses[0]),
+    "score_chosen": 1.0,
+    "score_rejected": 0.0,
+  },
+  ("APO text and scores", ""): lambda p: {
+    "text": [f"{p.query}<sep>{response}" for response in p.responses],
+    "scores": [1, 0],
+    "type": "apo",
+  },
+  ("UltraFeedback", "ratings"): lambda p: {
+    "instruction": p.query,
+    "completions": completions(p, ratings),
+  },
+  ("UltraFeedback", "fine-grained"): lambda p: {
+    "prompt": p.query,
+    "completions": completions(p, lambda score: {"fine-grained_score": score}),
+  },
+  ("UltraFeedback", "overall"): lambda p: {
+    "instruction": messages(p.query),
+    "completions": completions(p, lambda score: {"overall_score": score, "annotations": {}}),
+  },
+}
+IDS = ("query_id", "prompt_id", "id")
+
+
+def read(rows, kind="preferences", on_bad_row="error", queries=None):
+  return to_records(rows, "the rows are 'here'", kind, on_bad_row, queries or {})
+
+
+def problem(row, kind="preferences", good=()):
+  """What is wrong with a row, behind good ones that show its format."""
+  reading = read([*good, row], kind, "skip")
+  assert len(reading.examples) == 1
+  return reading.examples[0].removeprefix(f"row {len(good) + 1}, ")
+
+
+@pytest.mark.parametrize(("form", "variant"), WRITERS)
+def test_the_same_preferences_in_every_format_are_the_same_records(form, variant):
+  rows = [
+    WRITERS[form, variant](preference) | {name: preference.query_id}
+    for preference, name in zip(PREFERENCES, IDS, strict=True)
+  ]
+  reading = read(rows)
+  assert reading.format == form
+  assert reading.records == PREFERENCES
+  assert (reading.rows, reading.dropped, reading.examples) == (3, {}, ())
+  # What holds preferences also holds their best responses and queries.
+  assert read(rows, "demonstrations").records == tuple(
+    Demonstration(p.query_id, p.query, p.responses[0]) for p in PREFERENCES
+  )
+  assert read(rows, "queries").records == tuple(Query(p.query_id, p.query) for p in PREFERENCES)
+
+
+def test_texts_without_markers_share_their_start():
+  rows = [
+    {"chosen": "What is 1? One.", "rejected": "What is 1? Two."},
+    {"chosen": "The sky is blue.", "rejected": "The sky is black."},
+    {"chosen": "What is 1?\nOne.", "rejected": "What is 1? Two."},
+  ]
+  reading = read(rows)
+  assert reading.format == "TRL preference (implicit prompt)"
+  found = [(record.query, record.responses) for record in reading.records]
+  ask = "\n\nHuman: What is 1?\n\nAssistant:"
+  assert found == [
+    (ask, (" One.", " Two.")),
+    ("\n\nHuman: The sky is\n\nAssistant:", (" blue.", " black.")),
+    (ask, (" One.", " Two.")),
+  ]
+  unshared = problem({"chosen": "Blue.", "rejected": "Red."}, good=rows)
+  assert unshared.startswith("sides of different queries: ")
+
+
+@pytest.mark.parametrize(
+  ("form", "row"),
+  [
+    ("query and response", {"query": "Q", "response": "A"}),
+    ("query and response", {"prompt": "Q", "completion": " A"}),
+    (
+      "query and response",
+      {"prompt": [{"role": "user", "content": "Q"}], "completion": answer("A")},
+    ),
+    ("AlpacaEval outputs", {"instruction": "Q", "output": "A", "generator": "g", "dataset": "d"}),
+    ("APO golden", {"query": "\n\nHuman: Q\n\nAssistant:", "golden": "A"}),
+    ("TRL conversation", {"messages": [{"role": "user", "content": "Q"}, *answer("A")]}),
+    ("K-wise responses and scores", {"query": "Q", "responses": [" B", " A"], "scores": [0, 1]}),
+    ("K-wise responses and scores", {"query": "Q", "responses": [" A"], "scores": [1]}),
+  ],
+)
+def test_demonstrations_are_read_from_every_form_that_holds_them(form, row):
+  reading = read([{**row, "query_id": "q"}], "demonstrations")
+  assert reading.format == form
+  assert reading.records == (Demonstration("q", "\n\nHuman: Q\n\nAssistant:", " A"),)
+
+
+@pytest.mark.parametrize(
+  ("form", "row"),
+  [
+    ("query", {"query": "\n\nHuman: Q\n\nAssistant:"}),
+    ("query", {"prompt": "Human: Q\n\nAssistant: "}),
+    ("query", {"instruction": "Q\n"}),
+    ("query", {"prompt": [{"role": "user", "content": "Q"}]}),
+    ("APO samples", {"query": "Q", "sample_0": " A", "sample_1": ""}),
+    ("AlpacaEval outputs", {"instruction": "Q", "output": ""}),
+    ("K-wise responses and scores", {"query": "Q", "responses": [], "scores": []}),
+  ],
+)
+def test_queries_are_read_from_every_form(form, row):
+  reading = read([row], "queries")
+  assert reading.format == form
+  query = "\n\nHuman: Q\n\nAssistant:"
+  assert reading.records == (Query(hashlib.sha256(query.encode()).hexdigest()[:16], query),)
+
+
+def test_an_instruction_goes_with_its_input():
+  rows = [
+    {"instruction": "Sum up.", "input": "It rains.", "output": "Rain."},
+    {"instruction": "Say A.", "input": "", "output": "A"},
+  ]
+  first, second = read(rows, "demonstrations").records
+  assert first.query == "\n\nHuman: Sum up.\n\nIt rains.\n\nAssistant:"
+  assert second.query == "\n\nHuman: Say A.\n\nAssistant:"
+
+
+def test_golden_responses_without_query_find_it_by_id():
+  rows = [{"query_id": "a", "golden": "A"}, {"query_id": 7, "golden": "B"}]
+  queries = {"a": "\n\nHuman: Qa\n\nAssistant:", "7": "\n\nHuman: Q7\n\nAssistant:"}
+  reading = read(rows, "demonstrations", queries=queries)
+  assert reading.records == (
+    Demonstration("a", queries["a"], " A"),
+    Demonstration("7", queries["7"], " B"),
+  )
+  reading = read(rows, "demonstrations", "skip", {"a": queries["a"]})
+  assert len(reading.records) == 1
+  assert reading.examples == (
+    "row 2, missing field: it has no query, and none of config.data.queries has its id '7'",
+  )
+
+
+def test_a_row_of_an_id_by_number_or_none_has_one():
+  rows = [
+    {"query": "Q", "query_id": 7},
+    {"query": "Q", "query_id": None, "id": "x"},
+    {"query": "Q"},
+  ]
+  ids = [record.query_id for record in read(rows, "queries").records]
+  assert ids[:2] == ["7", "x"] and len(ids[2]) == 16
+
+
+def test_scores_of_pairs_are_taken_where_they_are_given():
+  pair = {"prompt": "Q", "chosen": "A", "rejected": "B"}
+  rows = [pair, {**pair, "score_chosen": 8.5, "score_rejected": 7}]
+  assert [record.scores for record in read(rows).records] == [(1.0, 0.0), (8.5, 7.0)]
+
+
+def test_later_turns_may_differ_too():
+  start, rest = "\n\nHuman: Q\n\nAssistant:", "\n\nHuman: M\n\nAssistant: B"
+  expected = (start, (f" A{rest}", " C"))
+  text = {"chosen": f"{start} A{rest}", "rejected": f"{start} C"}
+  turns = {name: messages(f"{value}\n\nAssistant:") for name, value in text.items()}
+  for row in (text, turns):
+    (record,) = read([row]).records
+    assert (record.query, record.responses) == expected
+  # As a preference people judged it; as an example it would teach to write the human's turns.
+  shown = problem(text, "demonstrations", [{"chosen": f"{start} A", "rejected": f"{start} C"}])
+  assert shown == (
+    "turn marker inside a message: it has the turn marker '\\n\\nHuman:' in its response"
+  )
+
+
+def test_equal_dialogues_differ_nowhere():
+  text = "\n\nHuman: Q\n\nAssistant: A"
+  good = {"chosen": text, "rejected": f"{text}b"}
+  assert problem({"chosen": text, "rejected": text}, good=[good]).startswith("all sides equal: ")
+  turns = messages(f"{text}\n\nAssistant:")
+  good = {"chosen": turns, "rejected": [*turns[:1], *answer("B")]}
+  assert problem({"chosen": turns, "rejected": turns}, good=[good]).startswith("all sides equal: ")
+
+
+HH = {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}
+K_WISE = {"query": "Q", "responses": ["a", "b"], "scores": [1, 0]}
+PAIR = {"prompt": "Q", "chosen": "A", "rejected": "B"}
+TURNS = {
+  "prompt": [{"role": "user", "content": "Q"}],
+  "chosen": answer("A"),
+  "rejected": answer("B"),
+}
+RATED = {"instruction": "Q", "completions": completions(PREFERENCES[0], ratings)}
+TEXT = {"text": ["Q<sep>A", "Q<sep>B"], "scores": [1, 0]}
+IMPLICIT = {name: messages(f"{HH[name]}\n\nAssistant:") for name in HH}
+
+
+@pytest.mark.parametrize(
+  ("good", "change", "reason"),
+  [
+    (HH, {"chosen": "\n\nHuman: Q\n\nAssistant: "}, "empty response"),
+    (HH, {"rejected": "\n\nHuman: Q"}, "no assistant turn"),
+    (HH, {"rejected": "\n\nHuman: R\n\nAssistant: B"}, "sides of different queries"),
+    (HH, {name: f"\n\nHuman:{HH[name][10:]}" for name in HH}, "empty query"),
+    (HH, {name: f"So.{HH[name]}" for name in HH}, "turn marker inside a message"),
+    (HH, {name: f"\n\nHuman: A\n\nSystem: B{HH[name]}" for name in HH}, "wrong turns"),
+    (HH, {"rejected": None}, "missing field"),
+    (HH, {"rejected": "\n\nHuman: Q\n\nAssistant: \udcff"}, "not UTF-8"),
+    (K_WISE, {"responses": ["a", " \n"]}, "empty response"),
+    (K_WISE, {"responses": ["a", " a"]}, "all sides equal"),
+    (K_WISE, {"scores": [1, 1.0]}, "all sides equal"),
+    (K_WISE, {"scores": [1]}, "wrong scores"),
+    (K_WISE, {"scores": [1, -1]}, "wrong scores"),
+    (K_WISE, {"scores": [1, float("nan")]}, "wrong scores"),
+    (K_WISE, {"query": "\n\nAssistant:"}, "empty query"),
+    (K_WISE, {"responses": ["a"], "scores": [1]}, "missing field"),
+    (PAIR, {"chosen": ""}, "empty response"),
+    (PAIR, {"prompt": "Q\n\nHuman: R"}, "turn marker inside a message"),
+    (PAIR, {"score_chosen": "9", "score_rejected": "8"}, "wrong scores"),
+    (PAIR, {"chosen": 1}, "wrong field"),
+    (TURNS, {"chosen": answer("A\n\nHuman: you")}, "turn marker inside a message"),
+    (TURNS, {"chosen": []}, "no assistant turn"),
+    (TURNS, {"prompt": [{"role": "tool", "content": "Q"}]}, "wrong turns"),
+    (TURNS, {"prompt": [{"role": "system", "content": "Q"}]}, "empty query"),
+    (TURNS, {"prompt": [{"role": "user"}]}, "missing field"),
+    (TURNS, {"rejected": [{"role": "assistant", "content": ["B"]}]}, "wrong field"),
+    (IMPLICIT, {"chosen": IMPLICIT["chosen"][:1]}, "no assistant turn"),
+    (IMPLICIT, {"chosen": answer("A")}, "sides of different queries"),
+    (RATED, {"completions": [{"response": "A"}, {"response": "B"}]}, "wrong scores"),
+    (RATED, {"completions": ["A", "B"]}, "wrong field"),
+    (TEXT, {"text": ["Q<sep>A", "B"]}, "missing field"),
+    (TEXT, {"text": ["Q<sep>A", "R<sep>B"]}, "sides of different queries"),
+    (TEXT, {"text": "Q<sep>A"}, "wrong field"),
+    (TEXT, {"scores": [1, 0, 0]}, "wrong scores"),
+  ],
+)
+def test_a_bad_row_has_one_reason(good, change, reason):
+  assert problem({**good, **change}, good=[good, good]).startswith(f"{reason}: ")
+
+
+def test_bad_rows_are_counted_and_the_first_three_of_each_reason_shown():
+  blank = {**K_WISE, "responses": ["a", ""]}
+  equal = {**K_WISE, "scores": [0, 0]}
+  reading = read([blank, K_WISE, *[blank] * 4, equal, K_WISE], on_bad_row="skip")
+  assert (reading.rows, len(reading.records)) == (8, 2)
+  assert reading.dropped == {"empty response": 5, "all sides equal": 1}
+  assert reading.examples == (
+    *(
+      f"row {number}, empty response: it has 2 responses, of which 1 say nothing"
+      for number in (1, 3, 4)
+    ),
+    "row 7, all sides equal: it has the score 0 on every side",
+  )
+
+
+def failure(rows, kind="preferences", on_bad_row="skip"):
+  with pytest.raises(ConfigError) as error:
+    read(rows, kind, on_bad_row)
+  return str(error.value)
+
+
+def test_the_first_bad_row_is_fatal_where_the_config_says_so():
+  message = failure([K_WISE, {**K_WISE, "responses": ["a", ""]}, {}], on_bad_row="error")
+  assert message == (
+    "the rows are 'here', whose row 2 cannot be used (empty response): it has 2 responses, of which"
+    ' 1 say nothing. The row is {"query": "Q", "responses": ["a", ""], "scores": [1, 0]}.'
+  )
+
+
+@pytest.mark.parametrize("on_bad_row", ["skip", "error"])
+def test_rows_of_which_none_can_be_used_are_an_error(on_bad_row):
+  message = failure([{**K_WISE, "scores": [1, 1]}] * 3, on_bad_row=on_bad_row)
+  assert "all sides equal" in message
+  assert failure([], on_bad_row=on_bad_row).endswith("which holds no record; give at least one.")
+
+
+def test_an_unknown_format_names_the_columns():
+  message = failure([{"a": 1, "b": None}, {"c": 2}])
+  assert "whose columns (a, c) are of no known format" in message and "HH-RLHF" in message
+
+
+def test_a_format_that_holds_too_little_is_named():
+  message = failure([{"instruction": "Q", "output": "A"}])
+  assert "whose rows are in AlpacaEval outputs form; each must hold two or more" in message
+  assert "query and response" not in message
+  message = failure([{"query": "Q", "sample_0": "A"}], "demonstrations")
+  assert "whose rows are in APO samples form; each must hold a response" in message
+
+
+def test_the_first_row_need_not_be_a_good_one():
+  assert read([{"chosen": "A", "rejected": "B"}, HH], on_bad_row="skip").format == "HH-RLHF"
+  assert read([{"query": "Q"}, K_WISE], on_bad_row="skip").dropped == {"missing field": 1}
