@@ -2,7 +2,7 @@
 
 A step holds four parts, so that each can be read alone:
 
-  parameters  the player's parameters
+  parameters  the player's trained parameters: with adapters, not those that stay frozen
   optimizer   the optimizer's state and the step
   input       the position in the input
   random      the seed all keys are derived from: with the step it is the whole random state
@@ -91,7 +91,7 @@ def open_phase(directory: Path, *, seed: int, keep: int) -> Iterator[PhaseCheckp
 
 
 def load_parameters(directory: Path, definition: Definition) -> Parameters:
-  """The parameters of the newest checkpoint in `directory`, on the definition's shardings.
+  """The trained parameters of the newest checkpoint in `directory`, on the definition's shardings.
 
   Raises:
     FileNotFoundError: there is no checkpoint.
@@ -99,5 +99,5 @@ def load_parameters(directory: Path, definition: Definition) -> Parameters:
   with ocp.training.Checkpointer(directory.absolute()) as checkpointer:
     if checkpointer.latest is None:
       raise FileNotFoundError(f"There is no checkpoint in {directory}.")
-    loaded = checkpointer.load_checkpointables(None, {"parameters": definition.abstract})
+    loaded = checkpointer.load_checkpointables(None, {"parameters": definition.trained})
   return loaded["parameters"]

@@ -8,6 +8,7 @@ sentence that names the field by its dotted path, its value, and what is allowed
 import dataclasses
 import difflib
 import math
+import types
 import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -56,10 +57,23 @@ def read_fields(dataclass: type, config: Any, path: str) -> Any:
       raise ConfigError(_unknown_field(name, config[name], list(hints), path))
   values = {}
   for name, hint in hints.items():
+    section = _optional_section(hint)
+    if section:
+      given = config.get(name)
+      values[name] = None if given is None else read_fields(section, given, f"{path}.{name}")
+      continue
     if name not in config:
       raise ConfigError(f"{path}.{name} is missing; it must be {_allowed(hint)}.")
     values[name] = _read_value(hint, config[name], f"{path}.{name}")
   return dataclass(**values)
+
+
+def _optional_section(hint: Any) -> type | None:
+  """The dataclass of a hint `Section | None`: a section that may be left out."""
+  arguments = typing.get_args(hint)
+  if isinstance(hint, types.UnionType) and arguments[1:] == (types.NoneType,):
+    return arguments[0]
+  return None
 
 
 def _unknown_field(name: str, value: Any, known: list[str], path: str) -> str:

@@ -6,7 +6,7 @@ import types
 
 import jax
 
-from apo_jax.config import ConfigError
+from apo_jax.config_fields import ConfigError
 
 
 def initialize(

@@ -14,11 +14,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from apo_jax import files
-from apo_jax.config import Config, check_mesh, resolve_mesh, to_dict
+from apo_jax.config import Config, to_dict
+from apo_jax.config_checks import check_mesh, resolve_mesh
+from apo_jax.data.records import GameData
 from apo_jax.data.sources import load_data
-from apo_jax.data.tokens import make_codec
+from apo_jax.data.tokens import Codec, make_codec
 from apo_jax.evaluation.evaluate import evaluate
 from apo_jax.metrics_writer import MetricsWriter
+from apo_jax.origins import Origins, find_origins
 from apo_jax.progress import Progress
 from apo_jax.report import write_report
 from apo_jax.run_context import RunContext
@@ -36,6 +39,7 @@ from apo_jax.sampling_phases import (
   score_samples,
 )
 from apo_jax.sharding import make_mesh
+from apo_jax.starts import describe
 from apo_jax.training_phases import (
   train_policy,
   train_reward,
@@ -106,11 +110,11 @@ def play(
       raised before any work is done.
   """
   sizes = resolve_mesh(config, jax.device_count())
-  check_mesh(config, sizes)
+  origins = find_origins(config)
+  check_mesh(config, origins.architectures(), sizes)
   data = load_data(config)
   check_owner(run_dir, config, data)
-  tokenizer = make_tokenizer(run_dir, config, data)
-  make_codec(tokenizer, config)  # checks that they fit
+  codec = _codec(config, run_dir, origins, data)  # checks that they fit
   is_writer = jax.process_index() == 0
   writer = MetricsWriter(
     run_dir,
@@ -120,11 +124,12 @@ def play(
     config=to_dict(config),
     enabled=is_writer,
   )
-  claim(run_dir, config, data, tokenizer)
-  codec = make_codec(make_tokenizer(run_dir, config, data), config)  # the copy all processes share
+  claim(run_dir, config, data, codec)
+  codec = _codec(config, run_dir, origins, data)  # of the copy that all processes share
   mesh = make_mesh(sizes)
   with jax.set_mesh(mesh), writer:
-    run = RunContext(config, run_dir, mesh, data, codec, Progress(is_writer), writer)
+    run = RunContext(config, run_dir, mesh, origins, data, codec, Progress(is_writer), writer)
+    _introduce(run)
     for phase in _unfinished(run, phases(config)):
       if phase.round:
         write_provenance(run, phase.round)
@@ -141,6 +146,27 @@ def play(
       run.progress.message("")
       run.progress.table(map(files.read_json, evaluations))
   return run_dir / "report.html"
+
+
+def _codec(config: Config, run_dir: Path, origins: Origins, data: GameData) -> Codec:
+  tokenizer = make_tokenizer(run_dir, config, origins, data)
+  return make_codec(tokenizer, config, origins.policy.vocab_size)
+
+
+def _introduce(run: RunContext) -> None:
+  """Says what the run is made of."""
+  if not run.is_writer:
+    return
+  for report in run.data.reports:
+    run.progress.message(report.sentence())
+  for name, counts in files.read_json(run.run_dir / "data.json")["truncated"].items():
+    if counts["cut_queries"] or counts["cut_responses"]:
+      run.progress.message(
+        f"{name}: {counts['cut_queries']} of {counts['queries']} queries lose their left, "
+        f"{counts['cut_responses']} of {counts['responses']} responses their right."
+      )
+  run.progress.message(describe("policy", run.policy))
+  run.progress.message(describe("reward model", run.reward_model))
 
 
 def _unfinished(run: RunContext, listed: list[Phase]) -> list[Phase]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, SupportsFloat, TextIO
 
-from apo_jax.config import ConfigError
+from apo_jax.config_fields import ConfigError
 from apo_jax.files import json_line, read_jsonl, write_jsonl, write_text
 
 _PLACE = ("time", "round", "phase", "step")

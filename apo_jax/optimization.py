@@ -7,25 +7,29 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from apo_jax.config import TrainingConfig
 from apo_jax.models.definition import Definition, Parameters
 from apo_jax.sharding import constrain, named
 
 Metrics = dict[str, Float[Array, ""]]
-Loss = Callable[[Parameters, Any], tuple[Float[Array, ""], Metrics]]
+# Of the trained parameters, a batch and the key for dropout, or None.
+Loss = Callable[[Parameters, Any, Array | None], tuple[Float[Array, ""], Metrics]]
 
 
 class TrainState(NamedTuple):
-  """All that an update reads and writes; `step` counts the updates made."""
+  """All that an update reads and writes; `step` counts the updates made.
+
+  `parameters` are the trained ones: with adapters, these and the reward head alone.
+  """
 
   step: Int[Array, ""]
   parameters: Parameters
   optimizer_state: optax.OptState
 
 
-Update = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+Update = Callable[..., tuple[TrainState, Metrics]]  # see `jit_update`
 
 
 def make_schedule(config: TrainingConfig, total_steps: int) -> optax.Schedule:
@@ -45,11 +49,11 @@ def make_schedule(config: TrainingConfig, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTransformation:
-  """AdamW behind clipping by global norm. Weight decay spares the norms' scales."""
+  """AdamW behind clipping by global norm. Weight decay spares scales and biases."""
 
   def decayed(parameters: Parameters) -> Any:
     def is_weight(path: tuple[Any, ...], _: jax.Array) -> bool:
-      return not path[-1].key.endswith("norm")
+      return not path[-1].key.endswith(("norm", "bias"))
 
     return jax.tree_util.tree_map_with_path(is_weight, parameters)
 
@@ -76,20 +80,20 @@ def abstract_state(definition: Definition, optimizer: optax.GradientTransformati
   optimizer_state = optax.tree_map_params(
     optimizer,
     place,
-    jax.eval_shape(optimizer.init, definition.abstract),
-    definition.shardings,
+    jax.eval_shape(optimizer.init, definition.trained),
+    jax.tree.map(lambda leaf: leaf.sharding, definition.trained),
     transform_non_params=lambda leaf: place(leaf, replicated),
   )
   step = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
-  return TrainState(step, definition.abstract, optimizer_state)
+  return TrainState(step, definition.trained, optimizer_state)
 
 
 def init_state(
   definition: Definition, optimizer: optax.GradientTransformation, parameters: Parameters
 ) -> TrainState:
-  """The state before the first update.
+  """The state before the first update, from the trained parameters.
 
-  Parameters are copied: a step donates its state, and whoever gave them may still need them.
+  They are copied: a step donates its state, and whoever gave them may still need them.
   """
 
   def create(parameters: Parameters) -> TrainState:
@@ -97,11 +101,12 @@ def init_state(
     return TrainState(jnp.zeros((), jnp.int32), copied, optimizer.init(parameters))
 
   shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
-  return jax.jit(create, in_shardings=(definition.shardings,), out_shardings=shardings)(parameters)
+  create = jax.jit(create, in_shardings=(shardings.parameters,), out_shardings=shardings)
+  return create(parameters)
 
 
 def jit_update(
-  update: Update,
+  update: Callable[[TrainState, Any, Parameters, Array | None], tuple[TrainState, Metrics]],
   definition: Definition,
   optimizer: optax.GradientTransformation,
   mesh: Mesh,
@@ -110,18 +115,43 @@ def jit_update(
 
   The state keeps the layout of `abstract_state`, batches are split by rows, metrics are on every
   device.
+
+  Args:
+    update: the state after `update(state, batch, frozen, dropout_key)`, and metrics.
+    definition: the model.
+    optimizer: the optimizer of the state.
+    mesh: the device mesh.
+
+  Returns:
+    `state, metrics = step(state, batch)`. With adapters it is `step(state, batch, frozen, seed)`:
+    the frozen parameters (`Definition.split`), which are not donated, and the raw key UInt32[2] of
+    the adapters' dropout (`seeds.derive_key`), one a training phase.
   """
   state = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
-  return jax.jit(
-    update,
-    in_shardings=(state, named(mesh, "batch")),
-    out_shardings=(state, named(mesh)),
-    donate_argnums=0,
-  )
+  layouts: tuple[Any, ...] = (state, named(mesh, "batch"))
+  if definition.lora is None:
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+      return update(state, batch, {}, None)
+
+  else:
+    layouts += (definition.split(definition.shardings)[1], named(mesh))
+
+    def step(
+      state: TrainState, batch: Any, frozen: Parameters, seed: UInt32[Array, "2"]
+    ) -> tuple[TrainState, Metrics]:
+      key = jax.random.wrap_key_data(seed, impl="threefry2x32")
+      return update(state, batch, frozen, jax.random.fold_in(key, state.step))
+
+  return jax.jit(step, in_shardings=layouts, out_shardings=(state, named(mesh)), donate_argnums=0)
 
 
 def accumulate_gradients(
-  loss: Loss, parameters: Parameters, batch: Any, micro_batches: int
+  loss: Loss,
+  parameters: Parameters,
+  batch: Any,
+  micro_batches: int,
+  dropout_key: Array | None = None,
 ) -> tuple[Parameters, Metrics]:
   """Gradients and metrics of the whole batch, one micro-batch in memory at a time.
 
@@ -129,19 +159,21 @@ def accumulate_gradients(
   add up; so do its metrics. A micro-batch takes every `micro_batches`-th row: each device then
   keeps the rows it has.
   """
-  gradient = jax.grad(lambda p, b: _with_loss(loss(p, b)), has_aux=True)
+  gradient = jax.grad(lambda *arguments: _with_loss(loss(*arguments)), has_aux=True)
   if micro_batches == 1:
-    return gradient(parameters, batch)
+    return gradient(parameters, batch, dropout_key)
 
   def split(array: jax.Array) -> jax.Array:
     parts = array.reshape(-1, micro_batches, *array.shape[1:]).swapaxes(0, 1)
     return constrain(parts, None, "batch")
 
   def body(total: Any, micro_batch: Any) -> tuple[Any, None]:
-    return jax.tree.map(jnp.add, total, gradient(parameters, micro_batch)), None
+    return jax.tree.map(jnp.add, total, gradient(parameters, *micro_batch)), None
 
-  micro = jax.tree.map(split, batch)
-  shapes = jax.eval_shape(gradient, parameters, jax.tree.map(lambda array: array[0], micro))
+  keys = None if dropout_key is None else jax.random.split(dropout_key, micro_batches)
+  micro = (jax.tree.map(split, batch), keys)
+  first = jax.tree.map(lambda array: array[0], micro)
+  shapes = jax.eval_shape(gradient, parameters, *first)
   zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
   return jax.lax.scan(body, zeros, micro)[0]
 

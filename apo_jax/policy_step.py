@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from apo_jax.config import PolicyConfig
 from apo_jax.data.rows import Rows, flatten
-from apo_jax.models.definition import Definition, Parameters
+from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.models.logprobs import sequence_logprobs
 from apo_jax.objectives import (
   count_queries,
@@ -64,13 +64,18 @@ def make_policy_update(
   tokens, eos included; `gradient_norm`.
   """
 
-  def update(state: TrainState, batch: PolicyBatch) -> tuple[TrainState, Metrics]:
+  def update(
+    state: TrainState, batch: PolicyBatch, frozen: Parameters, dropout_key: Array | None
+  ) -> tuple[TrainState, Metrics]:
     normalizer = jnp.maximum(_count_items(batch, config), 1.0)
     responses = jnp.maximum(jnp.sum(batch.valid, dtype=jnp.float32), 1.0)
 
-    def loss(parameters: Parameters, micro: PolicyBatch) -> tuple[Float[Array, ""], Metrics]:
-      shape = micro.valid.shape
-      logprobs = sequence_logprobs(definition.bind(parameters), flatten(micro.rows)).reshape(shape)
+    def loss(
+      trained: Parameters, micro: PolicyBatch, key: Array | None
+    ) -> tuple[Float[Array, ""], Metrics]:
+      policy = definition.bind(join(trained, frozen))
+      logprobs = sequence_logprobs(policy, flatten(micro.rows), dropout_key=key)
+      logprobs = logprobs.reshape(micro.valid.shape)
       lengths = jnp.sum(micro.rows.response_mask, axis=-1)
       value, metrics = _loss(config, logprobs, lengths, micro, normalizer)
 
@@ -85,7 +90,9 @@ def make_policy_update(
         }
       return value, metrics
 
-    gradients, metrics = accumulate_gradients(loss, state.parameters, batch, accumulation)
+    gradients, metrics = accumulate_gradients(
+      loss, state.parameters, batch, accumulation, dropout_key
+    )
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     return apply_gradients(state, gradients, optimizer), metrics
 

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 from apo_jax.config import RewardConfig
 from apo_jax.data.rows import Rows, flatten
-from apo_jax.models.definition import Definition, Parameters
+from apo_jax.models.definition import Definition, Parameters, join
+from apo_jax.models.reward_model import RewardModel
 from apo_jax.objectives import apo_reward_loss, apo_reward_normalizers, pairs_from_scores
 from apo_jax.optimization import (
   Metrics,
@@ -59,13 +60,18 @@ def make_reward_update(
   `gradient_norm`.
   """
 
-  def update(state: TrainState, batch: RewardBatch) -> tuple[TrainState, Metrics]:
+  def update(
+    state: TrainState, batch: RewardBatch, frozen: Parameters, dropout_key: Array | None
+  ) -> tuple[TrainState, Metrics]:
     preference_scores, apo_scores = batch.preference_scores, _apo_scores(batch)
     normalizers = apo_reward_normalizers(preference_scores, apo_scores, config.reduction)
     counts = apo_reward_normalizers(preference_scores, apo_scores, "mean")
 
-    def loss(parameters: Parameters, micro: RewardBatch) -> tuple[Float[Array, ""], Metrics]:
-      preference_rewards, apo_rewards = _rewards(definition, parameters, micro)
+    def loss(
+      trained: Parameters, micro: RewardBatch, key: Array | None
+    ) -> tuple[Float[Array, ""], Metrics]:
+      reward_model = definition.bind(join(trained, frozen))
+      preference_rewards, apo_rewards = _rewards(reward_model, micro, key)
       value, terms = apo_reward_loss(
         preference_rewards,
         micro.preference_scores,
@@ -87,7 +93,9 @@ def make_reward_update(
         metrics |= _pair_metrics("golden", apo_rewards, micro.apo_scores, counts[1])
       return value, metrics
 
-    gradients, metrics = accumulate_gradients(loss, state.parameters, batch, accumulation)
+    gradients, metrics = accumulate_gradients(
+      loss, state.parameters, batch, accumulation, dropout_key
+    )
     metrics["gradient_norm"] = optax.tree.norm(gradients)
     return apply_gradients(state, gradients, optimizer), metrics
 
@@ -99,18 +107,17 @@ def _apo_scores(batch: RewardBatch) -> Float[Array, "C K"]:
 
 
 def _rewards(
-  definition: Definition, parameters: Parameters, batch: RewardBatch
+  reward_model: RewardModel, batch: RewardBatch, dropout_key: Array | None
 ) -> tuple[Float[Array, "B R"], Float[Array, "C K"]]:
   """Both data's rewards, from one forward pass over all rows."""
-  reward_model = definition.bind(parameters)
   shape = batch.preference_scores.shape
   rows = flatten(batch.preferences)
   if batch.apo is None:
-    return reward_model(*rows[:3]).reshape(shape), jnp.zeros((0, 2))
+    return reward_model(*rows[:3], dropout_key=dropout_key).reshape(shape), jnp.zeros((0, 2))
   apo_rows = flatten(batch.apo)
   count = rows.tokens.shape[0]
   both = Rows(*(jnp.concatenate(pair) for pair in zip(rows, apo_rows, strict=True)))
-  rewards = reward_model(*both[:3])
+  rewards = reward_model(*both[:3], dropout_key=dropout_key)
   return rewards[:count].reshape(shape), rewards[count:].reshape(batch.apo_scores.shape)
 
 

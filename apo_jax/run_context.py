@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from apo_jax import seeds
 from apo_jax.checkpoints import load_parameters
-from apo_jax.config import Config, rounded_vocabulary
+from apo_jax.config import Config
 from apo_jax.data.records import GameData
 from apo_jax.data.tokens import Codec
 from apo_jax.metrics_writer import MetricsWriter
@@ -20,10 +20,13 @@ from apo_jax.models.definition import (
   Parameters,
   define_policy,
   define_reward_model,
+  join,
 )
+from apo_jax.origins import Origins
 from apo_jax.progress import Progress
 from apo_jax.sampler import Sampler
 from apo_jax.scoring import Scorer, make_logprob_scorer, make_reward_scorer
+from apo_jax.starts import frozen_policy, frozen_reward
 
 # Sets of parameters that stay in memory: the policy at work and the reward model at work.
 _KEPT_IN_MEMORY = 2
@@ -41,6 +44,7 @@ class RunContext:
     config: Config,
     run_dir: Path,
     mesh: Mesh,
+    origins: Origins,
     data: GameData,
     codec: Codec,
     progress: Progress,
@@ -49,6 +53,7 @@ class RunContext:
     self.config = config
     self.run_dir = run_dir
     self.mesh = mesh
+    self.origins = origins
     self.data = data
     self.codec = codec
     self.progress = progress
@@ -64,17 +69,26 @@ class RunContext:
   @functools.cached_property
   def policy(self) -> Definition:
     """The policy's model."""
-    return define_policy(self.config.model, self._vocabulary, self.mesh)
+    return define_policy(self.origins.policy, self.mesh, self.config.policy.lora)
 
   @functools.cached_property
   def reward_model(self) -> Definition:
     """The reward model, of training and of testing alike."""
-    pooling = self.config.reward.pooling
-    return define_reward_model(self.config.model, self._vocabulary, pooling, self.mesh)
+    reward = self.config.reward
+    return define_reward_model(self.origins.reward, reward.pooling, self.mesh, reward.lora)
 
-  @property
-  def _vocabulary(self) -> int:
-    return rounded_vocabulary(self.config.tokenizer.vocab_size)
+  @functools.cached_property
+  def _frozen_policy(self) -> Parameters:
+    return frozen_policy(self.origins, self.policy)
+
+  @functools.cached_property
+  def _frozen_reward(self) -> Parameters:
+    policy = {} if self.policy.lora is None else self._frozen_policy
+    return frozen_reward(self.origins, self.policy, policy, self.reward_model)
+
+  def frozen(self, definition: Definition) -> Parameters:
+    """The frozen parameters of one of the run's models; none where all are trained."""
+    return self._frozen_policy if definition is self.policy else self._frozen_reward
 
   @functools.cached_property
   def sampler(self) -> Sampler:
@@ -103,16 +117,20 @@ class RunContext:
     evaluated = self.config.data.query_length + self.config.sampling.evaluation.max_new_tokens + 1
     return {
       "batch_size": self.config.evaluation.batch_size,
-      "lengths": (self.row_length, evaluated),
+      "lengths": (*self.row_lengths, evaluated),
       "eos": self.codec.eos,
     }
 
   @property
-  def row_length(self) -> int:
-    """Tokens in a training row: the longest query, and the longest response or sample with eos."""
+  def row_lengths(self) -> tuple[int, ...]:
+    """Padded lengths of training rows, ascending.
+
+    The last holds the longest query, and the longest response or sample with eos.
+    """
     data = self.config.data
     sampled = self.config.sampling.training.max_new_tokens + 1
-    return data.query_length + max(data.response_length, sampled)
+    longest = data.query_length + max(data.response_length, sampled)
+    return (*(length for length in data.row_buckets if length < longest), longest)
 
   def round_dir(self, round: int) -> Path:
     """The directory of a round's results."""
@@ -167,11 +185,12 @@ class RunContext:
     self._forget(_KEPT_IN_MEMORY)
 
   def parameters(self, player: str) -> Parameters:
-    """A player's parameters, from memory or its checkpoint."""
+    """A player's parameters, trained and frozen, from memory or its checkpoint."""
     if player not in self._parameters:
       self._forget(_KEPT_IN_MEMORY - 1)  # before the new ones take their memory
       definition = self.reward_model if "reward" in player else self.policy
-      self.remember(player, load_parameters(self.checkpoint_dir(player), definition))
+      trained = load_parameters(self.checkpoint_dir(player), definition)
+      self.remember(player, join(trained, self.frozen(definition)))
     self._parameters.move_to_end(player)
     return self._parameters[player]
 

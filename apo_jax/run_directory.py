@@ -13,10 +13,14 @@ import transformers
 from jax.experimental import multihost_utils
 
 from apo_jax import files
-from apo_jax.config import Config, ConfigError, to_dict
-from apo_jax.data.records import GameData
+from apo_jax.config import Config, to_dict
+from apo_jax.config_fields import ConfigError
+from apo_jax.data.preview import preview
+from apo_jax.data.records import Demonstration, GameData, Preference, Query
 from apo_jax.data.sources import fingerprint
-from apo_jax.data.tokens import load_tokenizer, train_tokenizer
+from apo_jax.data.templates import find_template
+from apo_jax.data.tokens import Codec, load_tokenizer, train_tokenizer, truncated
+from apo_jax.origins import Origins
 from apo_jax.run_context import RunContext
 
 # What may differ when a run goes on: where it runs, how much it says, and how long it plays.
@@ -60,35 +64,64 @@ def check_owner(run_dir: Path, config: Config, data: GameData) -> None:
 
 
 def make_tokenizer(
-  run_dir: Path, config: Config, data: GameData
+  run_dir: Path, config: Config, origins: Origins, data: GameData
 ) -> transformers.PreTrainedTokenizerBase:
   """The run's tokenizer: its own copy where there is one, else read or trained as the config says.
 
   Raises:
-    ConfigError: there is none where the config, or the run directory, says.
+    ConfigError: there is none where the config, or the run directory, says; its chat template has
+      changed since the run was started; or the reward model's checkpoint was made for another.
   """
+  tokenizer, is_kept = _find_tokenizer(run_dir, config, origins, data)
+  template = find_template(tokenizer, config.data.chat_template)
+  if is_kept and template not in (None, tokenizer.chat_template):
+    raise ConfigError(
+      f"config.data.chat_template is {config.data.chat_template!r}, which has changed since the"
+      f" run in {run_dir} was started; give another --run_dir, or the old template to continue."
+    )
+  if template is not None:
+    tokenizer.chat_template = template  # saved with the tokenizer, for whoever uses the policy
+  if origins.reward_checkpoint is not None:
+    field = "config.reward.checkpoint"
+    theirs = load_tokenizer(origins.reward_checkpoint.directory, field)
+    if theirs.get_vocab() != tokenizer.get_vocab():
+      raise ConfigError(
+        f"{field} is {config.reward.checkpoint!r}, whose tokenizer is not the policy's; both"
+        " players read the same token ids, so give a reward model of the policy's tokenizer."
+      )
+  return tokenizer
+
+
+def _find_tokenizer(
+  run_dir: Path, config: Config, origins: Origins, data: GameData
+) -> tuple[transformers.PreTrainedTokenizerBase, bool]:
+  """The tokenizer, and whether it is the run directory's own copy."""
   kept = run_dir / "tokenizer"
   if (kept / "finished").exists():
-    return load_tokenizer(kept, "the run directory's tokenizer")
+    return load_tokenizer(kept, "the run directory's tokenizer"), True
   if config.tokenizer.path:
-    return load_tokenizer(config.tokenizer.path, "config.tokenizer.path")
-  return train_tokenizer(_training_texts(data), config.tokenizer.vocab_size)
+    return load_tokenizer(config.tokenizer.path, "config.tokenizer.path"), False
+  if origins.policy_checkpoint is not None:
+    directory = origins.policy_checkpoint.directory
+    return load_tokenizer(directory, "config.model.checkpoint"), False
+  return train_tokenizer(_training_texts(data), config.tokenizer.vocab_size), False
 
 
 def claim(
   run_dir: Path,
   config: Config,
   data: GameData,
-  tokenizer: transformers.PreTrainedTokenizerBase,
+  codec: Codec,
 ) -> None:
   """Makes the directory this run's; called when all is known to fit."""
   if jax.process_index() == 0:
     if not (run_dir / "tokenizer" / "finished").exists():
-      tokenizer.save_pretrained(run_dir / "tokenizer")
+      codec.tokenizer.save_pretrained(run_dir / "tokenizer")
       files.write_text(run_dir / "tokenizer" / "finished", "")
     # Where it is there, `check_owner` has found it to be of this data.
     if not (run_dir / "data.json").exists():
-      files.write_json(run_dir / "data.json", {"sha256": fingerprint(data), **_sizes(data)})
+      files.write_json(run_dir / "data.json", _describe(data, codec))
+      files.write_text(run_dir / "preview.txt", preview(codec, _examples(data)))
     files.write_json(run_dir / "config.json", to_dict(config))
   barrier("claim")
 
@@ -104,6 +137,8 @@ def write_provenance(run: RunContext, round: int) -> None:
       "round": round,
       "seed": run.config.seed,
       "sampling_policy": run.policy_after(round - 1),
+      "model_checkpoint": run.config.model.checkpoint,
+      "reward_checkpoint": run.config.reward.checkpoint,
       "policy_start": run.policy_start(round),
       "reference": run.reference(round),
       "reward_update": run.config.reward.update,
@@ -148,6 +183,21 @@ def _differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
       for found in _differences(old.get(name), new.get(name), f"{field}.{name}")
     ]
   return [] if old == new else [(field, old, new)]
+
+
+def _describe(data: GameData, codec: Codec) -> dict[str, Any]:
+  """What data.json holds: the hash, the sizes, what each source gave and what was cut."""
+  return {
+    "sha256": fingerprint(data),
+    **_sizes(data),
+    "sources": [report.to_dict() for report in data.reports],
+    "truncated": truncated(codec, data),
+  }
+
+
+def _examples(data: GameData) -> list[Preference | Demonstration | Query]:
+  """One of each kind, of what is trained on."""
+  return [data.reward.preferences[0], data.reward.golden[0], data.policy.queries[0]]
 
 
 def _sizes(data: GameData) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def sample(
   present = jnp.arange(width)[None, :] < queries.lengths[:, None]
   segments = jnp.where(present, SHARED_SEGMENT, PADDING_SEGMENT)
   positions = jnp.broadcast_to(jnp.arange(width), (batch, width))
-  cache = empty_cache(policy.config, batch, width + limit)
+  cache = empty_cache(policy.architecture, batch, width + limit)
   hidden, cache = policy(queries.tokens, segments, positions, cache, 0)
   last = jnp.maximum(queries.lengths - 1, 0)
   hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
@@ -129,7 +129,12 @@ def sample(
     done=repeat(queries.lengths == 0),
     stop_state=jnp.zeros((rows,), jnp.int32),
     seen=seen,
-    cache=Cache(repeat(cache.keys, 1), repeat(cache.values, 1), repeat(cache.segment_ids)),
+    cache=Cache(
+      repeat(cache.keys, 1),
+      repeat(cache.values, 1),
+      repeat(cache.segment_ids),
+      repeat(cache.positions),
+    ),
   )
 
   def choose(state: _State, logits: Float[Array, "N V"]) -> _State:

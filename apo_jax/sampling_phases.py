@@ -23,18 +23,22 @@ def sample_policy_queries(run: RunContext, round: int) -> None:
 
 
 def score_samples(run: RunContext, round: int) -> None:
-  """Adds rewards by the round's reward model, and reference log-probabilities, to the samples."""
+  """Adds rewards by the round's reward model to all samples, for the policy step and the report.
+
+  Those that the policy step trains on get their reference log-probabilities as well.
+  """
   adversarial = run.config.reward.update == "adversarial"
   paths = [run.round_dir(round) / "policy_samples.jsonl"]
   if adversarial:
     paths.append(run.round_dir(round) / "golden_samples.jsonl")
   unscored = [read_samples(path) for path in paths]
-  queries = [query for sampled in unscored for query in sampled]
-  total = sum(2 * len(query.samples) + (query.golden is not None) for query in queries)
+  total = sum(len(query.samples) for query in unscored[0])
+  for query in [query for sampled in unscored for query in sampled]:
+    total += len(query.samples) + (query.golden is not None)
   reward_model, reference = run.reward_after(round), run.reference(round)
   with run.progress.phase(f"round {round} scores", total, unit="scores") as progress:
-    rated = [with_rewards(run, sampled, reward_model, progress) for sampled in unscored]
-    scored = [with_reference_logprobs(run, sampled, reference, progress) for sampled in rated]
+    scored = [with_rewards(run, sampled, reward_model, progress) for sampled in unscored]
+    scored[0] = with_reference_logprobs(run, scored[0], reference, progress)
   for path, sampled in zip(paths, scored, strict=True):
     _write(run, path, sampled)
   best = [max(sample.reward for sample in query.samples) for query in scored[0]]

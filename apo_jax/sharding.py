@@ -31,6 +31,7 @@ RULES: dict[str | None, str | tuple[str, ...] | None] = {
   "head_dim": None,
   "mlp": "tensor",
   "vocab": "tensor",
+  "rank": None,
   None: None,
 }
 

@@ -1,19 +1,29 @@
 """A training phase as data, and the one function that carries it out."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import optax
 
 from apo_jax import files
 from apo_jax.checkpoints import open_phase
 from apo_jax.config import TrainingConfig
 from apo_jax.data.input import batches
-from apo_jax.models.definition import Definition, Parameters
-from apo_jax.optimization import Update, abstract_state, init_state, make_optimizer
+from apo_jax.models.definition import Definition, Parameters, join
+from apo_jax.optimization import (
+  Metrics,
+  TrainState,
+  Update,
+  abstract_state,
+  init_state,
+  make_optimizer,
+)
 from apo_jax.run_context import RunContext
+from apo_jax.seeds import derive_key
 from apo_jax.training import train
 
 
@@ -29,7 +39,7 @@ class TrainingPlan:
     definition: the model.
     training: the optimisation.
     num_steps: updates.
-    start: makes the starting parameters; called where no checkpoint exists.
+    start: makes the trained parameters to start from; called where no checkpoint exists.
     make_update: makes the jitted step for an optimizer; called once for all rounds.
     build: the host batch of an update, counted from 0: this process's rows as NumPy arrays.
     place: puts a host batch onto the devices.
@@ -57,6 +67,10 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
   config = run.config
   optimizer = make_optimizer(plan.training, plan.num_steps)
   update = run.once((plan.phase, plan.num_steps), lambda: plan.make_update(optimizer))
+  frozen = run.frozen(plan.definition)
+  if plan.definition.lora is not None:
+    seed = derive_key(config.seed, "dropout", plan.round, plan.phase)
+    update = functools.partial(_with_adapters, update, frozen, seed)
   name = f"round {plan.round} {plan.phase}" if plan.round else plan.phase
   with (
     open_phase(
@@ -79,7 +93,7 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
       round=plan.round,
       phase=plan.phase,
     )
-  run.remember(plan.player, state.parameters)
+  run.remember(plan.player, join(state.parameters, frozen))
   if run.is_writer:
     files.write_json(
       run.round_dir(plan.round) / f"{plan.phase}.json",
@@ -90,3 +104,9 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
         "seconds": time.monotonic() - began,
       },
     )
+
+
+def _with_adapters(
+  update: Update, frozen: Parameters, seed: np.ndarray, state: TrainState, batch: Any
+) -> tuple[TrainState, Metrics]:
+  return update(state, batch, frozen, seed)

@@ -21,22 +21,24 @@ def get_config() -> ml_collections.ConfigDict:
   config.rounds = 3  # rounds of the game after the supervised start
 
   config.model = model = ml_collections.ConfigDict()
-  model.layers = 2
-  model.embed_dim = 96  # features
-  model.heads = 4  # query heads
-  model.kv_heads = 2  # key and value heads, shared by groups of query heads
-  model.head_dim = 24  # features a head
-  model.mlp_dim = 256  # features
-  model.rope_theta = 10000.0  # base of the rotary wavelengths
-  model.norm_epsilon = 1e-5
-  model.tied_embeddings = True  # one matrix reads and writes tokens
+  model.checkpoint = ""  # directory or hub name of a Hugging Face model; "" is random weights
+  model.shape = shape = ml_collections.ConfigDict()  # of random weights
+  shape.layers = 2
+  shape.embed_dim = 96  # features
+  shape.heads = 4  # query heads
+  shape.kv_heads = 2  # key and value heads, shared by groups of query heads
+  shape.head_dim = 24  # features a head
+  shape.mlp_dim = 256  # features
+  shape.rope_theta = 10000.0  # base of the rotary wavelengths
+  shape.norm_epsilon = 1e-5
+  shape.tied_embeddings = True  # one matrix reads and writes tokens
   model.remat = (
     "full"  # what the backward pass computes again: none, dots, full (quickest on a CPU)
   )
   model.compute_dtype = "float32"  # masters are float32 always
 
   config.tokenizer = tokenizer = ml_collections.ConfigDict()
-  tokenizer.path = ""  # "" trains a byte-level BPE on the run's own data
+  tokenizer.path = ""  # "" is the checkpoint's, or else a byte-level BPE trained on the run's data
   tokenizer.vocab_size = 512  # entries, special tokens included
 
   config.data = data = ml_collections.ConfigDict()
@@ -46,18 +48,23 @@ def get_config() -> ml_collections.ConfigDict:
   data.num_golden = 512  # golden responses of the reward split
   data.num_queries = 1024  # queries of the policy split
   data.num_test = 256  # queries of the test split
-  data.demonstrations = ""  # JSONL paths, for source "files" only
+  data.demonstrations = ""  # paths or URIs, for source "files" only
   data.preferences = ""
   data.golden = ""
   data.queries = ""
+  data.on_bad_row = "error"  # a row that cannot be used: skip, error
+  data.chat_template = ""  # "" is the tokenizer's, or else hh; hh; a Jinja file, or its text
   data.query_length = 30  # tokens with bos; longer queries lose their left
   data.query_buckets = (30,)  # tokens; padded lengths the sampler compiles for
   data.response_length = 24  # tokens with eos; longer responses lose their right
+  data.row_buckets = ()  # tokens; padded lengths of training rows below the longest
   data.separator = ""  # token between query and response; "" for none
 
   config.supervised = _training(epochs=2, batch_size=64, learning_rate=4e-3, warmup_steps=20)
 
   config.reward = reward = RewardSection()
+  reward.checkpoint = ""  # a sequence-classification model to start from; "" is the policy's trunk
+  reward.lora = _no_lora()
   reward.update = "adversarial"  # adversarial, preferences_only, fixed
   reward.start = "previous"  # a round starts from the last round's model, or from the base
   reward.pooling = "last"  # what the head reads: last, eos, average, max
@@ -71,6 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
   reward.training = _training(epochs=1, batch_size=32, learning_rate=1e-3, warmup_steps=4)
 
   config.policy = policy = ml_collections.ConfigDict()
+  policy.lora = _no_lora()
   policy.method = "dpo"  # rjs, rrhf, dpo
   policy.start = "previous"  # a round starts from the last round's policy, or from the base
   policy.reference = "round_start"  # of the KL: the round's start, or the initial policy
@@ -122,6 +130,15 @@ def _training(
   training.beta1 = 0.9  # Adam's decay of the mean
   training.beta2 = 0.95  # Adam's decay of the square
   return training
+
+
+def _no_lora() -> ml_collections.ConfigDict:
+  lora = ml_collections.ConfigDict()
+  lora.rank = 0  # 0 trains every weight; adapters need a checkpoint
+  lora.alpha = 16.0  # adapters are scaled by alpha / rank
+  lora.dropout = 0.0  # of the adapters' input
+  lora.modules = ("query", "key", "value", "output", "gate", "up", "down")
+  return lora
 
 
 def _sampler(num_samples: int) -> ml_collections.ConfigDict:

@@ -1,16 +1,13 @@
 """The recipe of the paper (arXiv 2311.08045): LLaMA-7B on Helpful & Harmless, rejection sampling.
 
     python -m apo_jax.main --config=configs/llama_7b_hh.py \
-      --config.tokenizer.path=/path/to/llama-7b
+      --config.model.checkpoint=/path/to/alpaca-7b
 
 You provide
-- the tokenizer: a directory with LLaMA's tokenizer files, or a name on the Hugging Face hub;
-- the data, as JSONL files under data/hh/ (or wherever `--config.data.preferences=...` says):
-  demonstrations.jsonl, preferences.jsonl, golden.jsonl and queries.jsonl.
-
-This config describes the recipe, not yet its result: the paper starts from pretrained LLaMA and
-Alpaca weights, and there is no checkpoint import here yet, so weights start at random. At a
-learning rate of 1e-6 a random start learns next to nothing.
+- the checkpoint, a directory or a hub name. The paper starts from Alpaca-7B; the default is the LLaMA
+  under it, which the supervised start then tunes;
+- the data, under data/hh/ (or wherever `--config.data.preferences=...` says): demonstrations,
+  preferences, golden and queries, in any format of the README.
 
 Values marked "ours" are where the paper is silent.
 """
@@ -27,42 +24,39 @@ def get_config() -> ml_collections.ConfigDict:
   config.rounds = 3  # rounds of the game after the supervised start
 
   config.model = model = ml_collections.ConfigDict()  # LLaMA-7B, the first
-  model.layers = 32
-  model.embed_dim = 4096  # features
-  model.heads = 32  # query heads
-  model.kv_heads = 32  # key and value heads
-  model.head_dim = 128  # features a head
-  model.mlp_dim = 11008  # features
-  model.rope_theta = 10000.0  # base of the rotary wavelengths
-  model.norm_epsilon = 1e-6
-  model.tied_embeddings = False  # reading and writing tokens have a matrix each
+  model.checkpoint = "huggyllama/llama-7b"  # directory or hub name; yours to provide
   model.remat = "full"  # ours: the backward pass computes every layer again
   model.compute_dtype = "bfloat16"  # ours; masters are float32 always
 
   config.tokenizer = tokenizer = ml_collections.ConfigDict()
-  tokenizer.path = "tokenizers/llama-7b"  # directory or hub name; yours to provide
-  tokenizer.vocab_size = 32000  # entries, special tokens included
+  tokenizer.path = ""  # "" is the checkpoint's
+  tokenizer.vocab_size = 32000  # of random weights, unused with a checkpoint
 
   config.data = data = ml_collections.ConfigDict()
   data.source = "files"  # embedded, files
-  data.num_demonstrations = 1  # the sizes are the embedded data's, unused with files
-  data.num_preferences = 1
-  data.num_golden = 1
-  data.num_queries = 1
-  data.num_test = 1
+  data.num_demonstrations = 0  # at most so many, per split where a split has them; 0 is all
+  data.num_preferences = 0
+  data.num_golden = 0
+  data.num_queries = 0
+  data.num_test = 0
   data.demonstrations = "data/hh/demonstrations.jsonl"  # for the supervised start
   data.preferences = "data/hh/preferences.jsonl"  # human preferences
   data.golden = "data/hh/golden.jsonl"  # golden responses (the paper's are GPT-4's)
   data.queries = "data/hh/queries.jsonl"  # queries without a response
+  data.on_bad_row = "skip"  # a row that cannot be used is counted; "error" ends the run
+  data.chat_template = "hh"  # dialogues stay as HH writes them
   # The paper's limit is 512 tokens in all.
   data.query_length = 255  # tokens with bos and separator; longer queries lose their left
   data.query_buckets = (64, 128, 255)  # ours: padded lengths the sampler compiles for, tokens
   data.response_length = 257  # tokens with eos; longer responses lose their right
+  data.row_buckets = (128, 256)  # ours: padded lengths of training rows below the longest, tokens
   data.separator = "<0x01>"  # LLaMA's token of id 4, between query and response
 
   config.supervised = _training()  # in place of the paper's start, a given Alpaca
 
   config.reward = reward = RewardSection()
+  reward.checkpoint = ""  # the policy's trunk with a new head
+  reward.lora = _no_lora()
   reward.update = "adversarial"  # adversarial, preferences_only, fixed
   reward.start = "base"  # each round anew; "previous" is the paper's -seq variant
   reward.pooling = "last"  # the head reads the token before eos
@@ -75,6 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
   reward.training = _training()  # a round; the paper's code also shows 1e-7 as learning rate
 
   config.policy = policy = ml_collections.ConfigDict()
+  policy.lora = _no_lora()
   policy.method = "rjs"  # the paper also plays rrhf and dpo
   policy.start = "base"  # each round anew; "previous" goes on from the last round
   policy.reference = "initial"  # of the KL: the policy the game began with, as start is "base"
@@ -122,6 +117,15 @@ def get_config() -> ml_collections.ConfigDict:
   logging.wandb = False
   logging.wandb_project = "apo_jax"
   return config
+
+
+def _no_lora() -> ml_collections.ConfigDict:
+  lora = ml_collections.ConfigDict()
+  lora.rank = 0  # every weight is trained
+  lora.alpha = 16.0  # adapters would be scaled by alpha / rank
+  lora.dropout = 0.0
+  lora.modules = ("query", "value")
+  return lora
 
 
 def _training() -> ml_collections.ConfigDict:

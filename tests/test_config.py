@@ -9,16 +9,10 @@ import ml_collections
 import pytest
 from ml_collections.config_flags import config_path
 
-from apo_jax.config import (
-  Config,
-  ConfigError,
-  MeshConfig,
-  check_mesh,
-  from_config_dict,
-  resolve_mesh,
-  rounded_vocabulary,
-  to_dict,
-)
+from apo_jax.config import Config, LoraConfig, MeshConfig, to_dict
+from apo_jax.config_checks import check_mesh, from_config_dict, resolve_mesh
+from apo_jax.config_fields import ConfigError
+from apo_jax.models.architecture import Architecture, architecture_from_shape
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -59,6 +53,12 @@ def llama(tmp_path: pathlib.Path) -> ml_collections.ConfigDict:
   return config
 
 
+def architectures(config: Config, **changes: int) -> dict[str, Architecture]:
+  """The demo's decoder, or one with changes, as the config gave it."""
+  made = architecture_from_shape(demo().model, config.tokenizer.vocab_size)
+  return {"config.model": dataclasses.replace(made, **changes)}
+
+
 def round_trip(config: Config) -> Config:
   return from_config_dict(ml_collections.ConfigDict(json.loads(json.dumps(to_dict(config)))))
 
@@ -73,7 +73,8 @@ def test_demo_round_trips_through_json():
 
 def test_llama_round_trips_through_json(llama):
   config = from_config_dict(llama)
-  assert config.model.head_dim * config.model.heads == config.model.embed_dim == 4096
+  assert config.model.checkpoint == "huggyllama/llama-7b"
+  assert config.model.shape is None
   assert config.sampling.evaluation.stop == ("\nHuman",)
   assert round_trip(config) == config
 
@@ -86,8 +87,11 @@ def test_llama_fits_in_512_tokens_with_bos_separator_and_eos(llama):
 def test_llama_is_divisible_over_eight_devices_and_over_tensor_parallel_ones(llama):
   config = from_config_dict(llama)
   assert resolve_mesh(config, 8) == MeshConfig(data=1, fsdp=8, tensor=1)
-  check_mesh(config, resolve_mesh(config, 8))
-  check_mesh(config, MeshConfig(data=2, fsdp=4, tensor=8))
+  llama_7b = architectures(
+    config, vocab_size=32000, embed_dim=4096, heads=32, kv_heads=32, mlp_dim=11008
+  )
+  check_mesh(config, llama_7b, resolve_mesh(config, 8))
+  check_mesh(config, llama_7b, MeshConfig(data=2, fsdp=4, tensor=8))
 
 
 @pytest.mark.parametrize("name", ["demo", "llama_7b_hh"])
@@ -158,8 +162,8 @@ def test_a_field_reference_is_resolved():
     # Ranges.
     ("seed", -1, ["config.seed is -1", "at least 0"]),
     ("rounds", -1, ["config.rounds is -1", "at least 0"]),
-    ("model.layers", 0, ["config.model.layers is 0", "at least 1"]),
-    ("model.rope_theta", 0.0, ["config.model.rope_theta is 0.0", "above 0"]),
+    ("model.shape.layers", 0, ["config.model.shape.layers is 0", "at least 1"]),
+    ("model.shape.rope_theta", 0.0, ["config.model.shape.rope_theta is 0.0", "above 0"]),
     ("data.num_golden", 0, ["config.data.num_golden is 0", "at least 1"]),
     ("supervised.epochs", -1, ["config.supervised.epochs is -1", "at least 0"]),
     ("reward.base.learning_rate", 0, ["config.reward.base.learning_rate is 0.0", "above 0"]),
@@ -180,8 +184,12 @@ def test_a_field_reference_is_resolved():
     ("mesh.data", 0, ["config.mesh.data is 0", "at least 1, or -1 to fill"]),
     ("mesh.tensor", -2, ["config.mesh.tensor is -2", "at least 1, or -1 to fill"]),
     # Fields at odds with one another.
-    ("model.kv_heads", 3, ["config.model.kv_heads is 3", "config.model.heads, which is 4"]),
-    ("model.head_dim", 25, ["config.model.head_dim is 25", "even"]),
+    (
+      "model.shape.kv_heads",
+      3,
+      ["config.model.shape.kv_heads is 3", "config.model.shape.heads, which is 4"],
+    ),
+    ("model.shape.head_dim", 25, ["config.model.shape.head_dim is 25", "even"]),
     ("tokenizer.vocab_size", 258, ["config.tokenizer.vocab_size is 258", "at least 259"]),
     ("data.query_buckets", (), ["config.data.query_buckets is ()", "which is 30"]),
     ("data.query_buckets", (30, 24), ["config.data.query_buckets is (30, 24)", "ascend"]),
@@ -211,6 +219,16 @@ def test_a_field_reference_is_resolved():
     ("sampling.evaluation.stop", ("",), ["config.sampling.evaluation.stop[0] is ''", "not empty"]),
     ("data.response_length", 1, ["config.data.response_length is 1", "at least 2"]),
     ("mesh.fsdp", -1, ["config.mesh.data and config.mesh.fsdp are -1", "at most one"]),
+    ("data.row_buckets", (40, 20), ["config.data.row_buckets is (40, 20)", "ascend"]),
+    ("data.on_bad_row", "drop", ["config.data.on_bad_row is 'drop'", "'skip' or 'error'"]),
+    # Adapters and checkpoints.
+    ("policy.lora.rank", 8, ["config.policy.lora.rank is 8", "config.model.checkpoint is ''"]),
+    ("reward.lora.rank", 8, ["config.reward.lora.rank is 8", "config.model.checkpoint is ''"]),
+    ("policy.lora.rank", -1, ["config.policy.lora.rank is -1", "at least 0"]),
+    ("policy.lora.dropout", 1.0, ["config.policy.lora.dropout is 1.0", "below 1"]),
+    ("policy.lora.modules", ("key", "head"), ["config.policy.lora.modules[1] is 'head'"]),
+    ("policy.lora.modules", ("key", "key"), ["config.policy.lora.modules is", "only once"]),
+    ("model.shape", None, ["config.model.checkpoint is ''", "config.model.shape is missing"]),
     ("data.source", "files", ["config.data.demonstrations is ''", "'files'", "epochs above 0"]),
   ],
 )
@@ -271,6 +289,28 @@ def test_preferences_of_a_round_are_cut_into_the_rounds_micro_batches():
     demo(reward__preference_batch_size=30, reward__training__accumulation=4)
 
 
+def test_a_checkpoint_needs_no_shape_and_allows_adapters():
+  config = demo(
+    model__checkpoint="a/model", model__shape=None, policy__lora__rank=4, reward__lora__rank=2
+  )
+  assert config.model.shape is None
+  assert config.policy.lora == LoraConfig(
+    4, 16.0, 0.0, ("query", "key", "value", "output", "gate", "up", "down")
+  )
+  assert round_trip(config) == config
+
+
+def test_adapters_need_modules():
+  with pytest.raises(ConfigError, match=r"config\.reward\.lora\.modules is empty"):
+    demo(model__checkpoint="a/model", reward__lora__rank=2, reward__lora__modules=())
+
+
+def test_a_reward_checkpoint_allows_the_reward_adapters_alone():
+  assert demo(reward__checkpoint="a/reward", reward__lora__rank=2).reward.lora.rank == 2
+  with pytest.raises(ConfigError, match=r"config\.policy\.lora\.rank is 2"):
+    demo(reward__checkpoint="a/reward", policy__lora__rank=2)
+
+
 def test_one_sample_is_enough_for_rejection_sampling_alone():
   assert demo(policy__method="rjs", sampling__training__num_samples=1).policy.method == "rjs"
   with pytest.raises(ConfigError, match=r"num_samples is 1.*'rrhf'"):
@@ -298,7 +338,7 @@ def test_a_file_that_is_not_there_fails_with_its_field_and_path(llama, name):
 @pytest.mark.parametrize("name", ["preferences", "golden", "queries"])
 def test_a_file_that_is_not_named_fails(llama, name):
   llama.data[name] = ""
-  with pytest.raises(ConfigError, match=f"config.data.{name} is ''; it must be the path"):
+  with pytest.raises(ConfigError, match=f"config.data.{name} is ''; it must be a path or URI"):
     from_config_dict(llama)
 
 
@@ -310,10 +350,17 @@ def test_demonstrations_are_needed_only_to_train_on(llama):
   assert from_config_dict(llama).data.demonstrations == ""
 
 
-def test_a_remote_path_is_no_file(llama):
-  llama.data.golden = "gs://bucket/golden.jsonl"
-  with pytest.raises(ConfigError, match=r"config.data.golden is 'gs://.*'; it must"):
-    from_config_dict(llama)
+def test_uris_and_derived_data_are_no_files_to_look_for(llama):
+  llama.data.preferences = "gs://bucket/preferences.jsonl"
+  llama.data.golden = "chosen"
+  llama.data.queries = "preferences"
+  assert from_config_dict(llama).data.golden == "chosen"
+
+
+@pytest.mark.parametrize("name", ["demonstrations", "preferences", "golden", "queries", "test"])
+def test_embedded_data_have_sizes(name):
+  with pytest.raises(ConfigError, match=rf"config\.data\.num_{name} is 0; it must be at least 1"):
+    demo(**{f"data__num_{name}": 0})
 
 
 @pytest.mark.parametrize(
@@ -352,7 +399,7 @@ def test_resolve_mesh_says_how_many_devices_there_are(axes, num_devices, fragmen
 
 @pytest.mark.parametrize("axes", [(1, 1, 1), (8, 1, 1), (2, 4, 1), (1, 4, 2)])
 def test_check_mesh_accepts_what_divides(axes):
-  check_mesh(demo(), MeshConfig(*axes))
+  check_mesh(demo(), architectures(demo()), MeshConfig(*axes))
 
 
 @pytest.mark.parametrize(
@@ -377,32 +424,41 @@ def test_check_mesh_accepts_what_divides(axes):
     ),
     ({"sampling__batch_size": 7}, (2, 1, 1), ["config.sampling.batch_size is 7", "with 8"]),
     ({"evaluation__batch_size": 7}, (1, 2, 1), ["config.evaluation.batch_size is 7", "with 8"]),
-    ({"model__embed_dim": 97}, (1, 2, 1), ["config.model.embed_dim is 97", "fsdp = 2", "with 98"]),
-    (
-      {"model__heads": 6, "model__kv_heads": 6},
-      (1, 1, 4),
-      ["config.model.heads is 6", "tensor = 4", "with 8"],
-    ),
-    ({}, (1, 1, 4), ["config.model.kv_heads is 2", "tensor = 4", "with 4"]),
-    ({"model__mlp_dim": 255}, (1, 1, 2), ["config.model.mlp_dim is 255", "tensor = 2", "with 256"]),
-    (
-      {"model__heads": 3, "model__kv_heads": 3, "model__mlp_dim": 255},
-      (1, 1, 3),
-      ["config.tokenizer.vocab_size (rounded up) is 512", "tensor = 3", "with 513"],
-    ),
     ({}, (-1, 1, 1), ["config.mesh is", "resolve_mesh"]),
   ],
 )
-def test_check_mesh_names_what_does_not_divide_and_what_would(overrides, axes, fragments):
+def test_check_mesh_names_the_batch_that_does_not_divide_and_what_would(overrides, axes, fragments):
+  config = demo(**overrides)
   with pytest.raises(ConfigError) as error:
-    check_mesh(demo(**overrides), MeshConfig(*axes))
+    check_mesh(config, architectures(config), MeshConfig(*axes))
+  for fragment in fragments:
+    assert fragment in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("changes", "axes", "fragments"),
+  [
+    ({"embed_dim": 97}, (1, 2, 1), ["config.model has embed_dim = 97", "fsdp = 2", "with 98"]),
+    ({"heads": 6, "kv_heads": 6}, (1, 1, 4), ["has heads = 6", "tensor = 4", "with 8"]),
+    ({}, (1, 1, 4), ["has kv_heads = 2", "tensor = 4", "with 4"]),
+    ({"mlp_dim": 255}, (1, 1, 2), ["has mlp_dim = 255", "tensor = 2", "with 256"]),
+    (
+      {"heads": 3, "kv_heads": 3, "mlp_dim": 255},
+      (1, 1, 3),
+      ["config.model has vocab_rows = 512", "tensor = 3", "with 513"],
+    ),
+  ],
+)
+def test_check_mesh_names_the_weight_that_does_not_divide_and_what_would(changes, axes, fragments):
+  with pytest.raises(ConfigError) as error:
+    check_mesh(demo(), architectures(demo(), **changes), MeshConfig(*axes))
   for fragment in fragments:
     assert fragment in str(error.value)
 
 
 @pytest.mark.parametrize(("size", "rows"), [(1, 128), (128, 128), (129, 256), (32000, 32000)])
 def test_the_vocabulary_is_rounded_up_to_a_multiple_of_128(size, rows):
-  assert rounded_vocabulary(size) == rows
+  assert architectures(demo(), vocab_size=size)["config.model"].vocab_rows == rows
 
 
 @pytest.mark.parametrize("name", ["demo", "llama_7b_hh"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from apo_jax import game, run_directory
-from apo_jax.config import ConfigError
+from apo_jax.config_fields import ConfigError
 from apo_jax.data.samples import read_samples
 from apo_jax.files import read_json
 from apo_jax.metrics_writer import read_metrics

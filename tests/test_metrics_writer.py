@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from apo_jax.config import ConfigError
+from apo_jax.config_fields import ConfigError
 from apo_jax.files import read_jsonl
 from apo_jax.metrics_writer import MetricsWriter, read_metrics
 

@@ -151,7 +151,7 @@ class Scripted(Decoder):
   """A policy that says what the test wants: logits favour `script[position]` of a row."""
 
   def __init__(self, rngs: nnx.Rngs, script: list[int], calls: list[int]):
-    super().__init__(tiny.config().model, 16, rngs)
+    super().__init__(tiny.architecture(), rngs)
     self.script = tuple(script)
     self.count = calls.append
 

@@ -18,8 +18,7 @@ def player(kind):
   """Definition, parameters and the function that makes a scorer of it."""
   if kind == "policy":
     return *tiny.policy(), make_logprob_scorer
-  vocabulary = tiny.policy()[0].abstract["embedding"].shape[0]
-  definition = define_reward_model(CONFIG.model, vocabulary, "last", tiny.mesh())
+  definition = define_reward_model(tiny.architecture(), "last", tiny.mesh())
   return definition, definition.init(0), make_reward_scorer
 
 

@@ -26,8 +26,7 @@ TRAINING = dataclasses.replace(
 
 @functools.cache
 def reward_model():
-  vocabulary = tiny.policy()[0].abstract["embedding"].shape[0]
-  definition = define_reward_model(CONFIG.model, vocabulary, "last", tiny.mesh())
+  definition = define_reward_model(tiny.architecture(), "last", tiny.mesh())
   return definition, definition.init(0)
 
 

@@ -1,5 +1,6 @@
 """One tiny game, whose shapes all tests share so that compilations are reused."""
 
+import dataclasses
 import functools
 import importlib.util
 import itertools
@@ -10,9 +11,11 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
-from apo_jax.config import Config, MeshConfig, from_config_dict, rounded_vocabulary
+from apo_jax.config import Config, MeshConfig
+from apo_jax.config_checks import from_config_dict
 from apo_jax.data import toy_dialogues
 from apo_jax.data.tokens import Codec, make_codec, train_tokenizer
+from apo_jax.models.architecture import Architecture, architecture_from_shape
 from apo_jax.models.definition import Definition, Parameters, define_policy
 from apo_jax.sharding import make_mesh
 
@@ -20,11 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 OVERRIDES = {
   "rounds": 2,
-  "model.embed_dim": 32,
-  "model.heads": 4,
-  "model.kv_heads": 2,
-  "model.head_dim": 8,
-  "model.mlp_dim": 64,
+  "model.shape.embed_dim": 32,
+  "model.shape.heads": 4,
+  "model.shape.kv_heads": 2,
+  "model.shape.head_dim": 8,
+  "model.shape.mlp_dim": 64,
   "tokenizer.vocab_size": 384,
   "data.num_demonstrations": 64,
   "data.num_preferences": 32,
@@ -94,13 +97,18 @@ def codec() -> Codec:
   )
   texts = [text for record in data.demonstrations for text in (record.query, record.response)]
   tokenizer = train_tokenizer(texts, settings.tokenizer.vocab_size)
-  return make_codec(tokenizer, settings)
+  return make_codec(tokenizer, settings, settings.tokenizer.vocab_size)
+
+
+def architecture(**changes: object) -> Architecture:
+  """The tiny game's decoder, with some fields changed."""
+  settings = config()
+  made = architecture_from_shape(settings.model, settings.tokenizer.vocab_size)
+  return dataclasses.replace(made, **changes)
 
 
 @functools.cache
 def policy() -> tuple[Definition, Parameters]:
   """A policy with random weights for the codec's vocabulary, and its definition."""
-  settings = config()
-  vocabulary = rounded_vocabulary(settings.tokenizer.vocab_size)
-  definition = define_policy(settings.model, vocabulary, mesh())
+  definition = define_policy(architecture(), mesh())
   return definition, definition.init(0)

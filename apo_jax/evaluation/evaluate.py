@@ -37,7 +37,10 @@ def evaluate(run: RunContext, round: int) -> None:
     sampled = draw(run, player, records, config.sampling.evaluation, ("test",), progress)
     sampled = with_rewards(run, sampled, run.testing_reward, progress)
     sampled = with_reference_logprobs(run, sampled, run.policy_after(0), progress)
-    logprobs = policy_logprobs(run, sampled, player, progress)
+    start_logprobs = [sample.reference_logprob for query in sampled for sample in query.samples]
+    logprobs = start_logprobs
+    if round:
+      logprobs = policy_logprobs(run, sampled, player, progress)
     reward_models = _judge_reward_models(run, round, sampled, progress)
   samples = [sample for query in sampled for sample in query.samples]
   evaluation = {
@@ -46,7 +49,7 @@ def evaluate(run: RunContext, round: int) -> None:
     "testing_reward": _mean([sample.reward for sample in samples]),
     "win_rate_golden": win_rate(_rewards(sampled), _golden_rewards(sampled)),
     "win_rate_start": _win_rate_against_start(run, round, sampled),
-    "kl_to_start": float(np.mean(logprobs - [sample.reference_logprob for sample in samples])),
+    "kl_to_start": float(np.mean(np.subtract(logprobs, start_logprobs))),
     "response_length": _mean([float(len(sample.tokens)) for sample in samples]),
     "distinct_2": distinct_2([sample.text for sample in samples]),
     **reward_models,

@@ -1,4 +1,9 @@
-"""A model split once: a static graph definition and a plain nested dictionary of parameters."""
+"""A model split once: a static graph definition and a plain nested dictionary of parameters.
+
+With adapters only they and the reward head are trained; the other parameters are frozen, and
+players that start from one checkpoint share them. `Definition.split` takes the two apart, `join`
+puts them together.
+"""
 
 import dataclasses
 import functools
@@ -10,12 +15,13 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Int
 
-from apo_jax.config import ModelConfig
+from apo_jax.config import LoraConfig
+from apo_jax.models import lora as lora_adapters
+from apo_jax.models.architecture import Architecture
 from apo_jax.models.decoder import Decoder
-from apo_jax.models.reward_model import RewardModel
+from apo_jax.models.lora import Parameters
+from apo_jax.models.reward_model import REWARD_HEAD, RewardModel
 from apo_jax.sharding import partition
-
-Parameters = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,35 +32,108 @@ class Definition:
     build: makes the module with fresh parameters.
     graphdef: the module without its parameters.
     abstract: shapes, types and shardings of the parameters, a nested dictionary.
+    architecture: of its decoder.
+    lora: its adapters; None where every parameter is trained.
   """
 
   build: Callable[[nnx.Rngs], nnx.Module]
   graphdef: nnx.GraphDef
   abstract: Parameters
+  architecture: Architecture
+  lora: LoraConfig | None
 
   @property
   def shardings(self) -> Any:
     """The sharding of every parameter."""
     return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
 
+  @functools.cached_property
+  def trained(self) -> Parameters:
+    """`abstract`, of the trained parameters alone."""
+    return self.split(self.abstract)[0]
+
   def init(self, seed: int) -> Parameters:
     """Fresh parameters, created where they live: no device ever holds a whole copy."""
     return self._init(seed)
 
+  def init_part(self, seed: int, part: Callable[[Parameters], Any]) -> Any:
+    """`part(init(seed))`, without making the other parameters."""
+    return self._initializer(part)(seed)
+
   @functools.cached_property
   def _init(self) -> Callable[[int], Parameters]:
-    def create(seed: Int[Array, ""]) -> Parameters:
-      rngs = nnx.Rngs(params=jax.random.key(seed))
-      return nnx.to_pure_dict(nnx.state(self.build(rngs)))
+    return self._initializer(lambda parameters: parameters)
 
-    return jax.jit(create, out_shardings=self.shardings)
+  def _initializer(self, part: Callable[[Parameters], Any]) -> Callable[[int], Any]:
+    def create(seed: Int[Array, ""]) -> Any:
+      rngs = nnx.Rngs(params=jax.random.key(seed))
+      return part(nnx.to_pure_dict(nnx.state(self.build(rngs))))
+
+    return jax.jit(create, out_shardings=part(self.shardings))
 
   def bind(self, parameters: Parameters) -> Any:
     """The module with these parameters; used inside jitted functions."""
     return nnx.merge(self.graphdef, parameters)
 
+  def split(self, parameters: Parameters) -> tuple[Parameters, Parameters]:
+    """The trained and the frozen parameters; without adapters all are trained."""
+    if self.lora is None:
+      return parameters, {}
+    return _divide(parameters)
 
-def _define(build: Callable[[nnx.Rngs], nnx.Module], mesh: Mesh) -> Definition:
+
+def _divide(parameters: Parameters) -> tuple[Parameters, Parameters]:
+  """The trained part of a nested dictionary, adapters and reward head, and the frozen rest."""
+  trained, frozen = {}, {}
+  for name, value in parameters.items():
+    if isinstance(value, dict):
+      inner_trained, inner_frozen = _divide(value)
+      trained |= {name: inner_trained} if inner_trained else {}
+      frozen |= {name: inner_frozen} if inner_frozen else {}
+    else:
+      is_trained = name == REWARD_HEAD or name.startswith(lora_adapters.PREFIX)
+      (trained if is_trained else frozen)[name] = value
+  return trained, frozen
+
+
+def join(trained: Parameters, frozen: Parameters) -> Parameters:
+  """The parameters that were split into these two."""
+  joined = dict(frozen)
+  for name, value in trained.items():
+    joined[name] = join(value, frozen.get(name, {})) if isinstance(value, dict) else value
+  return joined
+
+
+def define_policy(
+  architecture: Architecture, mesh: Mesh, lora: LoraConfig | None = None
+) -> Definition:
+  """The decoder with its language-model head; a `lora` of rank 0 counts as None."""
+  lora = _used(lora)
+  return _define(lambda rngs: Decoder(architecture, rngs, lora=lora), architecture, mesh, lora)
+
+
+def define_reward_model(
+  architecture: Architecture, pooling: str, mesh: Mesh, lora: LoraConfig | None = None
+) -> Definition:
+  """The decoder with a reward head; a `lora` of rank 0 counts as None."""
+  lora = _used(lora)
+
+  def build(rngs: nnx.Rngs) -> RewardModel:
+    return RewardModel(architecture, pooling, rngs, lora=lora)
+
+  return _define(build, architecture, mesh, lora)
+
+
+def _used(lora: LoraConfig | None) -> LoraConfig | None:
+  return lora if lora and lora.rank else None
+
+
+def _define(
+  build: Callable[[nnx.Rngs], nnx.Module],
+  architecture: Architecture,
+  mesh: Mesh,
+  lora: LoraConfig | None,
+) -> Definition:
   graphdef, state = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(params=0))))
 
   def describe(variable: nnx.Variable) -> jax.ShapeDtypeStruct:
@@ -63,21 +142,16 @@ def _define(build: Callable[[nnx.Rngs], nnx.Module], mesh: Mesh) -> Definition:
     return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
 
   described = jax.tree.map(describe, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
-  return Definition(build, graphdef, nnx.to_pure_dict(described))
+  return Definition(build, graphdef, nnx.to_pure_dict(described), architecture, lora)
 
 
-def define_policy(config: ModelConfig, vocab_size: int, mesh: Mesh) -> Definition:
-  """The decoder with its language-model head."""
-  return _define(lambda rngs: Decoder(config, vocab_size, rngs), mesh)
+def merged(parameters: Parameters, lora: LoraConfig | None) -> Parameters:
+  """A decoder's parameters with its adapters added into the weights."""
+  if lora is None:
+    return parameters
+  return parameters | {"layers": lora_adapters.merge(parameters["layers"], lora)}
 
 
-def define_reward_model(
-  config: ModelConfig, vocab_size: int, pooling: str, mesh: Mesh
-) -> Definition:
-  """The decoder with a reward head."""
-  return _define(lambda rngs: RewardModel(config, vocab_size, pooling, rngs), mesh)
-
-
-def reward_parameters_from_policy(fresh: Parameters, policy: Parameters) -> Parameters:
-  """A reward model that starts from a policy's trunk, with the fresh model's head."""
-  return {"trunk": {name: policy[name] for name in fresh["trunk"]}, "head": fresh["head"]}
+def trunk_of(policy: Parameters) -> Parameters:
+  """A policy's parameters without its language-model head: what a reward model starts from."""
+  return {name: value for name, value in policy.items() if name != "head"}

@@ -1,21 +1,98 @@
-"""Log-probabilities of given tokens under a policy."""
+"""Log-probabilities of given tokens under a policy, without logits of every token in memory."""
+
+import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from apo_jax.data.rows import Rows
 from apo_jax.models.decoder import Decoder
 
+# Logits that a device holds at a time, float32: 128 MiB. Tokens are read in chunks of that size, so
+# that memory does not grow with the vocabulary.
+CHUNK_LOGITS = 2**25
 
-def sequence_logprobs(policy: Decoder, rows: Rows) -> Float[Array, "B"]:
-  """log pi(y|x) of each row [B, T]: the sum over its response tokens, float32.
 
-  The token at slot t is predicted from the hidden state at slot t - 1.
+def sequence_logprobs(
+  policy: Decoder, rows: Rows, *, dropout_key: Key[Array, ""] | None = None
+) -> Float[Array, "B"]:
+  """log pi(y|x) of each row [B, T]: the sum over its response tokens, float32."""
+  hidden, _ = policy(rows.tokens, rows.segment_ids, rows.positions, dropout_key=dropout_key)
+  return jnp.sum(token_logprobs(policy, hidden, rows.tokens, rows.response_mask), axis=-1)
+
+
+def token_logprobs(
+  policy: Decoder,
+  hidden: Float[Array, "B T D"],
+  tokens: Int[Array, "B T"],
+  mask: Bool[Array, "B T"],
+) -> Float[Array, "B T"]:
+  """The log-probability of each token that `mask` marks, float32, 0 elsewhere.
+
+  The token at slot t is predicted from the hidden state at slot t - 1; the first has none. Where
+  all logits would not fit into `CHUNK_LOGITS`, the marked tokens of every row are moved to its
+  left and read in chunks, whose logits the backward pass computes again; chunks without marked
+  tokens cost nothing.
   """
-  hidden, _ = policy(rows.tokens, rows.segment_ids, rows.positions)
-  logits = policy.logits(hidden[:, :-1])
-  targets = rows.tokens[:, 1:]
+  before, targets, wanted = hidden[:, :-1], tokens[:, 1:], mask[:, 1:]
+  batch, length = targets.shape
+  mesh = jax.sharding.get_abstract_mesh()
+  logits_a_slot = batch * policy.architecture.vocab_rows // max(math.prod(mesh.shape.values()), 1)
+  width = max(CHUNK_LOGITS // logits_a_slot, 1)
+  if width >= length:
+    found = _chosen(policy, before, targets, wanted)
+  else:
+    order = jnp.argsort(~wanted, axis=1, stable=True)
+    found = _by_chunks(
+      policy,
+      jnp.take_along_axis(before, order[..., None], axis=1),
+      jnp.take_along_axis(targets, order, axis=1),
+      jnp.take_along_axis(wanted, order, axis=1),
+      width,
+    )
+    found = jnp.take_along_axis(found, jnp.argsort(order, axis=1), axis=1)
+  return jnp.pad(found, ((0, 0), (1, 0)))
+
+
+def _chosen(
+  policy: Decoder,
+  hidden: Float[Array, "B K D"],
+  targets: Int[Array, "B K"],
+  wanted: Bool[Array, "B K"],
+) -> Float[Array, "B K"]:
+  """The wanted log-probabilities, each predicted from the hidden state of its own slot."""
+  logits = policy.logits(hidden)
   chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-  logprobs = chosen - jax.nn.logsumexp(logits, axis=-1)
-  return jnp.sum(jnp.where(rows.response_mask[:, 1:], logprobs, 0.0), axis=-1)
+  return jnp.where(wanted, chosen - jax.nn.logsumexp(logits, axis=-1), 0.0)
+
+
+def _by_chunks(
+  policy: Decoder,
+  hidden: Float[Array, "B K D"],
+  targets: Int[Array, "B K"],
+  wanted: Bool[Array, "B K"],
+  width: int,
+) -> Float[Array, "B K"]:
+  """The same, `width` slots of every row at a time."""
+  batch, length = targets.shape
+  chunks = -(-length // width)
+
+  def split(array: Array) -> Array:
+    padding = [(0, 0), (0, chunks * width - length)] + [(0, 0)] * (array.ndim - 2)
+    parts = jnp.pad(array, padding).reshape(batch, chunks, width, *array.shape[2:])
+    return jnp.moveaxis(parts, 1, 0)
+
+  def read(hidden: Array, targets: Array, wanted: Array) -> Array:
+    return _chosen(policy, hidden, targets, wanted)
+
+  def nothing(hidden: Array, targets: Array, wanted: Array) -> Array:
+    return jnp.zeros(targets.shape, jnp.float32)
+
+  # Around the branch, not in it: else every chunk would keep a copy of the table for its gradient.
+  @jax.checkpoint
+  def step(_: None, chunk: tuple[Array, Array, Array]) -> tuple[None, Array]:
+    return None, jax.lax.cond(jnp.any(chunk[2]), read, nothing, *chunk)
+
+  _, found = jax.lax.scan(step, None, (split(hidden), split(targets), split(wanted)))
+  return jnp.moveaxis(found, 0, 1).reshape(batch, chunks * width)[:, :length]

@@ -3,11 +3,15 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from apo_jax.config import ModelConfig
+from apo_jax.config import LoraConfig
 from apo_jax.data.rows import PADDING_SEGMENT
+from apo_jax.models.architecture import Architecture
 from apo_jax.models.decoder import Decoder
+
+# The name of the head's parameter. A policy's language-model head is called otherwise.
+REWARD_HEAD = "reward_head"
 
 
 def pool(
@@ -36,20 +40,30 @@ def pool(
 class RewardModel(nnx.Module):
   """r(x, y): a scalar a sequence, float32. The head has no bias, as in the reference code."""
 
-  def __init__(self, config: ModelConfig, vocab_size: int, pooling: str, rngs: nnx.Rngs):
+  def __init__(
+    self,
+    architecture: Architecture,
+    pooling: str,
+    rngs: nnx.Rngs,
+    *,
+    lora: LoraConfig | None = None,
+  ):
     self.pooling = pooling
-    self.trunk = Decoder(config, vocab_size, rngs, head=False)
-    scale = (config.embed_dim + 1) ** -0.5
-    values = jax.random.normal(rngs.params(), (config.embed_dim,), jnp.float32) * scale
-    self.head = nnx.Param(values, axes=("embed",))
+    self.trunk = Decoder(architecture, rngs, head=False, lora=lora)
+    embed_dim = architecture.embed_dim
+    scale = (embed_dim + 1) ** -0.5
+    values = jax.random.normal(rngs.params(), (embed_dim,), jnp.float32) * scale
+    self.reward_head = nnx.Param(values, axes=("embed",))
 
   def __call__(
     self,
     tokens: Int[Array, "B T"],
     segment_ids: Int[Array, "B T"],
     positions: Int[Array, "B T"],
+    *,
+    dropout_key: Key[Array, ""] | None = None,
   ) -> Float[Array, "B"]:
     """Rewards of whole sequences `<bos> query response <eos>`, float32."""
-    hidden, _ = self.trunk(tokens, segment_ids, positions)
+    hidden, _ = self.trunk(tokens, segment_ids, positions, dropout_key=dropout_key)
     pooled = pool(hidden, segment_ids != PADDING_SEGMENT, self.pooling)
-    return jnp.einsum("bd,d->b", pooled, self.head[...], precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum("bd,d->b", pooled, self.reward_head[...], precision=jax.lax.Precision.HIGHEST)

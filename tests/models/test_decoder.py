@@ -10,17 +10,47 @@ import pytest
 from flax import nnx
 
 from apo_jax.data.rows import PADDING_SEGMENT, RESPONSE_SEGMENT, SHARED_SEGMENT
+from apo_jax.models.architecture import LayerKind, Rope
 from apo_jax.models.decoder import Decoder, attention_mask, empty_cache
 from apo_jax.models.definition import define_policy
 from tests import tiny
 
-CONFIG = tiny.config().model
-VOCABULARY = 50
+VOCABULARY = 128
+CONFIG = tiny.architecture(vocab_size=VOCABULARY)
+(ROPE,) = {kind.rope for kind in CONFIG.kinds}
+
+
+# Every switch on, and layers of different kinds.
+SWITCHED = dataclasses.replace(
+  CONFIG,
+  kinds=(LayerKind(ROPE, window=3), LayerKind(None), LayerKind(Rope(500.0, "linear", 4.0))),
+  activation="gelu_tanh",
+  attention_bias=True,
+  query_key_norms=True,
+  unit_offset_norms=True,
+  post_norms=True,
+  scaled_embeddings=True,
+  attention_softcap=5.0,
+  logits_softcap=10.0,
+)
 
 
 @pytest.fixture(scope="module")
 def decoder() -> Decoder:
-  return Decoder(CONFIG, VOCABULARY, nnx.Rngs(params=0))
+  return Decoder(CONFIG, nnx.Rngs(params=0))
+
+
+@pytest.fixture(scope="module", params=["plain", "switched"])
+def either(request) -> Decoder:
+  """The plain decoder, and one with every switch on; its norms and biases have left their start."""
+  if request.param == "plain":
+    return Decoder(CONFIG, nnx.Rngs(params=0))
+  switched = Decoder(SWITCHED, nnx.Rngs(params=0))
+  leaves, structure = jax.tree.flatten(nnx.state(switched))
+  keys = jax.random.split(jax.random.key(1), len(leaves))
+  moved = [x + 0.1 * jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
+  nnx.update(switched, jax.tree.unflatten(structure, moved))
+  return switched
 
 
 def forward(decoder: Decoder, tokens, segments=None, positions=None):
@@ -50,7 +80,7 @@ def numpy_forward(parameters: dict, tokens: list[int]) -> np.ndarray:
     half = len(vector) // 2
     out = np.empty_like(vector)
     for i in range(half):
-      angle = position * CONFIG.rope_theta ** (-i / half)
+      angle = position * ROPE.theta ** (-i / half)
       out[i] = vector[i] * np.cos(angle) - vector[i + half] * np.sin(angle)
       out[i + half] = vector[i + half] * np.cos(angle) + vector[i] * np.sin(angle)
     return out
@@ -84,55 +114,55 @@ def test_logits_equal_a_plain_forward_pass(decoder):
 
 def test_untied_head_is_used():
   config = dataclasses.replace(CONFIG, tied_embeddings=False)
-  untied = Decoder(config, VOCABULARY, nnx.Rngs(params=0))
+  untied = Decoder(config, nnx.Rngs(params=0))
   before = forward(untied, [[1, 2, 3]])
   untied.head[...] = 2 * untied.head[...]
   np.testing.assert_allclose(forward(untied, [[1, 2, 3]]), 2 * before, rtol=1e-6)
 
 
-def test_the_future_is_not_seen(decoder):
+def test_the_future_is_not_seen(either):
   tokens = np.array([[3, 14, 15, 9, 2, 6, 5]])
   changed = tokens.copy()
   changed[0, 4:] = [7, 8, 1]
-  before, after = forward(decoder, tokens), forward(decoder, changed)
+  before, after = forward(either, tokens), forward(either, changed)
   np.testing.assert_array_equal(before[:, :4], after[:, :4])
   assert np.abs(before[:, 4:] - after[:, 4:]).max() > 1e-3
 
 
-def test_padding_on_either_side_changes_nothing(decoder):
+def test_padding_on_either_side_changes_nothing(either):
   tokens = np.array([[3, 14, 15, 9]])
-  plain = forward(decoder, tokens)[0]
-  right = forward(decoder, [[3, 14, 15, 9, 7, 7]], [[1, 1, 1, 1, 0, 0]])[0, :4]
-  left = forward(decoder, [[7, 7, 3, 14, 15, 9]], [[0, 0, 1, 1, 1, 1]], [[0, 0, 0, 1, 2, 3]])[0, 2:]
+  plain = forward(either, tokens)[0]
+  right = forward(either, [[3, 14, 15, 9, 7, 7]], [[1, 1, 1, 1, 0, 0]])[0, :4]
+  left = forward(either, [[7, 7, 3, 14, 15, 9]], [[0, 0, 1, 1, 1, 1]], [[0, 0, 0, 1, 2, 3]])[0, 2:]
   np.testing.assert_allclose(right, plain, atol=1e-5)
   np.testing.assert_allclose(left, plain, atol=1e-5)
 
 
-def test_responses_behind_a_shared_query_equal_separate_rows(decoder):
+def test_responses_behind_a_shared_query_equal_separate_rows(either):
   query, first, second = [3, 14, 15], [9, 2], [6, 5, 4]
   shared = forward(
-    decoder,
+    either,
     [query + first + second],
     [[SHARED_SEGMENT] * 3 + [2] * 2 + [3] * 3],
     [[0, 1, 2, 3, 4, 3, 4, 5]],
   )[0]
-  alone = [forward(decoder, [query + response])[0] for response in (first, second)]
+  alone = [forward(either, [query + response])[0] for response in (first, second)]
   np.testing.assert_allclose(shared[:5], alone[0], atol=1e-5)
   np.testing.assert_allclose(shared[5:], alone[1][3:], atol=1e-5)
 
 
-def test_cache_gives_the_same_logits_token_by_token(decoder):
+def test_cache_gives_the_same_logits_token_by_token(either):
   tokens = jnp.array([[3, 14, 15, 9, 2, 6], [1, 2, 3, 4, 5, 6]])
   positions = jnp.broadcast_to(jnp.arange(6), (2, 6))
   ones = jnp.ones_like(tokens)
-  expected = forward(decoder, tokens)
-  cache = empty_cache(CONFIG, 2, 8)
-  hidden, cache = decoder(tokens[:, :3], ones[:, :3], positions[:, :3], cache, 0)
-  logits = [decoder.logits(hidden)]
+  expected = forward(either, tokens)
+  cache = empty_cache(either.architecture, 2, 8)
+  hidden, cache = either(tokens[:, :3], ones[:, :3], positions[:, :3], cache, 0)
+  logits = [either.logits(hidden)]
   for t in range(3, 6):
     at = slice(t, t + 1)
-    hidden, cache = decoder(tokens[:, at], ones[:, at], positions[:, at], cache, t)
-    logits.append(decoder.logits(hidden))
+    hidden, cache = either(tokens[:, at], ones[:, at], positions[:, at], cache, t)
+    logits.append(either.logits(hidden))
   np.testing.assert_allclose(np.concatenate(logits, axis=1), expected, atol=1e-5)
 
 
@@ -140,7 +170,7 @@ def test_cache_gives_the_same_logits_token_by_token(decoder):
 def test_rematerialisation_changes_no_gradient(remat):
   def gradient(policy: str):
     config = dataclasses.replace(CONFIG, remat=policy)
-    definition = define_policy(config, VOCABULARY, tiny.mesh())
+    definition = define_policy(config, tiny.mesh())
     parameters = definition.init(0)
     tokens = jnp.array([[3, 14, 15, 9]])
 
@@ -159,7 +189,7 @@ def test_rematerialisation_changes_no_gradient(remat):
 
 def test_bfloat16_compute_keeps_float32_masters_and_logits(decoder):
   config = dataclasses.replace(CONFIG, compute_dtype="bfloat16")
-  half = Decoder(config, VOCABULARY, nnx.Rngs(params=0))
+  half = Decoder(config, nnx.Rngs(params=0))
   assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(half))} == {np.dtype("float32")}
   tokens = jnp.array([[3, 14, 15, 9]])
   hidden, _ = half(tokens, jnp.ones_like(tokens), jnp.arange(4)[None])
@@ -182,8 +212,8 @@ def test_attention_mask_by_hand():
 
 def test_compile_time_does_not_grow_with_depth():
   def operations(layers: int) -> int:
-    config = dataclasses.replace(CONFIG, layers=layers)
-    definition = define_policy(config, VOCABULARY, tiny.mesh())
+    config = dataclasses.replace(CONFIG, kinds=CONFIG.kinds[:1] * layers)
+    definition = define_policy(config, tiny.mesh())
     tokens = jax.ShapeDtypeStruct((1, 4), jnp.int32)
 
     def run(parameters, tokens):

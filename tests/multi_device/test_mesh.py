@@ -20,7 +20,6 @@ from tests import batches, tiny
 
 CONFIG = tiny.config()
 TRAINING = dataclasses.replace(CONFIG.policy.training, learning_rate=1e-3, warmup_steps=0)
-VOCABULARY = 384
 ALL_KINDS = pytest.mark.parametrize("shape", [(2, 2, 2), (8, 1, 1), (1, 4, 2)], ids=str)
 EOS = tiny.codec().eos
 
@@ -40,7 +39,7 @@ def assert_equal_to_one_device(run, shape=(2, 2, 2), rtol=0.0):
 
 def test_reward_update():
   def run(mesh):
-    definition = define_reward_model(CONFIG.model, VOCABULARY, "last", mesh)
+    definition = define_reward_model(tiny.architecture(), "last", mesh)
     optimizer = make_optimizer(TRAINING, 10)
     update = make_reward_update(
       definition, optimizer, CONFIG.reward, mesh, num_samples=3, accumulation=1
@@ -56,7 +55,7 @@ def test_policy_update(shape):
   """Accumulated over two micro-batches, which the mesh must split evenly too."""
 
   def run(mesh):
-    definition = define_policy(CONFIG.model, VOCABULARY, mesh)
+    definition = define_policy(tiny.architecture(), mesh)
     optimizer = make_optimizer(TRAINING, 10)
     update = make_policy_update(definition, optimizer, CONFIG.policy, mesh, accumulation=2)
     placed = place_batch(mesh, batches.policy_batch(queries=16), 16)
@@ -70,7 +69,7 @@ def test_sampling():
   keys = np.stack([seeds.derive_key(0, index) for index in range(10)])
 
   def run(mesh):
-    definition = define_policy(CONFIG.model, VOCABULARY, mesh)
+    definition = define_policy(tiny.architecture(), mesh)
     sampler = Sampler(definition, tiny.codec(), mesh, buckets=(16,), batch_size=8)
     drawn = sampler(definition.init(0), queries, keys, CONFIG.sampling.training)
     return [[(one.response.tokens, one.logprob) for one in query] for query in drawn]
@@ -83,8 +82,8 @@ def test_scoring():
   sequences = [([1, 40, 50], Response([60 + n, 70])) for n in range(11)]
 
   def run(mesh):
-    policy = define_policy(CONFIG.model, VOCABULARY, mesh)
-    reward_model = define_reward_model(CONFIG.model, VOCABULARY, "last", mesh)
+    policy = define_policy(tiny.architecture(), mesh)
+    reward_model = define_reward_model(tiny.architecture(), "last", mesh)
     shape = {"batch_size": 8, "lengths": (8,), "eos": EOS}
     return (
       make_logprob_scorer(policy, mesh, **shape)(policy.init(0), sequences),
@@ -96,7 +95,7 @@ def test_scoring():
 
 def test_parameters_and_moments_are_split_as_the_rules_say():
   mesh = tiny.mesh(2, 2, 2)
-  definition = define_policy(CONFIG.model, VOCABULARY, mesh)
+  definition = define_policy(tiny.architecture(), mesh)
   optimizer = make_optimizer(TRAINING, 10)
   state = init_state(definition, optimizer, definition.init(0))
   gate = state.parameters["layers"]["gate"]
@@ -108,11 +107,11 @@ def test_parameters_and_moments_are_split_as_the_rules_say():
 
 def test_a_checkpoint_is_restored_onto_another_mesh(tmp_path):
   optimizer = make_optimizer(TRAINING, 10)
-  first = define_policy(CONFIG.model, VOCABULARY, tiny.mesh(2, 2, 2))
+  first = define_policy(tiny.architecture(), tiny.mesh(2, 2, 2))
   state = init_state(first, optimizer, first.init(3))
   with open_phase(tmp_path, seed=0, keep=1) as checkpoints:
     checkpoints.save(state, 4, {"position": 4})
-  second = define_policy(CONFIG.model, VOCABULARY, tiny.mesh(1, 4, 1))
+  second = define_policy(tiny.architecture(), tiny.mesh(1, 4, 1))
   with open_phase(tmp_path, seed=0, keep=1) as checkpoints:
     restored = checkpoints.restore(abstract_state(second, optimizer))
   assert restored.input_position == {"position": 4}

@@ -1,0 +1,116 @@
+"""What makes one decoder of the Llama family differ from another, as data.
+
+The decoder reads these switches and nothing else: a checkpoint's family (`hugging_face`) and the
+config's shape are two ways to fill them in.
+"""
+
+import dataclasses
+from typing import Literal
+
+from apo_jax.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Rope:
+  """Rotary positions: the base of the wavelengths, and how long contexts stretch them.
+
+  `linear` divides every frequency by `factor` (arXiv 2306.15595). `llama3` divides those whose
+  wavelength is above `original_length / low_frequency_factor`, keeps those below
+  `original_length / high_frequency_factor`, and goes smoothly from one to the other between them
+  (Llama 3.1, arXiv 2407.21783).
+  """
+
+  theta: float
+  scaling: Literal["none", "linear", "llama3"] = "none"
+  factor: float = 1.0
+  low_frequency_factor: float = 1.0
+  high_frequency_factor: float = 4.0
+  original_length: int = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerKind:
+  """What may differ between the layers of one decoder.
+
+  Attributes:
+    rope: its rotary positions; None for a layer without positions (arXiv 2501.18795).
+    window: how many positions back it sees, its own included; 0 is all of them.
+  """
+
+  rope: Rope | None
+  window: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """A decoder's shape and switches; hashable, static in every jitted function.
+
+  Attributes:
+    vocab_size: tokens with a logit. The tables have `vocab_rows` rows.
+    embed_dim, heads, kv_heads, head_dim, mlp_dim: features and heads, as in `config.ShapeConfig`.
+    kinds: one a layer, first to last.
+    norm_epsilon: of every RMSNorm.
+    tied_embeddings: the output projection is the embedding's transpose.
+    activation: of the gated unit.
+    attention_bias: queries, keys and values have one.
+    query_key_norms: queries and keys are normalised a head, before rotation.
+    unit_offset_norms: a norm scales by 1 + its parameter (Gemma).
+    post_norms: attention and MLP are normalised again before they join the residual (Gemma).
+    scaled_embeddings: embeddings are multiplied by sqrt(embed_dim) (Gemma).
+    query_scale: of attention's logits.
+    attention_softcap, logits_softcap: cap * tanh(x / cap); 0 is off (Gemma 2).
+    remat, compute_dtype: as in `config.ModelConfig`.
+  """
+
+  vocab_size: int
+  embed_dim: int
+  heads: int
+  kv_heads: int
+  head_dim: int
+  mlp_dim: int
+  kinds: tuple[LayerKind, ...]
+  norm_epsilon: float
+  tied_embeddings: bool
+  query_scale: float
+  remat: Literal["none", "dots", "full"]
+  compute_dtype: Literal["float32", "bfloat16"]
+  activation: Literal["silu", "gelu_tanh"] = "silu"
+  attention_bias: bool = False
+  query_key_norms: bool = False
+  unit_offset_norms: bool = False
+  post_norms: bool = False
+  scaled_embeddings: bool = False
+  attention_softcap: float = 0.0
+  logits_softcap: float = 0.0
+
+  @property
+  def layers(self) -> int:
+    """How many layers there are."""
+    return len(self.kinds)
+
+  @property
+  def vocab_rows(self) -> int:
+    """Rows of the embedding: the next multiple of 128, a tile of the matrix units.
+
+    Rows from `vocab_size` on belong to no token: never read, and their logits are -inf.
+    """
+    return -(-self.vocab_size // 128) * 128
+
+
+def architecture_from_shape(model: ModelConfig, vocab_size: int) -> Architecture:
+  """The architecture of `model.shape`."""
+  shape = model.shape
+  return Architecture(
+    vocab_size=vocab_size,
+    embed_dim=shape.embed_dim,
+    heads=shape.heads,
+    kv_heads=shape.kv_heads,
+    head_dim=shape.head_dim,
+    mlp_dim=shape.mlp_dim,
+    kinds=(LayerKind(Rope(shape.rope_theta)),) * shape.layers,
+    norm_epsilon=shape.norm_epsilon,
+    tied_embeddings=shape.tied_embeddings,
+    query_scale=shape.head_dim**-0.5,
+    remat=model.remat,
+    compute_dtype=model.compute_dtype,
+  )

@@ -1,0 +1,70 @@
+"""Windows, rotary frequencies and the soft cap, each by hand."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from apo_jax.models.architecture import Rope
+from apo_jax.models.attention import attend, rope_frequencies, rotate, within_window
+from tests import tiny
+
+
+@pytest.mark.parametrize(
+  ("window", "seen"), [(0, [1, 1, 1, 1]), (1, [0, 0, 0, 1]), (2, [0, 0, 1, 1])]
+)
+def test_a_window_counts_its_own_position(window, seen):
+  keys = jnp.array([[0, 1, 2, 3]])
+  within = within_window(jnp.array([[3]]), keys, jnp.array(window))
+  np.testing.assert_array_equal(within[0, 0], np.array(seen, bool))
+
+
+def test_rope_scalings():
+  rope = Rope(10000.0)
+  plain = rope_frequencies(rope, 8)
+  np.testing.assert_allclose(plain, [1, 0.1, 0.01, 0.001], rtol=1e-6)
+  linear = rope_frequencies(dataclasses.replace(rope, scaling="linear", factor=4.0), 8)
+  np.testing.assert_allclose(linear, plain / 4, rtol=1e-6)
+  np.testing.assert_array_equal(rope_frequencies(None, 8), np.zeros(4))
+
+
+def test_llama3_keeps_short_wavelengths_and_divides_long_ones():
+  original = 2 * math.pi * 20  # the four frequencies turn 20, 2, 0.2 and 0.02 times
+  scaled = rope_frequencies(Rope(10000.0, "llama3", 8.0, 1.0, 4.0, round(original)), 8)
+  kept = (round(original) * 0.1 / (2 * math.pi) - 1) / 3
+  expected = [1, 0.1 * (kept + (1 - kept) / 8), 0.01 / 8, 0.001 / 8]
+  np.testing.assert_allclose(scaled, expected, rtol=1e-6)
+
+
+def test_no_positions_rotate_nothing():
+  x = jax.random.normal(jax.random.key(0), (1, 3, 2, 8))
+  positions = jnp.array([[5, 6, 7]])
+  np.testing.assert_array_equal(rotate(x, positions, rope_frequencies(None, 8)), x)
+
+
+def test_a_large_soft_cap_is_none():
+  architecture = tiny.architecture()
+  shape = (2, 5, architecture.kv_heads, architecture.head_dim)
+  heads = (2, 5, architecture.heads, architecture.head_dim)
+  queries = jax.random.normal(jax.random.key(0), heads)
+  keys, values = (jax.random.normal(jax.random.key(n), shape) for n in (1, 2))
+  mask = jnp.broadcast_to(jnp.tril(jnp.ones((5, 5), bool)), (2, 5, 5))
+
+  def attended(cap: float) -> np.ndarray:
+    capped = dataclasses.replace(architecture, attention_softcap=cap)
+    return np.asarray(attend(queries, keys, values, mask, capped))
+
+  np.testing.assert_allclose(attended(1e4), attended(0.0), atol=1e-5)
+  assert np.abs(attended(0.5) - attended(0.0)).max() > 0.01
+
+
+def test_a_row_that_sees_nothing_is_finite():
+  architecture = tiny.architecture(attention_softcap=5.0)
+  shape = (1, 2, architecture.kv_heads, architecture.head_dim)
+  queries = jnp.ones((1, 2, architecture.heads, architecture.head_dim))
+  nothing = jnp.zeros((1, 2, 2), bool)
+  for made in (architecture, dataclasses.replace(architecture, attention_softcap=0.0)):
+    assert np.isfinite(attend(queries, jnp.ones(shape), jnp.ones(shape), nothing, made)).all()

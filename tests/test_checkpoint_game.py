@@ -1,0 +1,207 @@
+"""The game from Hugging Face checkpoints, with adapters and without: what is shared and kept."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from apo_jax import game, starts
+from apo_jax.checkpoints import load_parameters
+from apo_jax.config_fields import ConfigError
+from apo_jax.files import read_json, read_jsonl
+from apo_jax.metrics_writer import read_metrics
+from apo_jax.models.definition import define_policy, define_reward_model, join
+from apo_jax.models.hugging_face import import_decoder, import_reward_head
+from apo_jax.origins import find_origins
+from tests import checkpoints, tiny
+
+LORA = {
+  f"{player}__lora__{name}": value
+  for player in ("policy", "reward")
+  for name, value in {"rank": 2, "dropout": 0.1}.items()
+}
+# A chat template's turns take more tokens than the demo's; rows come in two lengths.
+LENGTHS = {
+  "data__query_length": 48,
+  "data__query_buckets": (32, 48),
+  "data__row_buckets": (56,),
+  "supervised__epochs": 0,
+  "rounds": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+  return checkpoints.write(tmp_path_factory.mktemp("checkpoints") / "language_model")
+
+
+@pytest.fixture(scope="module")
+def reward_checkpoint(tmp_path_factory) -> Path:
+  directory = tmp_path_factory.mktemp("checkpoints") / "reward_model"
+  return checkpoints.write(directory, reward=True, seed=1)
+
+
+def config(checkpoint: Path, **overrides: object):
+  given = {"model__checkpoint": str(checkpoint), **LENGTHS, **overrides}
+  return tiny.config(**given)
+
+
+@pytest.fixture(scope="module")
+def adapted(checkpoint, tmp_path_factory) -> Path:
+  """The run directory of a game with adapters for both players."""
+  run_dir = tmp_path_factory.mktemp("runs") / "adapted"
+  game.play(config(checkpoint, **LORA), run_dir)
+  return run_dir
+
+
+def definitions(settings):
+  origins = find_origins(settings)
+  policy = define_policy(origins.policy, tiny.mesh(), settings.policy.lora)
+  pooling, lora = settings.reward.pooling, settings.reward.lora
+  return origins, policy, define_reward_model(origins.reward, pooling, tiny.mesh(), lora)
+
+
+def test_both_players_share_one_frozen_copy_of_the_checkpoint(checkpoint):
+  origins, policy, reward_model = definitions(config(checkpoint, **LORA))
+  frozen = starts.frozen_policy(origins, policy)
+  shared = starts.frozen_reward(origins, policy, frozen, reward_model)
+  for ours, theirs in zip(jax.tree.leaves(shared["trunk"]), jax.tree.leaves(frozen), strict=True):
+    assert ours is theirs
+
+
+def test_checkpoints_hold_adapters_alone(adapted, checkpoint):
+  settings = config(checkpoint, **LORA)
+  _, policy, _ = definitions(settings)
+  trained = load_parameters(adapted / "checkpoints" / "01_policy", policy)
+  assert jax.tree.structure(trained) == jax.tree.structure(policy.trained)
+  start = load_parameters(adapted / "checkpoints" / "00_supervised", policy)
+  b = [name for name in trained["layers"] if name.endswith("_b")]
+  assert all(not np.any(start["layers"][name]) for name in b)
+  assert all(np.any(trained["layers"][name]) for name in b)
+  kept = sum(path.stat().st_size for path in (adapted / "checkpoints").rglob("*") if path.is_file())
+  assert kept < 5 * checkpoint.joinpath("model.safetensors").stat().st_size  # 5 players, moments
+
+
+def test_the_policy_starts_from_the_checkpoint(adapted, checkpoint):
+  """Round 0 samples as the imported model does: same log-probabilities."""
+  evaluation = read_json(adapted / "rounds" / "00" / "evaluation.json")
+  assert evaluation["kl_to_start"] == 0.0
+  settings = config(checkpoint)
+  origins, plain, _ = definitions(settings)
+  run_dir = adapted.parent / "full"
+  game.play(dataclasses.replace(settings, rounds=0), run_dir)
+  first, second = (
+    read_jsonl(path / "rounds" / "00" / "test_samples.jsonl") for path in (adapted, run_dir)
+  )
+  tokens = [
+    [sample["tokens"] for query in rows for sample in query["samples"]] for rows in (first, second)
+  ]
+  assert tokens[0] == tokens[1]
+  imported = import_decoder(origins.policy_checkpoint, plain.abstract, "config.model.checkpoint")
+  kept = load_parameters(run_dir / "checkpoints" / "00_supervised", plain)
+  jax.tree.map(np.testing.assert_array_equal, kept, imported)
+
+
+def test_a_stopped_game_with_adapters_and_dropout_goes_on_as_if_it_had_not(
+  adapted, checkpoint, tmp_path
+):
+  class Stopped(Exception):
+    pass
+
+  def stop(phase):
+    raise Stopped
+
+  settings = config(checkpoint, **LORA)
+  while True:
+    try:
+      game.play(settings, tmp_path, on_phase_end=stop)
+      break
+    except Stopped:
+      continue
+  for name in ("evaluation.json", "policy_samples.jsonl"):
+    assert (tmp_path / "rounds/01" / name).read_text() == (adapted / "rounds/01" / name).read_text()
+
+  def losses(run_dir):
+    return [line["loss"] for line in read_metrics(run_dir) if "loss" in line]
+
+  assert losses(tmp_path) == losses(adapted)
+
+
+def test_a_reward_checkpoint_brings_its_head_and_its_trunk(checkpoint, reward_checkpoint):
+  settings = config(checkpoint, reward__checkpoint=str(reward_checkpoint))
+  origins, policy, reward_model = definitions(settings)
+  first = starts.first_reward(origins, policy, reward_model, policy.init(0), 0)
+  head = import_reward_head(
+    origins.reward_checkpoint, reward_model.abstract["reward_head"], "config.reward.checkpoint"
+  )
+  np.testing.assert_array_equal(first["reward_head"], head)
+  assert jax.tree.structure(first) == jax.tree.structure(reward_model.abstract)
+  # With adapters the trunk is frozen, and the head is the same.
+  with_adapters = dataclasses.replace(
+    settings,
+    reward=dataclasses.replace(settings.reward, lora=config(checkpoint, **LORA).reward.lora),
+  )
+  origins, policy, adapted_model = definitions(with_adapters)
+  trained = starts.first_reward(origins, policy, adapted_model, policy.init(0), 0)
+  np.testing.assert_array_equal(trained["reward_head"], head)
+  frozen = starts.frozen_reward(origins, policy, {}, adapted_model)
+  whole = join(trained, frozen)
+  np.testing.assert_array_equal(whole["trunk"]["embedding"], first["trunk"]["embedding"])
+
+
+def test_a_game_plays_from_a_reward_checkpoint(checkpoint, reward_checkpoint, tmp_path):
+  settings = config(
+    checkpoint,
+    reward__checkpoint=str(reward_checkpoint),
+    reward__lora__rank=2,
+    policy__method="rrhf",
+    reward__pooling="eos",
+  )
+  game.play(settings, tmp_path / "run")
+  score = read_json(tmp_path / "run/rounds/00/reward_base.json")
+  assert score["started_from"] == str(reward_checkpoint)
+  assert np.isfinite(read_json(tmp_path / "run/rounds/01/evaluation.json")["testing_reward"])
+
+
+def refusal(settings, run_dir) -> str:
+  with pytest.raises(ConfigError) as error:
+    game.play(settings, run_dir)
+  assert not run_dir.exists() or not any(run_dir.iterdir())
+  return str(error.value)
+
+
+def test_a_language_model_is_no_reward_checkpoint(checkpoint, tmp_path):
+  message = refusal(config(checkpoint, reward__checkpoint=str(checkpoint)), tmp_path / "run")
+  assert f"config.reward.checkpoint is {str(checkpoint)!r}" in message
+  assert "sequence-classification" in message
+
+
+def test_a_reward_model_is_no_policy(reward_checkpoint, tmp_path):
+  message = refusal(config(reward_checkpoint), tmp_path / "run")
+  assert f"config.model.checkpoint is {str(reward_checkpoint)!r}" in message
+  assert "language model" in message
+
+
+def test_players_share_a_tokenizer(checkpoint, reward_checkpoint, tmp_path):
+  other = checkpoints.write(tmp_path / "other", reward=True)
+  tokenizer = (other / "tokenizer.json").read_text()
+  assert '"<eos>"' in tokenizer
+  (other / "tokenizer.json").write_text(tokenizer.replace('"<eos>"', '"<end>"'))
+  message = refusal(config(checkpoint, reward__checkpoint=str(other)), tmp_path / "run")
+  assert "config.reward.checkpoint" in message
+  assert "tokenizer" in message
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+  message = refusal(config(tmp_path / "nowhere"), tmp_path / "run")
+  assert "config.model.checkpoint" in message
+  assert "nowhere" in message
+
+
+def test_the_run_directory_shows_what_the_models_read(adapted):
+  text = (adapted / "preview.txt").read_text(encoding="utf-8")
+  joined = text.replace("‹", "").replace("›", "")
+  assert "<|user|>" in joined
+  assert "<|assistant|>" in joined
