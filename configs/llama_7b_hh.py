@@ -4,8 +4,8 @@
       --config.model.checkpoint=/path/to/alpaca-7b
 
 You provide
-- the checkpoint, a directory or a hub name. The paper starts from Alpaca-7B; the default is the LLaMA
-  under it, which the supervised start then tunes;
+- the checkpoint, a directory or a hub name. The paper starts from Alpaca-7B; the default is the
+  LLaMA under it, which the supervised start then tunes;
 - the data, under data/hh/ (or wherever `--config.data.preferences=...` says): demonstrations,
   preferences, golden and queries, in any format of the README.
 

@@ -39,10 +39,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.data = data = ml_collections.ConfigDict()
   data.source = "files"  # embedded, files
   data.num_demonstrations = 0  # at most so many, per split where a split has them; 0 is all
-  data.num_preferences = 0 if full else 128
+  data.num_preferences = 0 if full else 96
   data.num_golden = 0 if full else 64
   data.num_queries = 0 if full else 64
-  data.num_test = 0 if full else 128
+  data.num_test = 0 if full else 96
   data.demonstrations = ""  # the checkpoint follows instructions already
   data.preferences = "data/hh/preferences.jsonl.gz"
   data.golden = "data/hh/golden.jsonl.gz"
@@ -51,12 +51,13 @@ def get_config() -> ml_collections.ConfigDict:
   data.chat_template = ""  # "" is the checkpoint's
   data.query_length = 256 if full else 128  # tokens with the template's; longer lose their left
   data.query_buckets = (64, 128, 256) if full else (64, 128)  # tokens; the sampler's lengths
-  data.response_length = 256 if full else 96  # tokens with eos; longer responses lose their right
-  data.row_buckets = (128, 256) if full else (96, 128, 160)  # tokens; shorter training rows
+  data.response_length = 256 if full else 65  # tokens with eos; longer responses lose their right
+  data.row_buckets = (128, 256) if full else (112, 144)  # tokens; shorter training rows
   data.separator = ""  # the template says where the answer begins
 
   config.supervised = _training(epochs=0, batch_size=32, learning_rate=1e-5, warmup_steps=0)
 
+  batch_size = 32 if full else 8  # items an update
   config.reward = reward = RewardSection()
   reward.checkpoint = ""  # "" is the policy's trunk with a new head
   reward.lora = _lora(dropout=0.05)
@@ -67,9 +68,8 @@ def get_config() -> ml_collections.ConfigDict:
   reward.reduction = "mean"  # mean a term, or the reference code's shared denominator
   reward.apo_coefficient = 0.4  # c_apo, weight of golden over samples; divided by the 4 samples
   reward.preference_coefficient = 1.0  # c_kl, weight of the human preferences
-  reward.preference_batch_size = 32 if full else 16  # preferences an update, beside golden queries
+  reward.preference_batch_size = 32 if full else 8  # preferences an update, beside golden queries
   # The base, and the testing reward model; then a round.
-  batch_size = 32 if full else 16
   reward.base = _training(epochs=1, batch_size=batch_size, learning_rate=2e-4, warmup_steps=2)
   reward.training = _training(epochs=1, batch_size=batch_size, learning_rate=1e-4, warmup_steps=1)
 
@@ -90,7 +90,7 @@ def get_config() -> ml_collections.ConfigDict:
   sampling.batch_size = 64 if full else 16  # queries a sampler call
 
   config.evaluation = evaluation = ml_collections.ConfigDict()
-  evaluation.num_queries = 1024 if full else 128  # test queries, and test preferences, a round
+  evaluation.num_queries = 1024 if full else 96  # test queries, and test preferences, a round
   evaluation.batch_size = 64 if full else 16  # sequences a scoring call
   evaluation.calibration_bins = 10  # uniform bins of confidence
 

@@ -94,7 +94,7 @@ def test_llama_is_divisible_over_eight_devices_and_over_tensor_parallel_ones(lla
   check_mesh(config, llama_7b, MeshConfig(data=2, fsdp=4, tensor=8))
 
 
-@pytest.mark.parametrize("name", ["demo", "llama_7b_hh"])
+@pytest.mark.parametrize("name", ["demo", "llama_7b_hh", "smollm2_hh"])
 def test_docstring_of_a_config_is_its_command(name):
   text = (CONFIGS / f"{name}.py").read_text()
   assert f"python -m apo_jax.main --config=configs/{name}.py" in text.split('"""')[1]
@@ -461,7 +461,7 @@ def test_the_vocabulary_is_rounded_up_to_a_multiple_of_128(size, rows):
   assert architectures(demo(), vocab_size=size)["config.model"].vocab_rows == rows
 
 
-@pytest.mark.parametrize("name", ["demo", "llama_7b_hh"])
+@pytest.mark.parametrize("name", ["demo", "llama_7b_hh", "smollm2_hh"])
 def test_a_flag_can_set_every_field(name):
   """ConfigDict has methods (update, keys, get); a field of such a name would hide from its flag."""
   config = load(name)
