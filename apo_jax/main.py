@@ -7,42 +7,38 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from apo_jax.config import ConfigError, from_config_dict
+from apo_jax import command_line
+from apo_jax.command_line import join_processes, refuse
+from apo_jax.config_checks import from_config_dict
+from apo_jax.config_fields import ConfigError
 
 # transformers says at import that it has no PyTorch; none is needed.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+flags.adopt_module_key_flags(command_line)  # so that --help shows them
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The experiment; any field can be set, as in --config.policy.method=rrhf."
 )
 _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Where the run is kept; by default runs/NAME-HASH of the config."
 )
-_DISTRIBUTED = flags.DEFINE_bool(
-  "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
-)
-_COORDINATOR = flags.DEFINE_string(
-  "coordinator_address", None, "host:port of process 0, where the processes are not found."
-)
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 
 
 def main(arguments: list[str]) -> int:
   """Plays the game that the flags describe; returns the exit code."""
   if len(arguments) > 1:
-    return _refuse(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
+    return refuse(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
   if _CONFIG.value is None:
-    return _refuse("--config is missing; give a config file, such as --config=configs/demo.py.")
+    return refuse("--config is missing; give a config file, such as --config=configs/demo.py.")
   config_file = config_flags.get_config_filename(flags.FLAGS["config"])
   # ml_collections passes what follows a colon to the file's get_config.
   if not Path(config_file.split(":")[0]).is_file():
-    return _refuse(f"--config is {config_file!r}, and there is no such file.")
+    return refuse(f"--config is {config_file!r}, and there is no such file.")
   logging.set_verbosity(logging.WARNING)
   try:
     config = from_config_dict(_CONFIG.value)
   except ConfigError as error:
-    return _refuse(str(error))
+    return refuse(str(error))
   # Imported late, so that a wrong flag or field is answered at once.
   import jax
 
@@ -50,22 +46,15 @@ def main(arguments: list[str]) -> int:
   from apo_jax.training import TrainingDiverged
 
   try:
-    distributed.initialize(
-      _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
-    )
+    join_processes()
     default = f"runs/{Path(config_file).stem}-{run_directory.identity(config)}"
     run_dir = Path(_RUN_DIR.value or default)
     report = game.play(config, run_dir)
   except (ConfigError, TrainingDiverged) as error:
-    return distributed.leave(_refuse(str(error)))
+    return distributed.leave(refuse(str(error)))
   if jax.process_index() == 0:
     print(f"\nThe run is in {run_dir}; open {report} to see it.")
   return 0
-
-
-def _refuse(sentence: str) -> int:
-  print(f"apo_jax: {sentence}", file=sys.stderr)
-  return 2
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
@@ -80,7 +69,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
       message = "the file of --config has no function get_config()"
   except (flags.Error, TypeError, ValueError) as error:
     message = str(error)
-  sys.exit(_refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))
+  sys.exit(refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))
 
 
 def run() -> None:

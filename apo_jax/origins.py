@@ -49,8 +49,8 @@ def find_origins(config: Config) -> Origins:
     policy = policy_checkpoint.architecture
     if policy_checkpoint.is_reward:
       raise ConfigError(
-        f"config.model.checkpoint is {config.model.checkpoint!r}, which is a sequence classifier; it"
-        " must be a language model (a reward model's field is config.reward.checkpoint)."
+        f"config.model.checkpoint is {config.model.checkpoint!r}, a sequence classifier; it must be"
+        " a language model (a reward model's field is config.reward.checkpoint)."
       )
   else:
     policy = architecture_from_shape(config.model, config.tokenizer.vocab_size)

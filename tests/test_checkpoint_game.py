@@ -21,12 +21,11 @@ LORA = {
   f"{player}__lora__{name}": value
   for player in ("policy", "reward")
   for name, value in {"rank": 2, "dropout": 0.1}.items()
-}
-# A chat template's turns take more tokens than the demo's; rows come in two lengths.
+} | {"data__row_buckets": (56,)}  # rows come in two lengths
+# A chat template's turns take more tokens than the demo's.
 LENGTHS = {
   "data__query_length": 48,
-  "data__query_buckets": (32, 48),
-  "data__row_buckets": (56,),
+  "data__query_buckets": (48,),
   "supervised__epochs": 0,
   "rounds": 1,
 }

@@ -128,7 +128,7 @@ class Layer(nnx.Module):
     for module in lora.modules:
       full = getattr(self, module)
       axes = full.get_metadata()["axes"]
-      split = 1 + lora_adapters.contracted_axes(module)
+      split = 1 + lora_adapters.INPUT_AXES[module]
       inputs, outputs = full.shape[1:split], full.shape[split:]
       a, b = lora_adapters.names(module)
       limit = math.prod(inputs) ** -0.5
@@ -142,14 +142,14 @@ class Layer(nnx.Module):
   ) -> Float[Array, "B T *O"]:
     """A projection of `x` by its weight, its bias and its adapter, where there are such."""
     weight = getattr(self, module)[...].astype(x.dtype)
-    projected = jnp.einsum(lora_adapters.EQUATIONS[module], x, weight)
+    projected = lora_adapters.project(x, weight)
     if self.architecture.attention_bias and module in ("query", "key", "value"):
       projected += getattr(self, f"{module}_bias")[...].astype(x.dtype)
     if self.lora is not None and module in self.lora.modules:
       a, b = (getattr(self, name)[...] for name in lora_adapters.names(module))
       if dropout_key is not None:
         dropout_key = jax.random.fold_in(dropout_key, self.lora.modules.index(module))
-      projected += lora_adapters.low_rank(module, x, a, b, self.lora, dropout_key)
+      projected += lora_adapters.low_rank(x, a, b, self.lora, dropout_key)
     return projected
 
   def _attention(

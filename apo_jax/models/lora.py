@@ -5,6 +5,7 @@ An adapter of projection `query` is two parameters of the layer, `lora_query_a` 
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,16 +19,8 @@ Parameters = dict[str, Any]
 
 PREFIX = "lora_"
 
-# How each projection contracts its input [B, T, ...] with its weight: axes in, then axes out.
-EQUATIONS = {
-  "query": "btd,dhn->bthn",
-  "key": "btd,dhn->bthn",
-  "value": "btd,dhn->bthn",
-  "output": "bthn,hnd->btd",
-  "gate": "btd,df->btf",
-  "up": "btd,df->btf",
-  "down": "btf,fd->btd",
-}
+# Each projection of a layer, and how many axes of its weight are its input's.
+INPUT_AXES = {"query": 1, "key": 1, "value": 1, "output": 2, "gate": 1, "up": 1, "down": 1}
 
 
 def names(module: str) -> tuple[str, str]:
@@ -35,14 +28,18 @@ def names(module: str) -> tuple[str, str]:
   return f"{PREFIX}{module}_a", f"{PREFIX}{module}_b"
 
 
-def contracted_axes(module: str) -> int:
-  """How many axes of a projection's weight are its input's."""
-  left, right = EQUATIONS[module].split("->")[0].split(",")
-  return sum(axis in left for axis in right)
+def project(x: Float[Array, "B T *I"], weight: Float[Array, "..."]) -> Float[Array, "B T *O"]:
+  """The product of `x` [B, T, *I] and `weight` [*I, *O].
+
+  Written as a product of two matrices: of more axes, the compiler for CPUs makes transposed copies
+  for the weight's gradient, which take longer than the product.
+  """
+  inputs = x.shape[2:]
+  product = x.reshape(-1, math.prod(inputs)) @ weight.reshape(math.prod(inputs), -1)
+  return product.reshape(*x.shape[:2], *weight.shape[len(inputs) :])
 
 
 def low_rank(
-  module: str,
   x: Float[Array, "B T *I"],
   a: Float[Array, "*I R"],
   b: Float[Array, "R *O"],
@@ -53,14 +50,13 @@ def low_rank(
   if key is not None and config.dropout:
     kept = jax.random.bernoulli(key, 1 - config.dropout, x.shape)
     x = jnp.where(kept, x / (1 - config.dropout), 0).astype(x.dtype)
-  axes = contracted_axes(module)
-  narrow = jnp.tensordot(x, a.astype(x.dtype), axes)
-  return jnp.tensordot(narrow, b.astype(x.dtype), 1) * (config.alpha / config.rank)
+  narrow = project(x, a.astype(x.dtype))
+  return project(narrow, b.astype(x.dtype)) * (config.alpha / config.rank)
 
 
 def adapted(layers: Parameters) -> Iterator[str]:
   """The projections that have an adapter among a decoder's stacked layers."""
-  return (module for module in EQUATIONS if names(module)[0] in layers)
+  return (module for module in INPUT_AXES if names(module)[0] in layers)
 
 
 @functools.partial(jax.jit, static_argnames="config")

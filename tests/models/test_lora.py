@@ -20,7 +20,7 @@ from apo_jax.reward_step import make_reward_update
 from tests import batches, tiny
 
 CONFIG = tiny.config()
-ALL = tuple(lora_adapters.EQUATIONS)
+ALL = tuple(lora_adapters.INPUT_AXES)
 LORA = LoraConfig(rank=3, alpha=6.0, dropout=0.0, modules=ALL)
 TRAINING = dataclasses.replace(
   CONFIG.policy.training, learning_rate=1e-2, warmup_steps=0, schedule="constant"
@@ -122,8 +122,8 @@ def test_dropout_keeps_the_mean_of_what_an_adapter_adds():
   x, a, b = jnp.ones((1, 1, 4)), jnp.ones((4, 3)), jnp.ones((3, 2))
   lora = dataclasses.replace(LORA, dropout=0.25)
   keys = jax.random.split(jax.random.key(0), 2000)
-  added = jax.vmap(lambda key: lora_adapters.low_rank("gate", x, a, b, lora, key))(keys)
-  expected = lora_adapters.low_rank("gate", x, a, b, lora, None)  # 4 * 3 * alpha / rank
+  added = jax.vmap(lambda key: lora_adapters.low_rank(x, a, b, lora, key))(keys)
+  expected = lora_adapters.low_rank(x, a, b, lora, None)  # 4 * 3 * alpha / rank
   np.testing.assert_allclose(expected, 24.0, rtol=1e-6)
   # Each of 4 inputs is kept with 3/4: a standard deviation of 24 / 4 * sqrt(4 / 3) / sqrt(2000).
   np.testing.assert_allclose(jnp.mean(added, axis=0), expected, atol=4 * 0.155)

@@ -1,0 +1,29 @@
+"""What the commands share: the flags that join processes, and how they refuse."""
+
+import sys
+
+from absl import flags
+
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator_address", None, "host:port of process 0, where the processes are not found."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+
+
+def join_processes() -> None:
+  """Joins the other processes as the flags say (`distributed.initialize`)."""
+  from apo_jax import distributed  # imports JAX, which a wrong flag need not wait for
+
+  distributed.initialize(
+    _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
+  )
+
+
+def refuse(sentence: str) -> int:
+  """Says what is wrong; returns the exit code."""
+  print(f"apo_jax: {sentence}", file=sys.stderr)
+  return 2

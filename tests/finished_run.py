@@ -1,0 +1,66 @@
+"""A run directory as a finished game leaves it, made without playing."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from apo_jax.checkpoints import open_phase
+from apo_jax.config import Config, to_dict
+from apo_jax.data.tokens import load_tokenizer
+from apo_jax.files import write_json
+from apo_jax.models.definition import Definition, Parameters, define_policy, define_reward_model
+from apo_jax.optimization import TrainState
+from apo_jax.origins import find_origins
+from tests import tiny
+
+RESULTS = (
+  "00/supervised.json",
+  "00/reward_base.json",
+  "00/testing_reward.json",
+  "00/evaluation.json",
+  "01/reward.json",
+  "01/policy.json",
+  "01/evaluation.json",
+)
+PLAYERS = ("00_supervised", "00_reward_base", "00_testing_reward", "01_policy", "01_reward")
+
+
+def make(run_dir: Path, **overrides: object) -> Config:
+  """A run of one round with random players; overrides as in `tiny.config`.
+
+  The tokenizer is the checkpoint's where there is one, else `tiny.codec`'s.
+  """
+  config = tiny.config(**overrides)
+  write_json(run_dir / "config.json", to_dict(config))
+  base = config.model.checkpoint
+  tokenizer = load_tokenizer(base, "the checkpoint") if base else tiny.codec().tokenizer
+  tokenizer.save_pretrained(run_dir / "tokenizer")
+  for result in RESULTS:
+    write_json(run_dir / "rounds" / result, {})
+  for player in PLAYERS:
+    state = TrainState(jnp.int32(0), trained(player, definition(config, player)), ())
+    with open_phase(run_dir / "checkpoints" / player, seed=0, keep=1) as checkpoints:
+      checkpoints.save(state, 0, {"position": 0})
+  return config
+
+
+def definition(config: Config, player: str) -> Definition:
+  """A player's model."""
+  origins = find_origins(config)
+  if "reward" not in player:
+    return define_policy(origins.policy, tiny.mesh(), config.policy.lora)
+  reward = config.reward
+  return define_reward_model(origins.reward, reward.pooling, tiny.mesh(), reward.lora)
+
+
+def trained(player: str, definition: Definition) -> Parameters:
+  """A player's trained parameters, no two players' alike and no adapter's zero."""
+  seed = PLAYERS.index(player)
+  parameters = definition.split(definition.init(seed))[0]
+  leaves, structure = jax.tree.flatten(parameters)
+  keys = jax.random.split(jax.random.key(seed), len(leaves))
+  moved = [
+    leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)
+  ]
+  return jax.tree.unflatten(structure, moved)

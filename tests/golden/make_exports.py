@@ -1,0 +1,125 @@
+"""Exports tiny runs of every family, with the logits and rewards that they should give.
+
+    python -m tests.golden.make_exports OUTPUT [CHECKPOINT]
+    python tests/golden/check_export.py OUTPUT/exports/*      # where PyTorch is installed
+
+Beside each exported directory, NAME.json holds what our own models compute from the run's
+parameters, which never went through the exported files. With a checkpoint's directory as second
+argument that one alone is exported.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from safetensors.numpy import save_file
+
+from apo_jax.config import Config
+from apo_jax.data.rows import flatten, make_rows
+from apo_jax.data.templates import HhForm
+from apo_jax.data.tokens import load_tokenizer, make_codec
+from apo_jax.export_run import export
+from apo_jax.models.definition import Definition, Parameters, join
+from apo_jax.origins import find_origins
+from apo_jax.starts import frozen_policy, frozen_reward
+from tests import finished_run, tiny
+from tests.golden.hugging_face_weights import weights
+from tests.models import hugging_face_cases as cases
+
+# The first is the one of README.md. The others have other lengths, so that padding matters.
+DIALOGUES = (
+  ("How do plants grow?", "They turn light into sugar."),
+  ("Why?", "No."),
+  ("Tell me of the sea.", "The sea is deep."),
+)
+PLAYERS = {"policy": "01_policy", "reward": "01_reward"}
+VOCABULARY = 400  # more than the tokenizer has, as in many checkpoints
+MODULES = ("query", "key", "value", "output", "gate", "up", "down")
+
+
+def main() -> None:
+  """Writes everything below the directory of the first argument."""
+  output = Path(sys.argv[1]).absolute()
+  if len(sys.argv) > 2:
+    bases = {"checkpoint": Path(sys.argv[2])}
+  else:
+    bases = {name: write_base(output / "bases" / name, name) for name in cases.POLICIES}
+  for name, base in bases.items():
+    for rank, pooling in ((0, "last"), (3, "eos")):
+      run_dir = output / "runs" / f"{name}_{rank}"
+      lora = {"rank": rank, "alpha": 6.0, "modules": MODULES}
+      config = finished_run.make(
+        run_dir,
+        model__checkpoint=str(base),
+        reward__pooling=pooling,
+        data__query_length=64,
+        data__query_buckets=(64,),
+        **{f"{p}__lora__{field}": value for p in PLAYERS for field, value in lora.items()},
+      )
+      for player in PLAYERS:
+        numbers = compute(config, run_dir, player)
+        for adapter in (False, True)[: 1 + bool(rank)]:
+          kind = "adapter" if adapter else "merged" if rank else "trained"
+          exported = output / "exports" / f"{name}_{player}_{kind}"
+          export(run_dir, exported, player=player, adapter=adapter)
+          exported.with_suffix(".json").write_text(json.dumps(numbers))
+          print(exported, flush=True)
+
+
+def write_base(directory: Path, name: str) -> Path:
+  """A case of hugging_face/, with the tests' tokenizer."""
+  golden = cases.golden(name)
+  old = golden["config"]["vocab_size"]
+  shapes = {
+    tensor: tuple(VOCABULARY if size == old else size for size in shape)
+    for tensor, shape in golden["tensors"].items()
+  }
+  directory.mkdir(parents=True)
+  made = {tensor: weights(tensor, shape, golden["norm_center"]) for tensor, shape in shapes.items()}
+  save_file(made, directory / "model.safetensors", metadata={"format": "pt"})
+  config = golden["config"] | {"vocab_size": VOCABULARY}
+  (directory / "config.json").write_text(json.dumps(config))
+  tiny.codec().tokenizer.save_pretrained(directory)
+  return directory
+
+
+def compute(config: Config, run_dir: Path, player: str) -> dict:
+  """The logits of every token, or the rewards, of `DIALOGUES`, and their ids."""
+  codec = make_codec(load_tokenizer(run_dir / "tokenizer", "the run"), config, sys.maxsize)
+  queries = codec.encode_queries([f"\n\nHuman: {query}\n\nAssistant:" for query, _ in DIALOGUES])
+  responses = codec.encode_responses([f" {response}" for _, response in DIALOGUES])
+  items = [(query, [response]) for query, response in zip(queries, responses, strict=True)]
+  rows = jax.tree.map(jnp.asarray, flatten(make_rows(items, 1, 128, codec.eos)))
+  lengths = [len(query) + len(response.tokens) + 1 for query, (response,) in items]
+  definition, parameters = player_of(config, player)
+  model = definition.bind(parameters)
+  read = model(rows.tokens, rows.segment_ids, rows.positions)
+  numbers = {
+    "player": player,
+    "tokens": [row[:length] for row, length in zip(rows.tokens.tolist(), lengths, strict=True)],
+    "dialogues": DIALOGUES,
+    "pooling": config.reward.pooling,
+    "eos": codec.eos,
+    "opening": " " if isinstance(codec.form, HhForm) else codec.form.opening,
+  }
+  if player == "reward":
+    return numbers | {"rewards": read.tolist()}
+  logits = model.logits(read[0])[..., : definition.architecture.vocab_size].tolist()
+  return numbers | {"logits": [row[:n] for row, n in zip(logits, lengths, strict=True)]}
+
+
+def player_of(config: Config, player: str) -> tuple[Definition, Parameters]:
+  """A player's definition and parameters, those that are frozen among them."""
+  origins = find_origins(config)
+  definition = finished_run.definition(config, PLAYERS[player])
+  policy = finished_run.definition(config, PLAYERS["policy"])
+  frozen = frozen_policy(origins, policy)
+  if player == "reward":
+    frozen = frozen_reward(origins, policy, frozen, definition)
+  return definition, join(finished_run.trained(PLAYERS[player], definition), frozen)
+
+
+if __name__ == "__main__":
+  main()
