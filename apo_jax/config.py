@@ -128,7 +128,8 @@ class TrainingConfig:
 class RewardConfig:
   """The min player: the reward model and its step in a round."""
 
-  # A sequence-classification checkpoint of the same tokenizer; "" starts from the policy's trunk.
+  # A sequence-classification checkpoint of the same tokenizer; "" starts from the policy's trunk
+  # after its supervised start, or with adapters from the model's checkpoint itself.
   checkpoint: str
   lora: LoraConfig
   update: Literal["adversarial", "preferences_only", "fixed"]

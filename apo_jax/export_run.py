@@ -40,7 +40,7 @@ from apo_jax.models.hugging_face_export import DataType
 from apo_jax.origins import Origins, find_origins
 from apo_jax.progress import Progress
 from apo_jax.run_context import RunContext
-from apo_jax.run_directory import barrier
+from apo_jax.run_directory import barrier, check_weights
 from apo_jax.sharding import make_mesh
 
 Player = Literal["policy", "reward", "testing_reward"]
@@ -87,6 +87,7 @@ def export(
       "--adapter out to export them all."
     )
   origins = find_origins(config)
+  check_weights(run_dir, origins)
   codec = _codec(config, run_dir, origins)
   if player == "policy":
     padding = policy_padding(codec)

@@ -39,7 +39,7 @@ from apo_jax.sampling_phases import (
   score_samples,
 )
 from apo_jax.sharding import make_mesh
-from apo_jax.starts import describe
+from apo_jax.starts import describe, describe_sharing
 from apo_jax.training_phases import (
   train_policy,
   train_reward,
@@ -113,7 +113,7 @@ def play(
   origins = find_origins(config)
   check_mesh(config, origins.architectures(), sizes)
   data = load_data(config)
-  check_owner(run_dir, config, data)
+  check_owner(run_dir, config, origins, data)
   codec = _codec(config, run_dir, origins, data)  # checks that they fit
   is_writer = jax.process_index() == 0
   writer = MetricsWriter(
@@ -124,7 +124,7 @@ def play(
     config=to_dict(config),
     enabled=is_writer,
   )
-  claim(run_dir, config, data, codec)
+  claim(run_dir, config, origins, data, codec)
   codec = _codec(config, run_dir, origins, data)  # of the copy that all processes share
   mesh = make_mesh(sizes)
   with jax.set_mesh(mesh), writer:
@@ -150,7 +150,9 @@ def play(
 
 def _codec(config: Config, run_dir: Path, origins: Origins, data: GameData) -> Codec:
   tokenizer = make_tokenizer(run_dir, config, origins, data)
-  return make_codec(tokenizer, config, origins.policy.vocab_size)
+  # Both players read the ids.
+  vocab_size = min(origins.policy.vocab_size, origins.reward.vocab_size)
+  return make_codec(tokenizer, config, vocab_size)
 
 
 def _introduce(run: RunContext) -> None:
@@ -165,8 +167,13 @@ def _introduce(run: RunContext) -> None:
         f"{name}: {counts['cut_queries']} of {counts['queries']} queries lose their left, "
         f"{counts['cut_responses']} of {counts['responses']} responses their right."
       )
+  if run.config.model.checkpoint and run.config.model.shape is not None:
+    run.progress.message("config.model.shape is not used: config.model.checkpoint says the shape.")
   run.progress.message(describe("policy", run.policy))
   run.progress.message(describe("reward model", run.reward_model))
+  sharing = describe_sharing(run.origins, run.policy, run.reward_model)
+  if sharing is not None:
+    run.progress.message(sharing)
 
 
 def _unfinished(run: RunContext, listed: list[Phase]) -> list[Phase]:

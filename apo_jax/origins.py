@@ -1,10 +1,12 @@
 """Where the players come from: the checkpoints that a config names, and their architectures."""
 
 import dataclasses
+import functools
 
 from apo_jax.config import Config
 from apo_jax.config_fields import ConfigError
 from apo_jax.models.architecture import Architecture, architecture_from_shape
+from apo_jax.models.checkpoint_identity import checkpoint_sha256
 from apo_jax.models.hugging_face import TensorFiles
 from apo_jax.models.hugging_face_config import (
   Checkpoint,
@@ -28,6 +30,16 @@ class Origins:
   policy_checkpoint: Checkpoint | None
   reward: Architecture
   reward_checkpoint: Checkpoint | None
+
+  @functools.cached_property
+  def fingerprints(self) -> dict[str, str]:
+    """A hash of each checkpoint, by the config field that names it."""
+    found = {}
+    if self.policy_checkpoint is not None:
+      found["config.model.checkpoint"] = checkpoint_sha256(self.policy_checkpoint.directory)
+    if self.reward_checkpoint is not None:
+      found["config.reward.checkpoint"] = checkpoint_sha256(self.reward_checkpoint.directory)
+    return found
 
   def architectures(self) -> dict[str, Architecture]:
     """The architectures by the config field that gave them."""

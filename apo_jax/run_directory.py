@@ -33,8 +33,8 @@ def identity(config: Config) -> str:
   return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def check_owner(run_dir: Path, config: Config, data: GameData) -> None:
-  """Checks that the directory is new, or was started with this config and this data.
+def check_owner(run_dir: Path, config: Config, origins: Origins, data: GameData) -> None:
+  """Checks that the directory is new, or was started with this config, weights and data.
 
   Raises:
     ConfigError: it belongs to another run, or is no directory that can be written.
@@ -47,11 +47,15 @@ def check_owner(run_dir: Path, config: Config, data: GameData) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     known = _read_if_there(run_dir / "config.json")
     known_data = _read_if_there(run_dir / "data.json")
+    known_origins = _read_if_there(run_dir / "origins.json")
   except (OSError, ValueError) as error:
     raise ConfigError(f"--run_dir is {str(run_dir)!r}, which cannot be used: {error}") from error
+  check_weights(run_dir, origins)
   if known is not None:
     for field, old, new in _differences(known, to_dict(config), "config"):
-      if field.split(".")[1] not in _MAY_CHANGE:
+      # A checkpoint may move: its weights were found to be the same.
+      moved = old and new and field in (known_origins or {})
+      if field.split(".")[1] not in _MAY_CHANGE and not moved:
         raise ConfigError(
           f"{field} is {new!r}, but the run in {run_dir} was started with {old!r}; give another "
           "--run_dir, or the old value to continue that run."
@@ -61,6 +65,20 @@ def check_owner(run_dir: Path, config: Config, data: GameData) -> None:
       f"The data has changed since the run in {run_dir} was started; give another --run_dir, or "
       "the old data to continue that run."
     )
+
+
+def check_weights(run_dir: Path, origins: Origins) -> None:
+  """Checks that the checkpoints hold what they held when the run was started.
+
+  Raises:
+    ConfigError: they do not.
+  """
+  for field, old in (_read_if_there(run_dir / "origins.json") or {}).items():
+    if origins.fingerprints.get(field, old) != old:
+      raise ConfigError(
+        f"The weights of {field} have changed since the run in {run_dir} was started; give the old"
+        " weights, or start another run."
+      )
 
 
 def make_tokenizer(
@@ -84,7 +102,8 @@ def make_tokenizer(
   if origins.reward_checkpoint is not None:
     field = "config.reward.checkpoint"
     theirs = load_tokenizer(origins.reward_checkpoint.directory, field)
-    if theirs.get_vocab() != tokenizer.get_vocab():
+    other = theirs.get_vocab()
+    if any(other.get(token) != index for token, index in tokenizer.get_vocab().items()):
       raise ConfigError(
         f"{field} is {config.reward.checkpoint!r}, whose tokenizer is not the policy's; both"
         " players read the same token ids, so give a reward model of the policy's tokenizer."
@@ -107,23 +126,33 @@ def _find_tokenizer(
   return train_tokenizer(_training_texts(data), config.tokenizer.vocab_size), False
 
 
-def claim(
-  run_dir: Path,
-  config: Config,
-  data: GameData,
-  codec: Codec,
-) -> None:
-  """Makes the directory this run's; called when all is known to fit."""
+def claim(run_dir: Path, config: Config, origins: Origins, data: GameData, codec: Codec) -> None:
+  """Makes the directory this run's; called when all is known to fit.
+
+  Raises:
+    ConfigError: this process has read other data than the first one.
+  """
   if jax.process_index() == 0:
+    # Where it is there, `check_owner` has found it to be of this data.
+    is_new = not (run_dir / "data.json").exists()
+    if is_new:
+      described, shown = _describe(data, codec), preview(codec, _examples(data))
+    # The config first: whoever finds the rest knows whose it is.
+    files.write_json(run_dir / "config.json", to_dict(config))
+    files.write_json(run_dir / "origins.json", origins.fingerprints)
+    if is_new:
+      files.write_text(run_dir / "preview.txt", shown)
+      files.write_json(run_dir / "data.json", described)
     if not (run_dir / "tokenizer" / "finished").exists():
       codec.tokenizer.save_pretrained(run_dir / "tokenizer")
       files.write_text(run_dir / "tokenizer" / "finished", "")
-    # Where it is there, `check_owner` has found it to be of this data.
-    if not (run_dir / "data.json").exists():
-      files.write_json(run_dir / "data.json", _describe(data, codec))
-      files.write_text(run_dir / "preview.txt", preview(codec, _examples(data)))
-    files.write_json(run_dir / "config.json", to_dict(config))
   barrier("claim")
+  first = files.read_json(run_dir / "data.json")["sha256"]
+  if first != fingerprint(data):
+    raise ConfigError(
+      f"Process {jax.process_index()} has read other data than process 0; give all processes the"
+      " same files."
+    )
 
 
 def write_provenance(run: RunContext, round: int) -> None:
@@ -139,6 +168,7 @@ def write_provenance(run: RunContext, round: int) -> None:
       "sampling_policy": run.policy_after(round - 1),
       "model_checkpoint": run.config.model.checkpoint,
       "reward_checkpoint": run.config.reward.checkpoint,
+      "checkpoint_sha256": run.origins.fingerprints,
       "policy_start": run.policy_start(round),
       "reference": run.reference(round),
       "reward_update": run.config.reward.update,

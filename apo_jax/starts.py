@@ -74,16 +74,26 @@ def first_reward(
 
 def describe(name: str, definition: Definition) -> str:
   """How much of a model is trained, and what the optimizer keeps of it, in one sentence."""
-  total = _count(definition.abstract) / 1e6
-  trained = _count(definition.trained) / 1e6
+  trained, frozen = map(_count, definition.split(definition.abstract))
   # Adam keeps two float32 moments of each.
-  moments = f"{8 * trained:,.1f} MB of optimizer state"
+  moments = f"{8 * trained / 1e6:,.1f} MB of optimizer state"
   if definition.lora is None:
-    return f"The {name} has {total:,.1f} M parameters, all trained: {moments}."
+    return f"The {name} has {trained / 1e6:,.1f} M parameters, all trained: {moments}."
   return (
-    f"The {name} has {total:,.1f} M parameters, of which {trained:,.2f} M are trained: {moments}, "
-    f"where training all would take {8 * total:,.1f} MB."
+    f"The {name} has {frozen / 1e6:,.1f} M frozen parameters and {trained / 1e6:,.2f} M trained"
+    f" ones: {moments}, where training all would take {8 * frozen / 1e6:,.1f} MB."
   )
+
+
+def describe_sharing(origins: Origins, policy: Definition, reward_model: Definition) -> str | None:
+  """Who shares one copy of the frozen parameters, in one sentence; None where nobody does."""
+  if policy.lora is None:
+    return None
+  sharers = "The policy and its reference"
+  if reward_model.lora is not None and origins.reward_checkpoint is None:
+    sharers = "The policy, its reference and the reward models"
+  frozen = 4 * _count(policy.split(policy.abstract)[1]) / 1e6
+  return f"{sharers} share one copy of the frozen parameters, {frozen:,.1f} MB."
 
 
 def _count(parameters: Parameters) -> int:

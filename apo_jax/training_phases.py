@@ -89,7 +89,7 @@ def _train_on_preferences(
     round=0,
     phase=phase,
     player=player,
-    started_from=run.config.reward.checkpoint or run.policy_after(0),
+    started_from=_origin_of_rewards(run),
     definition=run.reward_model,
     training=training,
     num_steps=stream.num_batches,
@@ -101,10 +101,19 @@ def _train_on_preferences(
   carry_out(run, plan)
 
 
+def _origin_of_rewards(run: RunContext) -> str:
+  """What a reward model starts from before the first round."""
+  if run.config.reward.checkpoint:
+    return run.config.reward.checkpoint
+  adapted = run.reward_model.lora is not None
+  return run.config.model.checkpoint if adapted else run.policy_after(0)
+
+
 def train_reward(run: RunContext, round: int) -> None:
   """The min player's step: golden responses against the policy's samples, beside preferences.
 
-  With `reward.update = "preferences_only"` it makes as many updates on preferences alone.
+  With `reward.update = "preferences_only"` it makes as many updates on preferences alone (with
+  `data.row_buckets` the game may have a partly filled batch more for each of their lengths).
   """
   config = run.config.reward
   training = config.training

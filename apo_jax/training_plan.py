@@ -65,7 +65,10 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
   """
   began = time.monotonic()
   config = run.config
-  optimizer = make_optimizer(plan.training, plan.num_steps)
+  # Without updates there is no need of moments, which take twice the model in the checkpoint.
+  optimizer = optax.identity()
+  if plan.num_steps:
+    optimizer = make_optimizer(plan.training, plan.num_steps)
   update = run.once((plan.phase, plan.num_steps), lambda: plan.make_update(optimizer))
   frozen = run.frozen(plan.definition)
   if plan.definition.lora is not None:

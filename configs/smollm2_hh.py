@@ -39,10 +39,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.data = data = ml_collections.ConfigDict()
   data.source = "files"  # embedded, files
   data.num_demonstrations = 0  # at most so many, per split where a split has them; 0 is all
-  data.num_preferences = 0 if full else 64
+  data.num_preferences = 0 if full else 48
   data.num_golden = 0 if full else 48
   data.num_queries = 0 if full else 48
-  data.num_test = 0 if full else 64
+  data.num_test = 0 if full else 48
   data.demonstrations = ""  # the checkpoint follows instructions already
   data.preferences = "data/hh/preferences.jsonl.gz"
   data.golden = "data/hh/golden.jsonl.gz"
@@ -59,7 +59,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   batch_size = 32 if full else 8  # items an update
   config.reward = reward = RewardSection()
-  reward.checkpoint = ""  # "" is the policy's trunk with a new head
+  reward.checkpoint = ""  # "" is the model's checkpoint with a new head
   reward.lora = _lora(dropout=0.05 if full else 0.0)  # random numbers take long on a CPU
   reward.update = "adversarial"  # adversarial, preferences_only, fixed
   reward.start = "previous"  # a round starts from the last round's model, or from the base
@@ -87,11 +87,11 @@ def get_config() -> ml_collections.ConfigDict:
   tokens = 255 if full else 64
   sampling.training = _sampler(num_samples=4, temperature=1.0, max_new_tokens=tokens)
   sampling.evaluation = _sampler(num_samples=1, temperature=1.0, max_new_tokens=tokens)
-  sampling.batch_size = 64 if full else 16  # queries a sampler call
+  sampling.batch_size = 64 if full else 24  # queries a sampler call
 
   config.evaluation = evaluation = ml_collections.ConfigDict()
-  evaluation.num_queries = 1024 if full else 64  # test queries, and test preferences, a round
-  evaluation.batch_size = 64 if full else 16  # sequences a scoring call
+  evaluation.num_queries = 1024 if full else 48  # test queries, and test preferences, a round
+  evaluation.batch_size = 64 if full else 32  # sequences a scoring call
   evaluation.calibration_bins = 10  # uniform bins of confidence
 
   config.mesh = mesh = ml_collections.ConfigDict()

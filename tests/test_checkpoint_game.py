@@ -1,6 +1,7 @@
 """The game from Hugging Face checkpoints, with adapters and without: what is shared and kept."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -84,9 +85,7 @@ def test_checkpoints_hold_adapters_alone(adapted, checkpoint):
 
 
 def test_the_policy_starts_from_the_checkpoint(adapted, checkpoint):
-  """Round 0 samples as the imported model does: same log-probabilities."""
-  evaluation = read_json(adapted / "rounds" / "00" / "evaluation.json")
-  assert evaluation["kl_to_start"] == 0.0
+  """Round 0 is the imported model: equal samples with adapters and without, equal weights."""
   settings = config(checkpoint)
   origins, plain, _ = definitions(settings)
   run_dir = adapted.parent / "full"
@@ -101,6 +100,30 @@ def test_the_policy_starts_from_the_checkpoint(adapted, checkpoint):
   imported = import_decoder(origins.policy_checkpoint, plain.abstract, "config.model.checkpoint")
   kept = load_parameters(run_dir / "checkpoints" / "00_supervised", plain)
   jax.tree.map(np.testing.assert_array_equal, kept, imported)
+
+
+def copied(run_dir: Path, tmp_path: Path) -> Path:
+  return shutil.copytree(run_dir, tmp_path / "copy")
+
+
+def test_a_run_does_not_go_on_with_other_weights(adapted, checkpoint, tmp_path):
+  other = shutil.copytree(checkpoint, tmp_path / "other")
+  checkpoints.write(other, seed=5)
+  run_dir = copied(adapted, tmp_path)
+  with pytest.raises(ConfigError, match=r"weights of config\.model\.checkpoint have changed"):
+    game.play(config(other, **LORA), run_dir)
+
+
+def test_a_run_goes_on_with_a_checkpoint_that_has_moved(adapted, checkpoint, tmp_path):
+  moved = shutil.copytree(checkpoint, tmp_path / "moved")
+  run_dir = copied(adapted, tmp_path)
+  game.play(config(moved, **LORA), run_dir)
+  assert read_json(run_dir / "config.json")["model"]["checkpoint"] == str(moved)
+
+
+def test_reward_adapters_start_from_the_checkpoint_itself(adapted, checkpoint):
+  for phase in ("reward_base", "testing_reward"):
+    assert read_json(adapted / f"rounds/00/{phase}.json")["started_from"] == str(checkpoint)
 
 
 def test_a_stopped_game_with_adapters_and_dropout_goes_on_as_if_it_had_not(

@@ -7,7 +7,7 @@ Reason = Literal[
   "not JSON",
   "missing field",
   "wrong field",  # a value of a wrong type
-  "wrong scores",  # not one for every response, or one not finite or below 0
+  "wrong scores",  # not one for every response, one not finite, or the chosen one is the lower
   "empty query",
   "empty response",
   "no assistant turn",
@@ -15,6 +15,8 @@ Reason = Literal[
   "turn marker inside a message",
   "sides of different queries",
   "all sides equal",  # the same text, or no two scores that differ
+  "no human preference",  # a golden response against samples
+  "unwanted response",  # one that is labelled false
 ]
 
 

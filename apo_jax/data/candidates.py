@@ -6,6 +6,7 @@ A format's parser only finds the parts; what a record must fulfil is checked her
 """
 
 import hashlib
+import math
 import reprlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,12 +40,14 @@ class Candidate(NamedTuple):
     query: None where another file holds the query of this id.
     responses: any number, some maybe blank.
     scores: one for each response, finite and at least 0.
+    unfit: why the row is good for its query alone, if it is.
   """
 
   query_id: str | None
   query: str | None
   responses: tuple[str, ...] = ()
   scores: tuple[float, ...] = ()
+  unfit: BadRow | None = None
 
 
 def to_record(candidate: Candidate, kind: Kind, queries: Mapping[str, str]) -> Record:
@@ -69,6 +72,8 @@ def to_record(candidate: Candidate, kind: Kind, queries: Mapping[str, str]) -> R
   query_id = candidate.query_id or hashlib.sha256(query.encode()).hexdigest()[:16]
   if kind == "queries":
     return Query(query_id, query)
+  if candidate.unfit is not None:
+    raise candidate.unfit
   make = _preference if kind == "preferences" else _demonstration
   return make(query_id, query, candidate.responses, candidate.scores)
 
@@ -88,7 +93,7 @@ def _preference(
   if len(set(responses)) == 1:
     raise BadRow("all sides equal", f"it has the response {shown(responses[0])} on every side")
   if len(set(scores)) == 1:
-    raise BadRow("all sides equal", f"it has the score {scores[0]:g} on every side")
+    raise BadRow("all sides equal", "it has the same score on every side")
   return Preference(query_id, query, responses, scores)
 
 
@@ -232,18 +237,26 @@ def messages_of(value: Any, name: str) -> tuple[Message, ...]:
 
 
 def scores_of(values: Any, count: int) -> tuple[float, ...]:
-  """One score for each of `count` responses.
+  """One score for each of `count` responses, at least 0: only their order is read.
+
+  The losses take a score below 0 for padding, so that a row which has one is shifted up.
 
   Raises:
-    BadRow: there are not so many, or one is no finite number of at least 0.
+    BadRow: there are not so many, one is no finite number, or they are too far apart to shift.
   """
   if not isinstance(values, list | tuple) or len(values) != count:
     raise BadRow("wrong scores", "responses and scores must be lists of one length")
   # True is not a fine 1, and a whole number may be too large for a float.
-  if not all(type(score) in (int, float) and 0 <= score <= _LARGEST for score in values):
-    given = shown(list(values))
-    raise BadRow("wrong scores", f"scores is {given}; each must be a finite number of at least 0")
-  return tuple(float(score) for score in values)
+  if not all(type(score) in (int, float) and abs(score) <= _LARGEST for score in values):
+    raise BadRow("wrong scores", f"scores is {shown(list(values))}; each must be a finite number")
+  scores = [float(score) for score in values]
+  lowest = min([0.0, *scores])
+  shifted = tuple(score - lowest for score in scores)
+  if len(set(shifted)) < len(set(scores)) or math.inf in shifted:
+    raise BadRow(
+      "wrong scores", f"scores is {shown(scores)}, too far apart to be shifted to 0 and above"
+    )
+  return shifted
 
 
 def _canonical(messages: Sequence[Message], name: str) -> str:

@@ -6,6 +6,7 @@ pure function from a row to a `Candidate`. What a format gives, it also gives to
 less: preferences hold demonstrations (their best responses) and queries.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -140,9 +141,12 @@ def _texts_with_separator(row: Row) -> Candidate:
   if len(queries) != 1:
     raise BadRow("sides of different queries", f"it has {len(queries)} queries in its texts")
   responses = tuple(response_of(response, "text") for _, _, response in sides)
-  return Candidate(
-    query_id_of(row), queries.pop(), responses, scores_of(field(row, "scores"), len(texts))
-  )
+  scores = scores_of(field(row, "scores"), len(texts))
+  unfit = None
+  if row.get("type") == "apo":
+    # The reference repository writes such rows in the form of its human preferences.
+    unfit = BadRow("no human preference", "it has the type 'apo': a golden response and samples")
+  return Candidate(query_id_of(row), queries.pop(), responses, scores, unfit)
 
 
 def _golden(row: Row) -> Candidate:
@@ -196,7 +200,7 @@ def _texts_with_shared_start(row: Row) -> Candidate:
   shared = _shared_start(*sides)
   if any(text[len(shared) :][:1].strip() for text in sides):
     # A response begins with a whole word.
-    shared = shared[: len(shared) - len(shared.split(" ")[-1])]
+    shared = re.sub(r"\S+\Z", "", shared)
   if not shared.strip():
     raise BadRow("sides of different queries", _NOTHING_SHARED)
   responses = [response_of(text.removeprefix(shared), "chosen") for text in sides]
@@ -212,10 +216,14 @@ def _shared_start(one: str, other: str) -> str:
 
 def _pair(row: Row, query: str, responses: Sequence[str]) -> Candidate:
   """Of a chosen and a rejected response, with their scores where the row has some."""
-  scores: Sequence[Any] = (1.0, 0.0)
+  given: Sequence[Any] = (1.0, 0.0)
   if row.get("score_chosen") is not None and row.get("score_rejected") is not None:
-    scores = (row["score_chosen"], row["score_rejected"])
-  return Candidate(query_id_of(row), query, tuple(responses), scores_of(scores, 2))
+    given = (row["score_chosen"], row["score_rejected"])
+  scores = scores_of(given, 2)
+  if scores[0] < scores[1]:
+    problem = f"score_chosen is {given[0]}, below score_rejected, which is {given[1]}"
+    raise BadRow("wrong scores", problem)
+  return Candidate(query_id_of(row), query, tuple(responses), scores)
 
 
 def _conversation(row: Row) -> Candidate:
@@ -231,6 +239,14 @@ def _conversation(row: Row) -> Candidate:
 def _query_and_response(row: Row) -> Candidate:
   name = present(row, RESPONSE)
   return Candidate(query_id_of(row), _query(row), (response_of(row[name], name),), (1.0,))
+
+
+def _labelled_completion(row: Row) -> Candidate:
+  label = field(row, "label")
+  if label not in (True, False):
+    raise BadRow("wrong field", f"label is {shown(label)}; it must be true or false")
+  unfit = None if label else BadRow("unwanted response", "it has a completion of the label false")
+  return _query_and_response(row)._replace(unfit=unfit)
 
 
 def _query_alone(row: Row) -> Candidate:
@@ -317,6 +333,12 @@ FORMATS: tuple[Format, ...] = (
   Format("TRL conversation", "demonstrations", _has("messages"), _conversation),
   Format(
     "AlpacaEval outputs", "demonstrations", _has("instruction", "output"), _query_and_response
+  ),
+  Format(
+    "TRL unpaired preference",
+    "demonstrations",
+    _has("prompt", "completion", "label"),
+    _labelled_completion,
   ),
   Format("query and response", "demonstrations", _has_query_and_response, _query_and_response),
   Format("query", "queries", _has_query, _query_alone),

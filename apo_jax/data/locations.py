@@ -4,7 +4,8 @@ A path, or gs://, s3://, https://, memory:// …
     .json (a list, or one object a line), .jsonl or .parquet; the first two also .gz or .zst; by
     fsspec
 hf://OWNER/NAME[@REVISION]?split=train&name=CONFIG&data_dir=DIR&streaming=true
-    a data set of the hub, or a local directory; by `datasets`
+    a data set of the hub, or a local directory; by `datasets`. With streaming=true its files are
+    not downloaded to disk first; every row is read all the same
 tfds://NAME[/CONFIG][:VERSION]?split=train&data_dir=DIR
     ArrayRecord files that were prepared; by `tfds.data_source`, which needs no TensorFlow
 

@@ -24,13 +24,18 @@ _WORDS: dict[Kind, str] = {
 
 
 class Reading(NamedTuple):
-  """The records of a location, in the order of its rows; the rest as SourceReport has it."""
+  """The records of a location, in the order of its rows; the rest as SourceReport has it.
+
+  Attributes:
+    numbers: the row that each record was, counted from 1.
+  """
 
   records: tuple[Record, ...]
   format: str
   rows: int
   dropped: dict[str, int]
-  examples: tuple[str, ...]
+  examples: dict[str, tuple[str, ...]]
+  numbers: tuple[int, ...]
 
 
 def read_records(
@@ -66,8 +71,15 @@ def to_records(
   kind: Kind,
   on_bad_row: Literal["skip", "error"],
   queries: Mapping[str, str],
+  numbers: Iterable[int] | None = None,
 ) -> Reading:
-  """The records of rows; `subject` begins the messages, the rest is as in `read_records`."""
+  """The records of rows.
+
+  Args:
+    subject: begins the messages.
+    numbers: by which messages name the rows, where it is not their place among them.
+    The others are as in `read_records`.
+  """
   rows = iter(rows)
   head = list(itertools.islice(rows, _HEAD))
   if not head:
@@ -75,22 +87,28 @@ def to_records(
   form = _format_of(head, subject, kind)
   records: list[Record] = []
   dropped: collections.Counter[str] = collections.Counter()
-  examples: list[str] = []
-  for number, row in enumerate(itertools.chain(head, rows), start=1):
+  examples: dict[str, list[str]] = {}
+  good: list[int] = []
+  numbers = itertools.count(1) if numbers is None else numbers
+  for row, number in zip(itertools.chain(head, rows), numbers, strict=False):
     try:
       if isinstance(row, BadRow):
         raise row
       records.append(to_record(form.parse(row), kind, queries))
+      good.append(number)
     except BadRow as error:
       if on_bad_row == "error":
         problem = f"({error.reason}): {error}{_row_text(row)}"
         raise ConfigError(f"{subject}, whose row {number} cannot be used {problem}.") from error
       dropped[error.reason] += 1
       if dropped[error.reason] <= _EXAMPLES:
-        examples.append(f"row {number}, {error.reason}: {error}")
+        examples.setdefault(error.reason, []).append(f"row {number}: {error}")
+  count = len(records) + dropped.total()
   if not records:
-    raise ConfigError(f"{subject}, of whose {number} rows none can be used; {examples[0]}.")
-  return Reading(tuple(records), form.name, number, dict(dropped), tuple(examples))
+    reason, first = next(iter(examples.items()))
+    raise ConfigError(f"{subject}, of whose {count} rows none can be used; {reason} in {first[0]}.")
+  shown = {reason: tuple(rows) for reason, rows in examples.items()}
+  return Reading(tuple(records), form.name, count, dict(dropped), shown, tuple(good))
 
 
 def _format_of(head: Sequence[Row | BadRow], subject: str, kind: Kind) -> Format:

@@ -35,7 +35,10 @@ class Preference:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """One player's data: human preferences, golden responses and queries without responses."""
+  """One player's data: human preferences, golden responses and queries without responses.
+
+  Of data from files, the lists that the game does not read are empty.
+  """
 
   preferences: tuple[Preference, ...]
   golden: tuple[Demonstration, ...]

@@ -3,6 +3,10 @@
 import dataclasses
 from typing import Any
 
+# How much of the bad rows a sentence shows: the first of so many reasons, each so many characters.
+_SHOWN_REASONS = 3
+_SHOWN_LENGTH = 90
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceReport:
@@ -10,15 +14,14 @@ class SourceReport:
 
   Attributes:
     field: its name, "preferences", say.
-    location: the path or URI.
+    location: the path or URI, or "config.data.preferences" where the field is taken from them.
     format: the format's name.
-    rows: all rows, bad ones included.
+    rows: all rows, bad ones included; of the preferences those that became records.
     records: the rows that became records.
     dropped: how many rows were bad, by reason.
-    examples: the first three bad rows of each reason, with their numbers, counted from 1.
-    sides: the records in use on each side of the split.
-    left_out: the good records of each side that are not in use: over the config's limits, or
-      demonstrations of the test side.
+    examples: the first three bad rows of each reason, with their numbers in the file, from 1.
+    sides: the records in use on each side of the split that needs some.
+    left_out: how many good records are not in use, by why they are not.
   """
 
   field: str
@@ -27,13 +30,14 @@ class SourceReport:
   rows: int
   records: int
   dropped: dict[str, int]
-  examples: tuple[str, ...]
+  examples: dict[str, tuple[str, ...]]
   sides: dict[str, int] = dataclasses.field(default_factory=dict)
   left_out: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def to_dict(self) -> dict[str, Any]:
     """The report in JSON's types."""
-    return {**dataclasses.asdict(self), "examples": list(self.examples)}
+    examples = {reason: list(rows) for reason, rows in self.examples.items()}
+    return {**dataclasses.asdict(self), "examples": examples}
 
   def sentence(self) -> str:
     """The report on one line."""
@@ -43,10 +47,21 @@ class SourceReport:
     ]
     if self.dropped:
       total = sum(self.dropped.values())
-      parts.append(f"{total:,} dropped: {_counts(self.dropped)} (first: {self.examples[0]})")
+      parts.append(f"{total:,} dropped: {self._dropped()}")
     if self.left_out:
-      parts.append(f"{sum(self.left_out.values()):,} left out ({_counts(self.left_out)})")
+      parts.append(f"left out: {_counts(self.left_out)}")
     return "; ".join(parts) + "."
+
+  def _dropped(self) -> str:
+    parts = []
+    for index, (reason, number) in enumerate(self.dropped.items()):
+      first = f" ({_short(self.examples[reason][0])})" if index < _SHOWN_REASONS else ""
+      parts.append(f"{number:,} {reason}{first}")
+    return ", ".join(parts)
+
+
+def _short(example: str) -> str:
+  return example if len(example) <= _SHOWN_LENGTH else f"{example[: _SHOWN_LENGTH - 1]}…"
 
 
 def _counts(numbers: dict[str, int]) -> str:

@@ -3,8 +3,9 @@
     location --locations--> rows --formats--> candidates --reading--> records --here--> sides
 
 Every query belongs to one side, the reward model's, the policy's or the test's, by a hash of its
-text; demonstrations may be of the first two. The config's limits keep the queries that another hash
-of their text puts first, so that a choice depends neither on the seed nor on the order of a file.
+text. A side keeps what the game reads of it (`_READ`). The config's limits keep the queries that
+another hash of their text puts first, so that a choice depends neither on the seed nor on the order
+of a file.
 """
 
 import collections
@@ -28,6 +29,13 @@ Record = TypeVar("Record", Query, Demonstration, Preference)
 _SIDE_OF_20 = ("reward",) * 9 + ("policy",) * 9 + ("test",) * 2
 SIDES = ("reward", "policy", "test")
 
+# The sides that a game reads each field of.
+_READ = {
+  "preferences": ("reward", "policy", "test"),
+  "golden": ("reward", "test"),
+  "queries": ("policy",),
+  "demonstrations": ("reward", "policy"),
+}
 # What no game can do without.
 _NEEDED = (
   ("reward", "preferences"),
@@ -59,7 +67,7 @@ def load_data(config: Config) -> GameData:
   splits = {
     side: Split(
       *(
-        _first_by_hash(_of_side(readings[field].records, side), _limit(field, side, data))
+        _first_by_hash(_of_side(readings[field].records, field, side), _limit(field, side, data))
         for field in ("preferences", "golden", "queries")
       )
     )
@@ -118,7 +126,7 @@ def _read_sources(data: DataConfig) -> dict[str, Reading]:
     # A preference is a row in one of the formats itself.
     subject = f"config.data.{field} is {getattr(data, field)!r}"
     rows = map(vars, preferences.records)
-    derived = to_records(rows, subject, kind, data.on_bad_row, {})
+    derived = to_records(rows, subject, kind, data.on_bad_row, {}, preferences.numbers)
     return derived._replace(format=preferences.format)
 
   preferences = read("preferences", "preferences")
@@ -139,7 +147,7 @@ def _read_sources(data: DataConfig) -> dict[str, Reading]:
 
 def _learned(records: Iterable[Demonstration], data: DataConfig) -> tuple[Demonstration, ...]:
   """The demonstrations to start from: the policy must not learn test queries there either."""
-  learned = [record for record in records if side_of(record.query) != "test"]
+  learned = [r for r in records if side_of(r.query) in _READ["demonstrations"]]
   if not learned:
     raise ConfigError(
       f"config.data.demonstrations is {data.demonstrations!r}, all of whose queries belong to the"
@@ -153,8 +161,9 @@ def _limit(field: str, side: str, data: DataConfig) -> int:
   return data.num_test if side == "test" else getattr(data, f"num_{field}")
 
 
-def _of_side(records: Iterable[Record], side: str) -> list[Record]:
-  return [record for record in records if side_of(record.query) == side]
+def _of_side(records: Iterable[Record], field: str, side: str) -> list[Record]:
+  """A field's records of a side that reads them."""
+  return [r for r in records if side in _READ[field] and side_of(r.query) == side]
 
 
 def _first_by_hash(records: Sequence[Record], limit: int) -> tuple[Record, ...]:
@@ -170,20 +179,23 @@ def _first_by_hash(records: Sequence[Record], limit: int) -> tuple[Record, ...]:
 def _report(field: str, reading: Reading, game: GameData, data: DataConfig) -> SourceReport:
   if field == "demonstrations":
     used = collections.Counter(side_of(record.query) for record in game.demonstrations)
-    sides = {side: used[side] for side in SIDES if side != "test"}
   else:
-    sides = {side: len(getattr(getattr(game, side), field)) for side in SIDES}
+    used = {side: len(getattr(getattr(game, side), field)) for side in SIDES}
+  sides = {side: used[side] for side in _READ[field]}
   found = collections.Counter(side_of(record.query) for record in reading.records)
-  left_out = {side: found[side] - sides.get(side, 0) for side in SIDES}
+  left_out = {
+    "of sides that need none": sum(found[side] for side in SIDES if side not in sides),
+    "over the limits": sum(found[side] - number for side, number in sides.items()),
+  }
   derived = getattr(data, field) in ("chosen", "preferences")
   return SourceReport(
     field=field,
-    location=data.preferences if derived else getattr(data, field),
+    location="config.data.preferences" if derived else getattr(data, field),
     format=reading.format,
     rows=reading.rows,
     records=len(reading.records),
     dropped=reading.dropped,
     examples=reading.examples,
     sides=sides,
-    left_out={side: number for side, number in left_out.items() if number},
+    left_out={why: number for why, number in left_out.items() if number},
   )

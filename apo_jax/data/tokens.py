@@ -48,7 +48,7 @@ def load_tokenizer(path: str | Path, what: str) -> transformers.PreTrainedTokeni
   """
   try:
     return transformers.AutoTokenizer.from_pretrained(str(path))
-  except (OSError, ValueError, ImportError) as error:
+  except Exception as error:  # a broken file fails in any way, also with a bare Exception
     raise ConfigError(
       f"{what} is {str(path)!r}, and no tokenizer could be read from it; it must be a directory or "
       f"hub name with a tokenizer.json ({' '.join(str(error).split())[:200]})."
@@ -141,8 +141,13 @@ def make_codec(
   Raises:
     ConfigError: the tokenizer does not fit the model or the config.
   """
-  data, size = config.data, max(tokenizer.get_vocab().values()) + 1
-  if size > vocab_size:
+  data = config.data
+  entries = set(tokenizer.get_vocab().values())
+  # Text is never read as a special token, so one beyond the model's table does no harm: Gemma 3
+  # has such a one, for images.
+  beyond = {index for index in entries if index >= vocab_size} - _special_ids(tokenizer)
+  size = max(entries) + 1
+  if beyond or (tokenizer.eos_token_id or 0) >= vocab_size:
     raise ConfigError(
       f"The tokenizer {tokenizer.name_or_path!r} has {size} entries, but the model only "
       f"{vocab_size}; give the model's own tokenizer, or where weights are random a "
@@ -155,7 +160,13 @@ def make_codec(
       "tokens that stand before and behind a query's text."
     )
   _check_stop_strings(tokenizer, config.sampling)
+  size = min(size, vocab_size)
   return Codec(tokenizer, form, data.query_length, data.response_length, size)
+
+
+def _special_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> set[int]:
+  added = tokenizer.added_tokens_decoder
+  return {index for index, token in added.items() if token.special}
 
 
 def truncated(codec: Codec, data: GameData) -> dict[str, dict[str, int]]:

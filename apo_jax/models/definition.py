@@ -19,7 +19,7 @@ from apo_jax.config import LoraConfig
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.decoder import Decoder
-from apo_jax.models.lora import Parameters
+from apo_jax.models.parameters import Parameters
 from apo_jax.models.reward_model import REWARD_HEAD, RewardModel
 from apo_jax.sharding import partition
 

@@ -217,7 +217,11 @@ def _place(
   @functools.cache
   def read(bounds: tuple[tuple[int, int], ...]) -> Float[np.ndarray, "..."]:
     index = tuple(slice(*bound) for bound in bounds)
-    part = files.read(name.name(layer), name.their_slices(index))
+    slices = name.their_slices(index)
+    if any(span.start == span.stop for span in slices):  # rows of the vocabulary's padding alone
+      part = np.zeros([span.stop - span.start for span in slices], np.float32)
+    else:
+      part = files.read(name.name(layer), slices)
     return np.ascontiguousarray(name.part_to_ours(part, index), dtype=np.float32)
 
   def part(index: tuple[slice, ...]) -> Float[np.ndarray, "..."]:

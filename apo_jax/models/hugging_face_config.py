@@ -8,7 +8,11 @@ from typing import Any
 
 import huggingface_hub
 import transformers
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+  HfHubHTTPError,
+  HFValidationError,
+  LocalEntryNotFoundError,
+)
 
 from apo_jax.config import ModelConfig
 from apo_jax.config_fields import ConfigError
@@ -52,7 +56,7 @@ def resolve_directory(name: str, field: str) -> Path:
   On a pod every process calls it, and each machine keeps its own copy in the hub's cache.
 
   Args:
-    name: a directory, or a name on the Hugging Face hub, "owner/model".
+    name: a directory, or a name on the Hugging Face hub, "owner/model" or "owner/model@revision".
     field: the config field that gave it, for errors.
 
   Raises:
@@ -61,12 +65,18 @@ def resolve_directory(name: str, field: str) -> Path:
   if Path(name).is_dir():
     return Path(name)
   wanted = "it must be a directory or the name of a model on the Hugging Face hub, 'owner/model'"
-  if not _HUB_NAME.fullmatch(name):
+  model, _, revision = name.partition("@")
+  if not _HUB_NAME.fullmatch(model):
     raise ConfigError(f"{field} is {name!r}, which is not a directory; {wanted}.")
   try:
     found = huggingface_hub.snapshot_download(
-      name, allow_patterns=list(_FILES), ignore_patterns=list(_OTHER_FILES)
+      model,
+      revision=revision or None,
+      allow_patterns=list(_FILES),
+      ignore_patterns=list(_OTHER_FILES),
     )
+  except HFValidationError as error:
+    raise ConfigError(f"{field} is {name!r}, which is not a directory; {wanted}.") from error
   except LocalEntryNotFoundError as error:
     raise ConfigError(
       f"{field} is {name!r}, which is neither a directory nor in the hub's cache, and the hub "

@@ -7,15 +7,13 @@ An adapter of projection `query` is two parameters of the layer, `lora_query_a` 
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from apo_jax.config import LoraConfig
-
-Parameters = dict[str, Any]
+from apo_jax.models.parameters import Parameters
 
 PREFIX = "lora_"
 
@@ -65,6 +63,7 @@ def merge(layers: Parameters, config: LoraConfig) -> Parameters:
   merged = {name: value for name, value in layers.items() if not name.startswith(PREFIX)}
   for module in adapted(layers):
     a, b = (layers[name] for name in names(module))
-    change = jax.vmap(lambda a, b: jnp.tensordot(a, b, 1))(a, b)
+    product = functools.partial(jnp.tensordot, axes=1, precision=jax.lax.Precision.HIGHEST)
+    change = jax.vmap(product)(a, b)
     merged[module] = merged[module] + change * (config.alpha / config.rank)
   return merged

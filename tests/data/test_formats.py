@@ -1,11 +1,13 @@
 import hashlib
 
+import numpy as np
 import pytest
 
-from apo_jax.config_fields import ConfigError
 from apo_jax.data.dialogue import parse_query
 from apo_jax.data.reading import to_records
 from apo_jax.data.records import Demonstration, Preference, Query
+from apo_jax.data.rows import make_rows, row_length
+from tests import tiny
 
 # One question, a dialogue, and one with a system turn; texts with inner line breaks.
 PREFERENCES = tuple(
@@ -94,7 +96,6 @@ WRITERS = {
   ("APO text and scores", ""): lambda p: {
     "text": [f"{p.query}<sep>{response}" for response in p.responses],
     "scores": [1, 0],
-    "type": "apo",
   },
   ("UltraFeedback", "ratings"): lambda p: {
     "instruction": p.query,
@@ -119,8 +120,21 @@ def read(rows, kind="preferences", on_bad_row="error", queries=None):
 def problem(row, kind="preferences", good=()):
   """What is wrong with a row, behind good ones that show its format."""
   reading = read([*good, row], kind, "skip")
-  assert len(reading.examples) == 1
-  return reading.examples[0].removeprefix(f"row {len(good) + 1}, ")
+  ((reason, (example,)),) = reading.examples.items()
+  return f"{reason}: {example.removeprefix(f'row {len(good) + 1}: ')}"
+
+
+def token_batch(preferences):
+  """The arrays that a reward model reads of the preferences, and their scores."""
+  codec = tiny.codec()
+  queries = codec.encode_queries([preference.query for preference in preferences])
+  items = [
+    (query, codec.encode_responses(preference.responses))
+    for query, preference in zip(queries, preferences, strict=True)
+  ]
+  length = max(row_length(*item) for item in items)
+  rows = make_rows(items, 2, length, codec.eos)
+  return [*rows, np.array([preference.scores for preference in preferences])]
 
 
 @pytest.mark.parametrize(("form", "variant"), WRITERS)
@@ -132,7 +146,10 @@ def test_the_same_preferences_in_every_format_are_the_same_records(form, variant
   reading = read(rows)
   assert reading.format == form
   assert reading.records == PREFERENCES
-  assert (reading.rows, reading.dropped, reading.examples) == (3, {}, ())
+  assert (reading.rows, reading.dropped, reading.examples) == (3, {}, {})
+  assert reading.numbers == (1, 2, 3)
+  for found, expected in zip(token_batch(reading.records), token_batch(PREFERENCES), strict=True):
+    np.testing.assert_array_equal(found, expected, strict=True)
   # What holds preferences also holds their best responses and queries.
   assert read(rows, "demonstrations").records == tuple(
     Demonstration(p.query_id, p.query, p.responses[0]) for p in PREFERENCES
@@ -145,6 +162,8 @@ def test_texts_without_markers_share_their_start():
     {"chosen": "What is 1? One.", "rejected": "What is 1? Two."},
     {"chosen": "The sky is blue.", "rejected": "The sky is black."},
     {"chosen": "What is 1?\nOne.", "rejected": "What is 1? Two."},
+    {"chosen": "Capital of France?\nParis.", "rejected": "Capital of France?\nPrague."},
+    {"chosen": "So?\n\n\tParis", "rejected": "So?\n\n\tPar"},
   ]
   reading = read(rows)
   assert reading.format == "TRL preference (implicit prompt)"
@@ -154,6 +173,8 @@ def test_texts_without_markers_share_their_start():
     (ask, (" One.", " Two.")),
     ("\n\nHuman: The sky is\n\nAssistant:", (" blue.", " black.")),
     (ask, (" One.", " Two.")),
+    ("\n\nHuman: Capital of France?\n\nAssistant:", (" Paris.", " Prague.")),
+    ("\n\nHuman: So?\n\nAssistant:", (" Paris", " Par")),
   ]
   unshared = problem({"chosen": "Blue.", "rejected": "Red."}, good=rows)
   assert unshared.startswith("sides of different queries: ")
@@ -167,6 +188,11 @@ def test_texts_without_markers_share_their_start():
     (
       "query and response",
       {"prompt": [{"role": "user", "content": "Q"}], "completion": answer("A")},
+    ),
+    ("TRL unpaired preference", {"prompt": "Q", "completion": " A", "label": True}),
+    (
+      "TRL unpaired preference",
+      {"prompt": [{"role": "user", "content": "Q"}], "completion": answer("A"), "label": 1},
     ),
     ("AlpacaEval outputs", {"instruction": "Q", "output": "A", "generator": "g", "dataset": "d"}),
     ("APO golden", {"query": "\n\nHuman: Q\n\nAssistant:", "golden": "A"}),
@@ -190,6 +216,8 @@ def test_demonstrations_are_read_from_every_form_that_holds_them(form, row):
     ("query", {"prompt": [{"role": "user", "content": "Q"}]}),
     ("APO samples", {"query": "Q", "sample_0": " A", "sample_1": ""}),
     ("AlpacaEval outputs", {"instruction": "Q", "output": ""}),
+    ("TRL unpaired preference", {"prompt": "Q", "completion": "A", "label": False}),
+    ("APO text and scores", {"text": ["Q<sep>A", "Q<sep>B"], "scores": [1, 0], "type": "apo"}),
     ("K-wise responses and scores", {"query": "Q", "responses": [], "scores": []}),
   ],
 )
@@ -220,9 +248,9 @@ def test_golden_responses_without_query_find_it_by_id():
   )
   reading = read(rows, "demonstrations", "skip", {"a": queries["a"]})
   assert len(reading.records) == 1
-  assert reading.examples == (
-    "row 2, missing field: it has no query, and none of config.data.queries has its id '7'",
-  )
+  assert reading.examples == {
+    "missing field": ("row 2: it has no query, and none of config.data.queries has its id '7'",)
+  }
 
 
 def test_a_row_of_an_id_by_number_or_none_has_one():
@@ -239,6 +267,39 @@ def test_scores_of_pairs_are_taken_where_they_are_given():
   pair = {"prompt": "Q", "chosen": "A", "rejected": "B"}
   rows = [pair, {**pair, "score_chosen": 8.5, "score_rejected": 7}]
   assert [record.scores for record in read(rows).records] == [(1.0, 0.0), (8.5, 7.0)]
+  wrong = problem({**pair, "score_chosen": 2.5, "score_rejected": 7}, good=rows)
+  assert wrong == "wrong scores: score_chosen is 2.5, below score_rejected, which is 7"
+  equal = problem({**pair, "score_chosen": -1, "score_rejected": -1}, good=rows)
+  assert equal.startswith("all sides equal: ")
+
+
+def test_scores_below_0_keep_their_order():
+  pair = {"prompt": "Q", "chosen": "A", "rejected": "B"}
+  rows = [
+    {**pair, "score_chosen": -1.5, "score_rejected": -4},
+    {**pair, "score_chosen": 3, "score_rejected": 1},
+  ]
+  assert [record.scores for record in read(rows).records] == [(2.5, 0.0), (3.0, 1.0)]
+  rows = [{"query": "Q", "responses": ["a", "b", "c"], "scores": [1, -0.5, 0]}]
+  assert read(rows).records[0].scores == (1.5, 0.0, 0.5)
+  for scores in ([1e308, -1e308, 0], [-1e300, 1, 2]):
+    assert "too far apart" in problem({**rows[0], "scores": scores}, good=rows)
+
+
+def test_a_golden_response_against_samples_is_no_human_preference():
+  row = {"text": ["Q<sep>A", "Q<sep>B"], "scores": [1, 0]}
+  for kind in ("preferences", "demonstrations"):
+    wrong = problem({**row, "type": "apo"}, kind, [row, {**row, "type": None}])
+    assert wrong == "no human preference: it has the type 'apo': a golden response and samples"
+
+
+def test_a_response_labelled_false_is_no_demonstration():
+  row = {"prompt": "Q", "completion": "A", "label": True}
+  wrong = problem({**row, "label": False}, "demonstrations", [row])
+  assert wrong == "unwanted response: it has a completion of the label false"
+  for label, reason in (("bad", "wrong field"), (None, "missing field")):
+    wrong = problem({**row, "label": label}, "demonstrations", [row])
+    assert wrong.startswith(f"{reason}: ") and "label" in wrong
 
 
 def test_later_turns_may_differ_too():
@@ -293,7 +354,7 @@ IMPLICIT = {name: messages(f"{HH[name]}\n\nAssistant:") for name in HH}
     (K_WISE, {"responses": ["a", " a"]}, "all sides equal"),
     (K_WISE, {"scores": [1, 1.0]}, "all sides equal"),
     (K_WISE, {"scores": [1]}, "wrong scores"),
-    (K_WISE, {"scores": [1, -1]}, "wrong scores"),
+    (K_WISE, {"scores": [1, "-1"]}, "wrong scores"),
     (K_WISE, {"scores": [1, float("nan")]}, "wrong scores"),
     (K_WISE, {"query": "\n\nAssistant:"}, "empty query"),
     (K_WISE, {"responses": ["a"], "scores": [1]}, "missing field"),
@@ -319,57 +380,3 @@ IMPLICIT = {name: messages(f"{HH[name]}\n\nAssistant:") for name in HH}
 )
 def test_a_bad_row_has_one_reason(good, change, reason):
   assert problem({**good, **change}, good=[good, good]).startswith(f"{reason}: ")
-
-
-def test_bad_rows_are_counted_and_the_first_three_of_each_reason_shown():
-  blank = {**K_WISE, "responses": ["a", ""]}
-  equal = {**K_WISE, "scores": [0, 0]}
-  reading = read([blank, K_WISE, *[blank] * 4, equal, K_WISE], on_bad_row="skip")
-  assert (reading.rows, len(reading.records)) == (8, 2)
-  assert reading.dropped == {"empty response": 5, "all sides equal": 1}
-  assert reading.examples == (
-    *(
-      f"row {number}, empty response: it has 2 responses, of which 1 say nothing"
-      for number in (1, 3, 4)
-    ),
-    "row 7, all sides equal: it has the score 0 on every side",
-  )
-
-
-def failure(rows, kind="preferences", on_bad_row="skip"):
-  with pytest.raises(ConfigError) as error:
-    read(rows, kind, on_bad_row)
-  return str(error.value)
-
-
-def test_the_first_bad_row_is_fatal_where_the_config_says_so():
-  message = failure([K_WISE, {**K_WISE, "responses": ["a", ""]}, {}], on_bad_row="error")
-  assert message == (
-    "the rows are 'here', whose row 2 cannot be used (empty response): it has 2 responses, of which"
-    ' 1 say nothing. The row is {"query": "Q", "responses": ["a", ""], "scores": [1, 0]}.'
-  )
-
-
-@pytest.mark.parametrize("on_bad_row", ["skip", "error"])
-def test_rows_of_which_none_can_be_used_are_an_error(on_bad_row):
-  message = failure([{**K_WISE, "scores": [1, 1]}] * 3, on_bad_row=on_bad_row)
-  assert "all sides equal" in message
-  assert failure([], on_bad_row=on_bad_row).endswith("which holds no record; give at least one.")
-
-
-def test_an_unknown_format_names_the_columns():
-  message = failure([{"a": 1, "b": None}, {"c": 2}])
-  assert "whose columns (a, c) are of no known format" in message and "HH-RLHF" in message
-
-
-def test_a_format_that_holds_too_little_is_named():
-  message = failure([{"instruction": "Q", "output": "A"}])
-  assert "whose rows are in AlpacaEval outputs form; each must hold two or more" in message
-  assert "query and response" not in message
-  message = failure([{"query": "Q", "sample_0": "A"}], "demonstrations")
-  assert "whose rows are in APO samples form; each must hold a response" in message
-
-
-def test_the_first_row_need_not_be_a_good_one():
-  assert read([{"chosen": "A", "rejected": "B"}, HH], on_bad_row="skip").format == "HH-RLHF"
-  assert read([{"query": "Q"}, K_WISE], on_bad_row="skip").dropped == {"missing field": 1}

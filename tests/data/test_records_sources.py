@@ -10,56 +10,21 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from apo_jax.config_fields import ConfigError
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.data.sources import fingerprint, load_data, side_of
 from tests import tiny
-
-QUERIES = [f"\n\nHuman: What is {number}?\n\nAssistant:" for number in range(60)]
-SIDES = ("reward", "policy", "test")
-# No limit on what is taken from files.
-ALL = {
-  f"data__num_{name}": 0 for name in ("demonstrations", "preferences", "golden", "queries", "test")
-}
-
-
-def rows_of_files():
-  """The rows of every file; the same queries are in all of them."""
-  identified = [{"query_id": f"q{number}", "query": query} for number, query in enumerate(QUERIES)]
-  golden = [{**row, "response": f" Golden {i}."} for i, row in enumerate(identified)]
-  preferences = [
-    {**row, "responses": [f" Good {i}.", " Bad.", " So so."], "scores": [2, 0, 0.5]}
-    for i, row in enumerate(identified)
-  ]
-  demonstrations = [{**row, "response": f" Shown {i}."} for i, row in enumerate(identified[:5])]
-  return {
-    "demonstrations": demonstrations,
-    "preferences": preferences,
-    "golden": golden,
-    "queries": identified,
-  }
-
-
-def write(tmp_path, rows, name="{}.jsonl"):
-  """Writes the rows; returns the config that reads them, and the files' paths."""
-  paths = {}
-  for field, lines in rows.items():
-    paths[field] = tmp_path / name.format(field)
-    # A row that is a string already is a line as it stands.
-    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    paths[field].write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-  fields = {f"data__{field}": str(path) for field, path in paths.items()}
-  return tiny.config(data__source="files", **ALL, **fields), paths
-
-
-def failure(config):
-  with pytest.raises(ConfigError) as error:
-    load_data(config)
-  return str(error.value)
-
-
-def load(tmp_path, rows):
-  return load_data(write(tmp_path, rows)[0])
+from tests.data.source_files import (
+  ALL,
+  QUERIES,
+  SIDES,
+  failure,
+  load,
+  number_of,
+  reports_by_field,
+  rows_of_files,
+  with_data,
+  write,
+)
 
 
 def split_queries(split):
@@ -76,18 +41,24 @@ def test_sides_are_disjoint_by_query_and_together_hold_every_record(tmp_path):
   def ids(field):
     return sorted(record.query_id for split in splits for record in getattr(split, field))
 
-  expected = sorted(row["query_id"] for row in rows["queries"])
-  assert ids("preferences") == ids("golden") == ids("queries") == expected
+  def expected(*sides):
+    return sorted(row["query_id"] for row in rows["queries"] if side_of(row["query"]) in sides)
+
+  assert ids("preferences") == expected(*SIDES)
+  assert ids("golden") == expected("reward", "test")
+  assert ids("queries") == expected("policy")
   assert data.utility is None
 
 
 def test_records_are_those_of_the_files(tmp_path):
   data = load(tmp_path, rows_of_files())
-  side = getattr(data, side_of(QUERIES[7]))
-  assert Query("q7", QUERIES[7]) in side.queries
-  assert Demonstration("q7", QUERIES[7], " Golden 7.") in side.golden
-  expected = Preference("q7", QUERIES[7], (" Good 7.", " Bad.", " So so."), (2.0, 0.0, 0.5))
-  assert expected in side.preferences
+  i = number_of("policy")
+  assert Query(f"q{i}", QUERIES[i]) in data.policy.queries
+  expected = Preference(f"q{i}", QUERIES[i], (f" Good {i}.", " Bad.", " So so."), (2.0, 0.0, 0.5))
+  assert expected in data.policy.preferences
+  for side in ("reward", "test"):
+    i = number_of(side)
+    assert Demonstration(f"q{i}", QUERIES[i], f" Golden {i}.") in getattr(data, side).golden
   assert data.demonstrations == tuple(
     Demonstration(f"q{i}", QUERIES[i], f" Shown {i}.")
     for i in range(5)
@@ -116,9 +87,9 @@ def test_demonstrations_may_be_absent_where_nothing_is_trained_on_them(tmp_path)
 
 def test_texts_may_hold_every_kind_of_line_break(tmp_path):
   rows = rows_of_files()
-  rows["golden"][7]["response"] = " one\u2028two\x85three\r\nfour"
-  side = getattr(load(tmp_path, rows), side_of(QUERIES[7]))
-  assert Demonstration("q7", QUERIES[7], " one\u2028two\x85three\r\nfour") in side.golden
+  i, text = number_of("reward"), " one\u2028two\x85three\r\nfour"
+  rows["golden"][i]["response"] = text
+  assert Demonstration(f"q{i}", QUERIES[i], text) in load(tmp_path, rows).reward.golden
 
 
 MISSING = object()
@@ -145,23 +116,23 @@ MISSING = object()
     ),
     (
       "preferences",
-      {"scores": [1, -0.5, 0]},
-      "scores is [1, -0.5, 0]; each must be a finite number",
+      {"scores": [1, [], 0]},
+      "scores is [1, [], 0]; each must be a finite number",
     ),
-    ("preferences", {"scores": [1, "0", 0]}, "each must be a finite number of at least 0"),
-    ("preferences", {"scores": [1, float("nan"), 0]}, "each must be a finite number of at least 0"),
+    ("preferences", {"scores": [1, "0", 0]}, "each must be a finite number"),
+    ("preferences", {"scores": [1, float("nan"), 0]}, "each must be a finite number"),
     ("queries", {"query": " \n"}, "query is ' \\n'; it must be a text that is not empty"),
     ("golden", {"response": ""}, "response is blank; it must be a text that is not empty"),
     ("demonstrations", {"query_id": " "}, "query_id is ' '; it must be a text"),
-    ("preferences", {"scores": [1, True, 0]}, "each must be a finite number of at least 0"),
-    ("preferences", {"scores": [1, float("inf"), 0]}, "each must be a finite number of at least 0"),
-    ("preferences", {"scores": [1, 10**400, 0]}, "each must be a finite number of at least 0"),
+    ("preferences", {"scores": [1, True, 0]}, "each must be a finite number"),
+    ("preferences", {"scores": [1, float("inf"), 0]}, "each must be a finite number"),
+    ("preferences", {"scores": [1, 10**400, 0]}, "each must be a finite number"),
     ("preferences", {"responses": [" a", "\ud800", " c"]}, "responses holds '\\ud800'"),
     ("golden", {"response": " a\ud800"}, "response holds '\\ud800', which is no character"),
     ("preferences", {"query": ""}, "query is ''; it must be a text that is not empty"),
     ("preferences", {"responses": [" a", " ", " c"]}, "3 responses, of which 1 say nothing"),
     ("preferences", {"responses": [" a", "a ", " a"]}, "the response ' a' on every side"),
-    ("preferences", {"scores": [1, 1, 1]}, "the score 1 on every side"),
+    ("preferences", {"scores": [1, 1, 1]}, "the same score on every side"),
     ("golden", {"response": " a\n\nHuman: b"}, "turn marker '\\n\\nHuman:' in its response"),
   ],
 )
@@ -197,10 +168,9 @@ def test_a_query_without_id_has_one_by_its_text(tmp_path):
   rows = rows_of_files()
   for row in rows["queries"]:
     row.pop("query_id", None)
-  queries = [query for side in SIDES for query in getattr(load(tmp_path, rows), side).queries]
-  assert len({query.query_id for query in queries}) == len(QUERIES)
-  again = [query for side in SIDES for query in getattr(load(tmp_path, rows), side).queries]
-  assert again == queries
+  queries = load(tmp_path, rows).policy.queries
+  assert len({query.query_id for query in queries}) == len(queries) > 1
+  assert load(tmp_path, rows).policy.queries == queries
 
 
 @pytest.mark.parametrize("field", ["demonstrations", "preferences", "golden", "queries"])
@@ -264,20 +234,21 @@ def test_fingerprint_is_of_the_records_alone(tmp_path):
   assert re.fullmatch("[0-9a-f]{64}", first)
 
 
-@pytest.mark.parametrize("index", [0, 4])
 @pytest.mark.parametrize(
-  ("field", "change"),
+  ("field", "change", "side"),
   [
-    ("demonstrations", {"response": " Another."}),
-    ("demonstrations", {"query_id": "another"}),
-    ("preferences", {"scores": [0, 2, 0.5]}),
-    ("preferences", {"responses": [" Good.", " Bad.", " Another."]}),
-    ("golden", {"response": " Another."}),
-    ("queries", {"query_id": "another"}),
+    ("demonstrations", {"response": " Another."}, "reward"),
+    ("demonstrations", {"query_id": "another"}, "policy"),
+    ("preferences", {"scores": [0, 2, 0.5]}, "reward"),
+    ("preferences", {"scores": [0, 2, 0.5]}, "policy"),
+    ("preferences", {"responses": [" Good.", " Bad.", " Another."]}, "test"),
+    ("golden", {"response": " Another."}, "reward"),
+    ("golden", {"response": " Another."}, "test"),
+    ("queries", {"query_id": "another"}, "policy"),
   ],
 )
-def test_fingerprint_changes_with_any_record(tmp_path, field, change, index):
-  rows = rows_of_files()
+def test_fingerprint_changes_with_any_record(tmp_path, field, change, side):
+  rows, index = rows_of_files(), number_of(side)
   before = fingerprint(load(tmp_path, rows))
   changed = {**rows, field: [dict(row) for row in rows[field]]}
   changed[field][index].update(change)
@@ -303,53 +274,6 @@ def test_embedded_sizes_that_are_too_large_name_the_field(field):
   assert "config.data" in message and f"{field} is 10000000" in message
 
 
-def reports_by_field(data):
-  return {report.field: report for report in data.reports}
-
-
-def test_bad_rows_are_skipped_and_counted(tmp_path):
-  rows = rows_of_files()
-  expected = load(tmp_path, rows)
-  good = {field: list(lines) for field, lines in rows.items()}
-  good["golden"].insert(3, "no JSON")
-  good["golden"].append({**rows["golden"][0], "response": ""})
-  good["preferences"].insert(0, {**rows["preferences"][0], "scores": [1, 1, 1]})
-  config, paths = write(tmp_path, good)
-  skipping = dataclasses.replace(config.data, on_bad_row="skip")
-  data = load_data(dataclasses.replace(config, data=skipping))
-  assert fingerprint(data) == fingerprint(expected)
-  reports = reports_by_field(data)
-  assert reports["golden"].dropped == {"not JSON": 1, "empty response": 1}
-  assert reports["golden"].examples[0].startswith("row 4, not JSON: it is not valid JSON")
-  assert reports["golden"].examples[1].startswith("row 62, empty response: ")
-  assert (reports["golden"].rows, reports["golden"].records) == (62, 60)
-  assert reports["preferences"].dropped == {"all sides equal": 1}
-  assert reports["queries"].dropped == {}
-  sides = collections.Counter(map(side_of, QUERIES))
-  counts = ", ".join(f"{sides[side]} {side}" for side in SIDES)
-  assert reports["preferences"].sentence() == (
-    f"config.data.preferences: 61 rows in K-wise responses and scores form from"
-    f" {paths['preferences']}, 60 used ({counts}); 1 dropped: 1 all sides equal (first: row 1, all"
-    " sides equal: it has the score 1 on every side)."
-  )
-  # JSON gives it back as it is.
-  given = reports["golden"].to_dict()
-  assert json.loads(json.dumps(given)) == given and given["sides"] == dict(sides)
-
-
-def test_a_field_of_which_nothing_is_left_is_an_error(tmp_path):
-  rows = rows_of_files()
-  rows["golden"] = [{**row, "response": " "} for row in rows["golden"]]
-  config, _ = write(tmp_path, rows)
-  skipping = dataclasses.replace(config.data, on_bad_row="skip")
-  message = failure(dataclasses.replace(config, data=skipping))
-  assert "of whose 60 rows none can be used; row 1, empty response: " in message
-
-
-def with_data(config, **changes):
-  return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
-
-
 def test_limits_take_the_same_records_whatever_the_order(tmp_path):
   rows = rows_of_files()
   rows["demonstrations"] = [{**row, "response": " Shown."} for row in rows["queries"]]
@@ -358,7 +282,7 @@ def test_limits_take_the_same_records_whatever_the_order(tmp_path):
   everything = load(tmp_path, rows)
   data = load_data(with_data(write(tmp_path, rows)[0], **limits))
   sizes = {side: [len(part) for part in vars(getattr(data, side)).values()] for side in SIDES}
-  assert sizes == {"reward": [5, 4, 3], "policy": [5, 4, 3], "test": [2, 2, 2]}
+  assert sizes == {"reward": [5, 4, 0], "policy": [5, 0, 3], "test": [2, 2, 0]}
   assert len(data.demonstrations) == 7
   for side in SIDES:
     for field in ("preferences", "golden", "queries"):
@@ -377,23 +301,28 @@ def test_limits_take_the_same_records_whatever_the_order(tmp_path):
       assert kept == found[::-1]
   report = reports_by_field(data)["preferences"]
   assert report.sides == {"reward": 5, "policy": 5, "test": 2}
-  assert sum(report.left_out.values()) == len(QUERIES) - 12
-  assert reports_by_field(data)["demonstrations"].left_out["test"] == len(everything.test.queries)
+  assert report.left_out == {"over the limits": len(QUERIES) - 12}
+  tested = len(everything.test.golden)
+  assert reports_by_field(data)["demonstrations"].left_out == {
+    "of sides that need none": tested,
+    "over the limits": len(QUERIES) - tested - 7,
+  }
 
 
 def test_golden_and_queries_come_from_the_preferences(tmp_path):
   rows = rows_of_files()
-  config, paths = write(tmp_path, rows)
+  config, _ = write(tmp_path, rows)
   data = load_data(with_data(config, golden="chosen", queries="preferences"))
   expected = load_data(config)
   for side in SIDES:
     found, source = getattr(data, side), getattr(expected, side)
     assert found.preferences == source.preferences and found.queries == source.queries
-    assert found.golden == tuple(
-      Demonstration(one.query_id, one.query, one.responses[0]) for one in source.preferences
-    )
+    if side != "policy":
+      assert found.golden == tuple(
+        Demonstration(one.query_id, one.query, one.responses[0]) for one in source.preferences
+      )
   report = reports_by_field(data)["golden"]
-  assert report.location == str(paths["preferences"])
+  assert report.location == "config.data.preferences"
   assert report.format == "K-wise responses and scores" and report.records == len(QUERIES)
 
 
@@ -435,10 +364,6 @@ def test_the_same_data_in_another_form_and_file_have_the_same_fingerprint(tmp_pa
   pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows["queries"]), table)
   config = with_data(config, golden=str(listed), queries=str(table))
   assert fingerprint(load_data(config)) == expected
-
-
-def test_embedded_data_have_no_reports():
-  assert load_data(tiny.config()).reports == ()
 
 
 REAL = Path(os.environ.get("APO_JAX_SHARED", tiny.ROOT.parent / "shared")) / "data"

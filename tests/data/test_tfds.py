@@ -7,7 +7,7 @@ import pytest
 from apo_jax.config_fields import ConfigError
 from apo_jax.data.reading import read_records
 from apo_jax.data.records import Demonstration, Preference, Query
-from apo_jax.data.tfds.build import build
+from apo_jax.data.tfds.build import _parse_flags, build
 from apo_jax.data.tfds.builder import write_records
 from tests import tiny
 
@@ -88,7 +88,7 @@ def test_golden_responses_find_their_queries(tmp_path, source):
     "queries": write(tmp_path / "queries.jsonl", [{"query_id": "q", "query": "Q"}]),
     "golden": write(tmp_path / "golden.jsonl", [{"query_id": "q", "golden": "A"}]),
   }
-  build(sources, tmp_path, "set_2")
+  build(sources, str(tmp_path), "set_2")
   expected = (Demonstration("q", "\n\nHuman: Q\n\nAssistant:", " A"),)
   assert read(tmp_path, "golden", "demonstrations", "set_2") == expected
 
@@ -98,12 +98,25 @@ def test_golden_responses_find_their_queries(tmp_path, source):
   [
     ({"name": "My-Set"}, "--name is 'My-Set'; it must be of small letters"),
     ({"preferences": "nowhere.jsonl"}, "--source is 'nowhere.jsonl', which cannot be read"),
+    ({"output": "gs://bucket/sets"}, "--output is 'gs://bucket/sets'; it must be a directory"),
     ({"golden": "nowhere.jsonl"}, "--golden is 'nowhere.jsonl', which cannot be read"),
   ],
 )
-def test_what_cannot_be_built_is_named(tmp_path, source, changes, words):
-  name = changes.pop("name", "records")
+def test_what_cannot_be_built_is_named(tmp_path, monkeypatch, source, changes, words):
+  monkeypatch.chdir(tmp_path)
+  sources = {"preferences": source} | changes
+  output, name = sources.pop("output", "output"), sources.pop("name", "records")
+  before = sorted(tmp_path.iterdir())
   with pytest.raises(ConfigError) as error:
-    build({"preferences": source, **changes}, tmp_path / "output", name)
+    build(sources, output, name)
   assert words in str(error.value)
-  assert not (tmp_path / "output").exists()
+  assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_unknown_flag_is_named_in_one_sentence(capsys):
+  with pytest.raises(SystemExit) as error:
+    _parse_flags(["build", "--sauce=here"])
+  assert error.value.code == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("apo_jax: Unknown command line flag 'sauce'")
+  assert line.endswith("(given: --sauce=here)")

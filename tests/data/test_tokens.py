@@ -236,6 +236,21 @@ def test_a_tokenizer_larger_than_the_models_vocabulary_is_refused():
   assert f"'some/tokenizer' has {size} entries, but the model only {size - 1}" in str(error.value)
 
 
+def test_a_special_token_beyond_the_models_table_does_no_harm():
+  """As Gemma 3's image token, which its text models have no embedding for."""
+  size = tiny.codec().size
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+  assert len(tokenizer) == size + 1
+  codec = codec_with(tokenizer, vocab_size=size)
+  assert codec.size == size
+  (ids,) = codec.encode_queries(["\n\nHuman: What is an <image>?\n\nAssistant:"])
+  assert max(ids) < size
+  tokenizer.add_tokens(["plain"])
+  with pytest.raises(ConfigError, match=f"has {size + 2} entries, but the model only {size}"):
+    codec_with(tokenizer, vocab_size=size)
+
+
 def test_ids_with_gaps_count_up_to_the_largest():
   """Some tokenizers skip ids, so their number of entries is not one more than the largest."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from apo_jax.data.samples import read_samples
 from apo_jax.files import read_json
 from apo_jax.metrics_writer import read_metrics
-from tests import tiny
+from tests import checkpoints, tiny
 
 
 def play(arguments: list[str]) -> None:
@@ -26,7 +26,18 @@ def play(arguments: list[str]) -> None:
 
 
 def test_two_processes_end_with_the_numbers_of_one(tmp_path):
-  flags = tiny.flags(rounds=1)
+  """From a checkpoint: a policy with adapters beside frozen shards, a whole reward model."""
+  flags = tiny.flags(
+    rounds=1,
+    model__checkpoint=checkpoints.write(tmp_path / "checkpoint"),
+    policy__lora__rank=2,
+    policy__lora__dropout=0.1,
+    supervised__epochs=1,
+    data__query_length=48,  # the chat template's turns take more tokens
+    data__query_buckets=(48,),
+    mesh__data=1,
+    mesh__fsdp=-1,
+  )
   one, two = tmp_path / "one", tmp_path / "two"
   play(["-m", "apo_jax.main", *flags, f"--run_dir={one}"])
   play(["launch/local.py", "--processes=2", "--", *flags, f"--run_dir={two}"])
@@ -58,7 +69,7 @@ def test_two_processes_end_with_the_numbers_of_one(tmp_path):
     np.testing.assert_allclose(actual, expected, atol=1e-5, err_msg=part)
   for key in theirs.keys() - {"calibration"}:
     np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=1e-5, err_msg=key)
-  assert read_json(two / "rounds/01/provenance.json")["mesh"]["data"] == 2
+  assert read_json(two / "rounds/01/provenance.json")["mesh"]["fsdp"] == 2
 
 
 def test_what_is_wrong_is_said_once_and_ends_all_processes(tmp_path):

@@ -279,16 +279,22 @@ def test_a_directory_or_a_name_on_the_hub(tmp_path, monkeypatch):
   assert resolve_directory(str(tmp_path), FIELD) == tmp_path
   asked = []
 
-  def download(name, **patterns):
-    asked.append(name)
+  def download(name, *, revision, **patterns):
+    asked.append((name, revision))
     assert "*.safetensors" in patterns["allow_patterns"]
     return str(tmp_path)
 
   monkeypatch.setattr(hugging_face_config.huggingface_hub, "snapshot_download", download)
   assert resolve_directory("owner/model", FIELD) == tmp_path
-  assert asked == ["owner/model"]
-  with pytest.raises(ConfigError, match=f"^{FIELD} is 'no_such', which is not a directory"):
-    resolve_directory("no_such", FIELD)
+  assert resolve_directory("owner/model@v1.0", FIELD) == tmp_path
+  assert asked == [("owner/model", None), ("owner/model", "v1.0")]
+
+
+@pytest.mark.parametrize("name", ["no_such", "./checkpoint", "../checkpoint", "a--b/c", "a/b/c"])
+def test_what_is_neither_a_directory_nor_a_hub_name_is_named(name):
+  with pytest.raises(ConfigError) as error:
+    resolve_directory(name, FIELD)
+  assert str(error.value).startswith(f"{FIELD} is {name!r}, which is not a directory; it must be")
 
 
 def test_without_the_hub_the_name_is_an_error(monkeypatch):

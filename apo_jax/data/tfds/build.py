@@ -3,7 +3,8 @@
     python -m apo_jax.data.tfds.build --source=preferences.jsonl.gz --output=DIR
 
 `--golden`, `--queries` and `--demonstrations` add splits beside that of the preferences. Rows that
-cannot be used are left out and counted. It prints the URIs that config.data takes.
+cannot be used are left out and counted. It prints the URIs that config.data takes. ArrayRecord
+files are written and read on file systems alone: on a pod every host needs the directory mounted.
 """
 
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from apo_jax.command_line import refuse
 from apo_jax.config_fields import ConfigError
 from apo_jax.data.candidates import Kind
 from apo_jax.data.reading import Reading, read_records
@@ -34,7 +36,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def build(sources: Mapping[str, str], output: Path, name: str) -> list[str]:
+def build(sources: Mapping[str, str], output: str, name: str) -> list[str]:
   """Writes the data set; returns one line for each split: its URI and what became of the rows.
 
   Args:
@@ -44,12 +46,17 @@ def build(sources: Mapping[str, str], output: Path, name: str) -> list[str]:
 
   Raises:
     ConfigError: a source cannot be read or holds nothing for its split, the name is none for TFDS,
-      or there is a data set of this name in the directory.
+      the directory is a URI, or there is a data set of this name in it.
   """
   if not re.fullmatch("[a-z][a-z0-9_]*", name):
     raise ConfigError(f"--name is {name!r}; it must be of small letters, digits and underscores.")
-  if (output / name).exists():
-    raise ConfigError(f"--output is {str(output)!r}, where {name} is already; give another --name.")
+  if "://" in output:
+    raise ConfigError(
+      f"--output is {output!r}; it must be a directory of a file system, such as a mounted bucket,"
+      " because ArrayRecord files are written and read nowhere else."
+    )
+  if (Path(output) / name).exists():
+    raise ConfigError(f"--output is {output!r}, where {name} is already; give another --name.")
   readings: dict[str, Reading] = {}
   for split, location in sources.items():
     flag = f"--{_FLAGS[split].name}"
@@ -60,7 +67,7 @@ def build(sources: Mapping[str, str], output: Path, name: str) -> list[str]:
   # TFDS takes seconds to import, which a wrong flag need not wait for.
   from apo_jax.data.tfds.builder import write_records
 
-  write_records(output, name, {split: reading.records for split, reading in readings.items()})
+  write_records(Path(output), name, {split: reading.records for split, reading in readings.items()})
   return [
     f"tfds://{name}?split={split}&data_dir={output}: {_summary(reading)}"
     for split, reading in readings.items()
@@ -70,16 +77,16 @@ def build(sources: Mapping[str, str], output: Path, name: str) -> list[str]:
 def main(arguments: list[str]) -> int:
   """Builds what the flags describe; returns the exit code."""
   if len(arguments) > 1:
-    return _refuse(f"{arguments[1]!r} is not a flag; did you mean --source={arguments[1]}?")
+    return refuse(f"{arguments[1]!r} is not a flag; did you mean --source={arguments[1]}?")
   for flag in (_FLAGS["preferences"], _OUTPUT):
     if not flag.value:
-      return _refuse(f"--{flag.name} is missing; it must be given.")
+      return refuse(f"--{flag.name} is missing; it must be given.")
   logging.set_verbosity(logging.WARNING)
   sources = {split: flag.value for split, flag in _FLAGS.items() if flag.value}
   try:
-    lines = build(sources, Path(_OUTPUT.value), _NAME.value)
+    lines = build(sources, _OUTPUT.value, _NAME.value)
   except ConfigError as error:
-    return _refuse(str(error))
+    return refuse(str(error))
   print("\n".join(lines))
   return 0
 
@@ -91,16 +98,12 @@ def _summary(reading: Reading) -> str:
   return summary
 
 
-def _refuse(sentence: str) -> int:
-  print(f"apo_jax: {sentence}", file=sys.stderr)
-  return 2
-
-
 def _parse_flags(arguments: list[str]) -> list[str]:
   try:
     return flags.FLAGS(arguments)
   except flags.Error as error:
-    sys.exit(_refuse(str(error)))
+    sentence = " ".join(str(error).split())
+    sys.exit(refuse(f"{sentence} (given: {' '.join(arguments[1:])})"))
 
 
 if __name__ == "__main__":
