@@ -11,6 +11,9 @@ from apo_jax.files import read_json
 from apo_jax.metrics_writer import read_metrics
 from tests import checkpoints, tiny
 
+# Sharded weights add up in another order, and a few updates carry the difference on.
+TOLERANCE = 5e-5
+
 
 def play(arguments: list[str]) -> None:
   environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -61,14 +64,14 @@ def test_two_processes_end_with_the_numbers_of_one(tmp_path):
       # The first DPO update compares the policy with itself: only rounding says who wins.
       keys -= {"accuracy"}
     for key in keys:
-      np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=1e-5, err_msg=key)
+      np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=TOLERANCE, err_msg=key)
   ours, theirs = (read_json(run / "rounds/01/evaluation.json") for run in (two, one))
   for part in ("confidence", "accuracy", "count"):
     expected = [np.nan if value is None else value for value in theirs["calibration"][part]]
     actual = [np.nan if value is None else value for value in ours["calibration"][part]]
     np.testing.assert_allclose(actual, expected, atol=1e-5, err_msg=part)
   for key in theirs.keys() - {"calibration"}:
-    np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=1e-5, err_msg=key)
+    np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=TOLERANCE, err_msg=key)
   assert read_json(two / "rounds/01/provenance.json")["mesh"]["fsdp"] == 2
 
 
