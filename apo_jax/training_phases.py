@@ -48,6 +48,7 @@ def train_supervised(run: RunContext) -> None:
     definition=run.policy,
     training=training,
     num_steps=stream.num_batches,
+    schedule_steps=stream.most_batches,
     start=lambda: first_policy(run.origins, run.policy, run.seed("init", "policy")),
     make_update=functools.partial(_policy_update, run, imitation),
     build=lambda step: demonstration_batch(run, *stream.take(step)),
@@ -93,6 +94,7 @@ def _train_on_preferences(
     definition=run.reward_model,
     training=training,
     num_steps=stream.num_batches,
+    schedule_steps=stream.most_batches,
     start=start,
     make_update=functools.partial(_reward_update, run, training),
     build=build,
@@ -119,6 +121,7 @@ def train_reward(run: RunContext, round: int) -> None:
   training = config.training
   preferences = run.data.reward.preferences
   num_steps = num_batches(len(run.data.reward.golden), training.batch_size, training.epochs)
+  schedule_steps = num_steps
   size = config.preference_batch_size
   endless = make_stream(
     run, preferences, preference_lengths, size, None, round, "reward_preferences"
@@ -130,7 +133,7 @@ def train_reward(run: RunContext, round: int) -> None:
     stream = make_stream(
       run, sampled, golden_lengths, training.batch_size, training.epochs, round, "reward_golden"
     )
-    num_steps = stream.num_batches
+    num_steps, schedule_steps = stream.num_batches, stream.most_batches
 
   def build(step: int) -> RewardBatch:
     records, length = endless.take(step)
@@ -157,6 +160,7 @@ def train_reward(run: RunContext, round: int) -> None:
     definition=run.reward_model,
     training=training,
     num_steps=num_steps,
+    schedule_steps=schedule_steps,
     start=lambda: run.reward_model.split(run.parameters(run.reward_start(round)))[0],
     make_update=functools.partial(_reward_update, run, training),
     build=build,
@@ -181,6 +185,7 @@ def train_policy(run: RunContext, round: int) -> None:
     definition=run.policy,
     training=training,
     num_steps=stream.num_batches,
+    schedule_steps=stream.most_batches,
     start=lambda: run.policy.split(run.parameters(run.policy_start(round)))[0],
     make_update=functools.partial(_policy_update, run, config),
     build=lambda step: sample_batch(run, *stream.take(step)),

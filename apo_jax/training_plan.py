@@ -39,6 +39,8 @@ class TrainingPlan:
     definition: the model.
     training: the optimisation.
     num_steps: updates.
+    schedule_steps: updates that the learning rate's schedule is made for, at least `num_steps`; as
+      many in every round, so that all rounds share a compiled step.
     start: makes the trained parameters to start from; called where no checkpoint exists.
     make_update: makes the jitted step for an optimizer; called once for all rounds.
     build: the host batch of an update, counted from 0: this process's rows as NumPy arrays.
@@ -52,6 +54,7 @@ class TrainingPlan:
   definition: Definition
   training: TrainingConfig
   num_steps: int
+  schedule_steps: int
   start: Callable[[], Parameters]
   make_update: Callable[[optax.GradientTransformation], Update]
   build: Callable[[int], Any]
@@ -68,8 +71,8 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
   # Without updates there is no need of moments, which take twice the model in the checkpoint.
   optimizer = optax.identity()
   if plan.num_steps:
-    optimizer = make_optimizer(plan.training, plan.num_steps)
-  update = run.once((plan.phase, plan.num_steps), lambda: plan.make_update(optimizer))
+    optimizer = make_optimizer(plan.training, plan.schedule_steps)
+  update = run.once((plan.phase, plan.schedule_steps), lambda: plan.make_update(optimizer))
   frozen = run.frozen(plan.definition)
   if plan.definition.lora is not None:
     seed = derive_key(config.seed, "dropout", plan.round, plan.phase)

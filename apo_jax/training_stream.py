@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from apo_jax.data.input import PADDING_ITEM, bucket_of, index_batches
+from apo_jax.data.input import PADDING_ITEM, bucket_of, index_batches, most_batches
 from apo_jax.run_context import RunContext
 from apo_jax.sharding import local_rows
 
@@ -20,12 +20,14 @@ class Stream(Generic[Item]):
   Attributes:
     items: all records.
     batches: the indices of each batch, Int[batch_size], by its number.
+    most_batches: the most that there may be of as many records, whatever their lengths.
     rows: which rows of a batch are this process's.
     lengths: the padded length of each record's row.
   """
 
   items: Sequence[Item]
   batches: Any
+  most_batches: int | None
   rows: np.ndarray
   lengths: Sequence[int]
 
@@ -54,7 +56,7 @@ def make_stream(
   """The stream of a phase; `purpose` names its random order, `measure` counts a row's tokens.
 
   A batch holds records of one length bucket (`RunContext.row_lengths`), so that short rows are not
-  padded to the longest. Without epochs (None) the stream never ends.
+  padded to the longest. Without epochs (None) the stream never ends, and has no `most_batches`.
   """
   lengths = run.row_lengths
   # With one length there is nothing to measure.
@@ -65,4 +67,5 @@ def make_stream(
     padded = [lengths[bucket] for bucket in buckets]
   seed = run.seed("shuffle", round, purpose)
   batches = index_batches(len(items), batch_size, epochs, seed, buckets)
-  return Stream(items, batches, local_rows(run.mesh, batch_size), padded)
+  most = None if epochs is None else most_batches(len(items), batch_size, epochs, len(lengths))
+  return Stream(items, batches, most, local_rows(run.mesh, batch_size), padded)

@@ -57,7 +57,8 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.supervised = _training(epochs=0, batch_size=32, learning_rate=1e-5, warmup_steps=0)
 
-  batch_size = 32 if full else 8  # items an update
+  # The few updates of a short run are small batches and large steps.
+  batch_size = 32 if full else 4  # items an update
   config.reward = reward = RewardSection()
   reward.checkpoint = ""  # "" is the model's checkpoint with a new head
   reward.lora = _lora(dropout=0.05 if full else 0.0)  # random numbers take long on a CPU
@@ -66,12 +67,14 @@ def get_config() -> ml_collections.ConfigDict:
   reward.pooling = "eos"  # what the head reads: last, eos, average, max
   reward.kind = "ranking"  # APO term: ranking (log-sigmoid) or difference (raw margin)
   reward.reduction = "mean"  # mean a term, or the reference code's shared denominator
-  reward.apo_coefficient = 0.4  # c_apo, weight of golden over samples; divided by the 4 samples
+  reward.apo_coefficient = 4.0  # c_apo, weight of golden over samples; divided by the 4 samples
   reward.preference_coefficient = 1.0  # c_kl, weight of the human preferences
-  reward.preference_batch_size = 32 if full else 8  # preferences an update, beside golden queries
+  reward.preference_batch_size = batch_size  # preferences an update, beside golden queries
   # The base, and the testing reward model; then a round.
-  reward.base = _training(epochs=1, batch_size=batch_size, learning_rate=2e-4, warmup_steps=2)
-  reward.training = _training(epochs=1, batch_size=batch_size, learning_rate=1e-4, warmup_steps=1)
+  rate = 2e-4 if full else 5e-4
+  reward.base = _training(epochs=1, batch_size=batch_size, learning_rate=rate, warmup_steps=2)
+  rate = 1e-4 if full else 3e-4
+  reward.training = _training(epochs=1, batch_size=batch_size, learning_rate=rate, warmup_steps=1)
 
   config.policy = policy = ml_collections.ConfigDict()
   policy.lora = _lora(dropout=0.0)
@@ -81,12 +84,13 @@ def get_config() -> ml_collections.ConfigDict:
   policy.beta = 0.1  # DPO: strength of the pull to the reference
   policy.pairs = "best_worst"  # DPO: best_worst, best_rest, all
   policy.sft_coefficient = 1.0  # RRHF: lambda, weight of the best response's likelihood
-  policy.training = _training(epochs=1, batch_size=batch_size, learning_rate=2e-4, warmup_steps=1)
+  rate = 2e-4 if full else 3e-4
+  policy.training = _training(epochs=1, batch_size=batch_size, learning_rate=rate, warmup_steps=1)
 
   config.sampling = sampling = ml_collections.ConfigDict()
   tokens = 255 if full else 64
   sampling.training = _sampler(num_samples=4, temperature=1.0, max_new_tokens=tokens)
-  sampling.evaluation = _sampler(num_samples=1, temperature=1.0, max_new_tokens=tokens)
+  sampling.evaluation = _sampler(num_samples=1, temperature=0.7, max_new_tokens=tokens)
   sampling.batch_size = 64 if full else 24  # queries a sampler call
 
   config.evaluation = evaluation = ml_collections.ConfigDict()

@@ -35,6 +35,15 @@ def num_batches(
   return epochs * sum(math.ceil(size / batch_size) for size in sizes.values())
 
 
+def most_batches(num_items: int, batch_size: int, epochs: int, num_buckets: int) -> int:
+  """The most that `num_batches` can be, however the items fall into `num_buckets` buckets."""
+  used = min(num_items, num_buckets)
+  if used <= 1:
+    return num_batches(num_items, batch_size, epochs)
+  # One item begins a batch in every bucket; of the others, only full batches begin one more.
+  return epochs * (used + (num_items - used) // batch_size)
+
+
 def index_batches(
   num_items: int,
   batch_size: int,

@@ -3,7 +3,14 @@ import itertools
 import numpy as np
 import pytest
 
-from apo_jax.data.input import PADDING_ITEM, batches, bucket_of, index_batches, num_batches
+from apo_jax.data.input import (
+  PADDING_ITEM,
+  batches,
+  bucket_of,
+  index_batches,
+  most_batches,
+  num_batches,
+)
 
 ITEMS, SIZE, EPOCHS = 10, 4, 3
 
@@ -133,6 +140,16 @@ def test_one_bucket_is_as_none():
     assert num_batches(ITEMS, SIZE, epochs, [64] * ITEMS) == num_batches(ITEMS, SIZE, epochs)
   assert len(index_batches(0, SIZE, 0, 5, [])) == num_batches(0, SIZE, 0, []) == 0
   assert len(index_batches(len(BUCKETS), SIZE, 0, 5, BUCKETS)) == 0
+
+
+@pytest.mark.parametrize("num_buckets", [1, 3])
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("items", [0, 1, 2, 7, 8, 9])
+def test_most_batches(items, size, epochs, num_buckets):
+  falls = itertools.combinations_with_replacement(range(num_buckets), items)
+  counts = [num_batches(items, size, epochs, buckets) for buckets in falls]
+  assert max(counts) == most_batches(items, size, epochs, num_buckets)
 
 
 @pytest.mark.parametrize(
