@@ -1,4 +1,4 @@
-"""What the commands share: the flags that join processes, and how they refuse."""
+"""What the commands share: the flags that join processes, and how wrong ones are refused."""
 
 import sys
 
@@ -27,3 +27,18 @@ def refuse(sentence: str) -> int:
   """Says what is wrong; returns the exit code."""
   print(f"apo_jax: {sentence}", file=sys.stderr)
   return 2
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+  """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage."""
+  try:
+    return flags.FLAGS(arguments)
+  except (AttributeError, KeyError) as error:  # ml_collections' way to say "no such field"
+    # Its hint comes as the quotation of a quotation.
+    hint = str(error.args[0]).replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
+    message = f"the config has no field {hint}"
+    if "get_config" in hint:
+      message = "the file of --config has no function get_config()"
+  except (flags.Error, TypeError, ValueError) as error:
+    message = str(error)
+  sys.exit(refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))

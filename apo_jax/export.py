@@ -7,7 +7,6 @@ tensor. With several processes every one is started like this; the first writes.
 """
 
 import os
-import sys
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -66,14 +65,5 @@ def main(arguments: list[str]) -> int:
   return 0
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
-  """Parses like absl, but says what is wrong in one sentence."""
-  try:
-    return flags.FLAGS(arguments)
-  except flags.Error as error:
-    sentence = " ".join(str(error).split())
-    sys.exit(command_line.refuse(f"{sentence} (given: {' '.join(arguments[1:])})"))
-
-
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse_flags)
+  app.run(main, flags_parser=command_line.parse_flags)

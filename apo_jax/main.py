@@ -1,14 +1,13 @@
 """The command line: `python -m apo_jax.main --config=configs/demo.py`. Kept short."""
 
 import os
-import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from apo_jax import command_line
-from apo_jax.command_line import join_processes, refuse
+from apo_jax.command_line import join_processes, parse_flags, refuse
 from apo_jax.config_checks import from_config_dict
 from apo_jax.config_fields import ConfigError
 
@@ -57,24 +56,9 @@ def main(arguments: list[str]) -> int:
   return 0
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
-  """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage."""
-  try:
-    return flags.FLAGS(arguments)
-  except (AttributeError, KeyError) as error:  # ml_collections' way to say "no such field"
-    # Its hint comes as the quotation of a quotation.
-    hint = str(error.args[0]).replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
-    message = f"the config has no field {hint}"
-    if "get_config" in hint:
-      message = "the file of --config has no function get_config()"
-  except (flags.Error, TypeError, ValueError) as error:
-    message = str(error)
-  sys.exit(refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))
-
-
 def run() -> None:
   """The entry point of `python -m apo_jax.main`."""
-  app.run(main, flags_parser=_parse_flags)
+  app.run(main, flags_parser=parse_flags)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m apo_jax.main --config=configs/smollm2_hh.py
 
 On a machine without an accelerator it plays a small part of the data, which proves the machinery on
-real text and no more; with a TPU or GPU it plays all of them. The policies are judged on the test
-side's golden queries alone, a tenth of all.
+real text and no more (docs/smollm2_hh.md has the record); with a TPU or GPU it plays all of them.
+The policies are judged on the test side's golden queries alone, a tenth of all.
 
 You provide, under data/hh/ (or wherever `--config.data.preferences=...` says)
 - preferences.jsonl.gz: HH-RLHF's two columns, `chosen` and `rejected`;

@@ -8,13 +8,12 @@ files are written and read on file systems alone: on a pod every host needs the 
 """
 
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from absl import app, flags, logging
 
-from apo_jax.command_line import refuse
+from apo_jax.command_line import parse_flags, refuse
 from apo_jax.config_fields import ConfigError
 from apo_jax.data.candidates import Kind
 from apo_jax.data.reading import Reading, read_records
@@ -98,13 +97,5 @@ def _summary(reading: Reading) -> str:
   return summary
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
-  try:
-    return flags.FLAGS(arguments)
-  except flags.Error as error:
-    sentence = " ".join(str(error).split())
-    sys.exit(refuse(f"{sentence} (given: {' '.join(arguments[1:])})"))
-
-
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse_flags)
+  app.run(main, flags_parser=parse_flags)
