@@ -178,6 +178,10 @@ class SamplingConfig:
   training: SamplerConfig
   evaluation: SamplerConfig
   batch_size: PositiveInt  # queries a sampler call
+  cache_dtype: Literal["float32", "bfloat16"]  # of cached keys and values
+  # Every device has whole weights while it samples, split along mesh.tensor alone. Else a mesh with
+  # fsdp gathers each layer's at every token, which takes less memory and much more time.
+  gather_weights: bool
 
 
 @dataclasses.dataclass(frozen=True)

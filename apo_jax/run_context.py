@@ -99,6 +99,8 @@ class RunContext:
       self.mesh,
       buckets=self.config.data.query_buckets,
       batch_size=self.config.sampling.batch_size,
+      cache_dtype=self.config.sampling.cache_dtype,
+      gather_weights=self.config.sampling.gather_weights,
     )
 
   @functools.cached_property

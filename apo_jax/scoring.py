@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jax.stages import Lowered
 from jaxtyping import Array, Float
 
 from apo_jax.data.rows import Response, Rows, flatten, make_rows
@@ -33,6 +34,7 @@ class Scorer:
     lengths: Sequence[int],
     eos: int,
   ):
+    self._definition = definition
     self._mesh = mesh
     self._batch_size = batch_size
     self._lengths = sorted(set(lengths))
@@ -67,6 +69,13 @@ class Scorer:
         scores[indices] = self._score_part(parameters, part, length)
         on_batch(len(part))
     return scores
+
+  def lowered(self, length: int) -> Lowered:
+    """What is compiled for a padded length, without data."""
+    size = self._batch_size
+    rows = flatten(make_rows([((), [None])] * size, 1, length, self._eos))
+    abstract = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), rows)
+    return self._score.lower(self._definition.abstract, abstract)
 
   def _score_part(
     self, parameters: Parameters, part: Sequence[TokenSequence], length: int

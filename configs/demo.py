@@ -92,6 +92,8 @@ def get_config() -> ml_collections.ConfigDict:
   sampling.training = _sampler(num_samples=4)
   sampling.evaluation = _sampler(num_samples=1)
   sampling.batch_size = 64  # queries a sampler call
+  sampling.cache_dtype = "float32"  # of cached keys and values
+  sampling.gather_weights = False  # whole weights on every device while it samples
 
   config.evaluation = evaluation = ml_collections.ConfigDict()
   evaluation.num_queries = 256  # test queries, and test preferences, a round

@@ -96,6 +96,8 @@ def get_config() -> ml_collections.ConfigDict:
   testing.max_new_tokens = 512  # tokens
   testing.stop = ("\nHuman",)  # a response ends before these
   sampling.batch_size = 64  # ours: queries a sampler call
+  sampling.cache_dtype = "bfloat16"  # of cached keys and values
+  sampling.gather_weights = True  # whole weights on every device while it samples
 
   config.evaluation = evaluation = ml_collections.ConfigDict()
   evaluation.num_queries = 2048  # ours: test queries, and test preferences, a round

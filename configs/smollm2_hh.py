@@ -92,6 +92,8 @@ def get_config() -> ml_collections.ConfigDict:
   sampling.training = _sampler(num_samples=4, temperature=1.0, max_new_tokens=tokens)
   sampling.evaluation = _sampler(num_samples=1, temperature=0.7, max_new_tokens=tokens)
   sampling.batch_size = 64 if full else 24  # queries a sampler call
+  sampling.cache_dtype = model.compute_dtype  # of cached keys and values
+  sampling.gather_weights = True  # whole weights on every device while it samples
 
   config.evaluation = evaluation = ml_collections.ConfigDict()
   evaluation.num_queries = 1024 if full else 48  # test queries, and test preferences, a round

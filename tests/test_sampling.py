@@ -38,7 +38,15 @@ def keys(count: int, purpose: str = "test") -> np.ndarray:
 def make_sampler(batch_size: int = 4, buckets: tuple[int, ...] = (8,)) -> Sampler:
   definition, _ = tiny.policy()
   mesh = tiny.mesh()
-  return Sampler(definition, tiny.codec(), mesh, buckets=buckets, batch_size=batch_size)
+  return Sampler(
+    definition,
+    tiny.codec(),
+    mesh,
+    buckets=buckets,
+    batch_size=batch_size,
+    cache_dtype="float32",
+    gather_weights=False,
+  )
 
 
 def draw(config: SamplerConfig, sampler: Sampler | None = None, queries=QUERIES, seeds_=None):
@@ -117,7 +125,19 @@ def test_two_buckets_compile_twice_however_many_queries():
   queries = [[1, *range(40, 40 + n)] for n in (2, 5, 1, 9, 3, 14, 7, 2, 2)]
   draw(RANDOM, sampler, queries)
   draw(RANDOM, sampler, queries[:3])
-  assert sampler._function(RANDOM)._cache_size() == 2
+  functions = sampler._functions(RANDOM)
+  assert functions.start._cache_size() == 2
+  assert functions.decode._cache_size() == 2
+
+
+def test_what_is_lowered_without_data_is_what_runs():
+  sampler = make_sampler(batch_size=2, buckets=(4,))
+  first, steps = sampler.lowered(GREEDY, 4)
+  assert first.in_avals[0][1].tokens.shape == (1, 4)
+  assert steps.in_avals[0][2].drawing.samples.tokens.shape == (2, 2, 6)
+  batch = QueryBatch(np.ones((1, 4), np.int32), np.array([4], np.int32), keys(1))
+  state = first.compile()(tiny.policy()[1], batch)
+  assert state.drawing.live.all()
 
 
 def test_first_token_has_the_distribution_of_the_adjusted_logits():
@@ -132,13 +152,10 @@ def test_first_token_has_the_distribution_of_the_adjusted_logits():
   logits[np.argsort(logits)[:-8]] = -np.inf
   probabilities = np.exp(logits / 0.7 - np.max(logits / 0.7))
   probabilities /= probabilities.sum()
-  samples = sampling.sample(
-    policy,
-    QueryBatch(query, jnp.array([4]), jnp.asarray(keys(1))),
-    config,
-    eos=tiny.codec().eos,
-    known_tokens=tiny.codec().size,
-    table=None,
+  codec = tiny.codec()
+  ends = {"eos": codec.eos, "known_tokens": codec.size, "table": None}
+  samples = jax.jit(lambda queries: sampling.sample(policy, queries, config, **ends))(
+    QueryBatch(query, jnp.array([4]), jnp.asarray(keys(1)))
   )
   counts = np.bincount(np.asarray(samples.tokens).ravel(), minlength=len(probabilities))
   frequencies = counts / counts.sum()
@@ -150,15 +167,21 @@ def test_first_token_has_the_distribution_of_the_adjusted_logits():
 class Scripted(Decoder):
   """A policy that says what the test wants: logits favour `script[position]` of a row."""
 
-  def __init__(self, rngs: nnx.Rngs, script: list[int], calls: list[int]):
+  def __init__(self, rngs: nnx.Rngs, script: list[int], calls: list[str]):
     super().__init__(tiny.architecture(), rngs)
     self.script = tuple(script)
     self.count = calls.append
 
-  def __call__(self, tokens, segment_ids, positions, cache=None, offset=0):
-    jax.debug.callback(self.count, tokens.shape[1])
-    _, cache = super().__call__(tokens, segment_ids, positions, cache, offset)
-    return jnp.broadcast_to(positions[..., None], (*positions.shape, 1)).astype(jnp.float32), cache
+  def __call__(self, tokens, segment_ids, positions, **options):
+    jax.debug.callback(self.count, "read")
+    _, kept = super().__call__(tokens, segment_ids, positions, **options)
+    return positions[..., None].astype(jnp.float32), kept
+
+  def step(self, tokens, place, cache, layers=None):
+    jax.debug.callback(self.count, "step")
+    _, cache = super().step(tokens, place, cache, layers)
+    positions = place.prompt_lengths[:, None] + place.ages - 1
+    return positions[..., None].astype(jnp.float32), cache
 
   def logits(self, hidden):
     at = hidden[..., 0].astype(jnp.int32)
@@ -166,15 +189,20 @@ class Scripted(Decoder):
 
 
 def run_script(script, config, *, table=None, lengths=(3,)):
-  calls: list[int] = []
+  calls: list[str] = []
   policy = Scripted(nnx.Rngs(params=0), script, calls)
   batch = len(lengths)
   queries = QueryBatch(
     jnp.ones((batch, 3), jnp.int32), jnp.array(lengths), jnp.asarray(keys(batch))
   )
-  samples = sampling.sample(policy, queries, config, eos=9, known_tokens=16, table=table)
+
+  @jax.jit
+  def run(queries):
+    return sampling.sample(policy, queries, config, eos=9, known_tokens=16, table=table)
+
+  samples = jax.tree.map(np.asarray, run(queries))
   jax.effects_barrier()
-  return jax.tree.map(np.asarray, samples), calls
+  return samples, calls
 
 
 def test_eos_ends_a_response_and_the_loop_ends_with_the_last_row():
@@ -184,20 +212,20 @@ def test_eos_ends_a_response_and_the_loop_ends_with_the_last_row():
   np.testing.assert_array_equal(samples.tokens[0, :, :4], [[5, 6, 9, 0]] * 2)
   np.testing.assert_array_equal(samples.lengths[0], [3, 3])
   assert samples.finished.all()
-  assert calls == [3, 1, 1]  # one prefill, and two steps instead of eleven
+  assert calls == ["read", "step", "step"]  # two steps instead of eleven
 
 
 def test_the_limit_ends_a_response_unfinished():
   samples, calls = run_script([0, 0, 5, 6, 5, 6, 5, 6, 5, 6], GREEDY)
   np.testing.assert_array_equal(samples.lengths[0], [6, 6])
   assert not samples.finished.any()
-  assert calls == [3, 1, 1, 1, 1, 1]
+  assert calls == ["read"] + ["step"] * 5
 
 
 def test_padding_rows_are_done_from_the_start():
   samples, calls = run_script([9, 9, 9], GREEDY, lengths=(3, 0))
   np.testing.assert_array_equal(samples.lengths, [[1, 1], [0, 0]])
-  assert calls == [3]
+  assert calls == ["read"]
 
 
 def test_stop_strings_end_a_response():

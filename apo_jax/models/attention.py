@@ -1,5 +1,6 @@
 """Attention's parts: who sees whom, rotary positions, and the weighted sum."""
 
+import functools
 import math
 
 import jax
@@ -11,27 +12,17 @@ from apo_jax.data.rows import PADDING_SEGMENT, SHARED_SEGMENT
 from apo_jax.models.architecture import Architecture, Rope
 
 
-def attention_mask(
-  query_segments: Int[Array, "B T"],
-  key_segments: Int[Array, "B S"],
-  offset: Int[Array, ""] | int = 0,
-) -> Bool[Array, "B T S"]:
-  """Which slot sees which: itself and earlier slots of its own or of the shared segment.
-
-  `offset` is the slot of the first row of `query_segments`; keys begin at slot 0.
-  """
-  query_slots = offset + jnp.arange(query_segments.shape[1])
-  causal = query_slots[:, None] >= jnp.arange(key_segments.shape[1])[None, :]
-  keys = key_segments[:, None, :]
-  same = keys == query_segments[:, :, None]
+def attention_mask(segment_ids: Int[Array, "B T"]) -> Bool[Array, "B T T"]:
+  """Which slot sees which: itself and earlier slots of its own or of the shared segment."""
+  slots = jnp.arange(segment_ids.shape[1])
+  causal = slots[:, None] >= slots[None, :]
+  keys = segment_ids[:, None, :]
+  same = keys == segment_ids[:, :, None]
   return causal & (same | (keys == SHARED_SEGMENT)) & (keys != PADDING_SEGMENT)
 
 
-def within_window(
-  query_positions: Int[Array, "B T"], key_positions: Int[Array, "B S"], window: Int[Array, ""]
-) -> Bool[Array, "B T S"]:
+def within_window(back: Int[Array, "*N"], window: Int[Array, ""]) -> Bool[Array, "*N"]:
   """Which keys are fewer than `window` positions back; all of them where it is 0."""
-  back = query_positions[:, :, None] - key_positions[:, None, :]
   return (window == 0) | (back < window)
 
 
@@ -92,3 +83,34 @@ def attend(
   weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
   attended = jnp.einsum("bkgts,bskd->btkgd", weights, values)
   return attended.reshape(batch, length, heads, head_dim)
+
+
+def attend_cache(
+  queries: Float[Array, "B W N D"],
+  prompt: tuple[Float[Array, "B K P D"], Float[Array, "B K P D"]],
+  responses: tuple[Float[Array, "B W K M D"], Float[Array, "B W K M D"]],
+  prompt_mask: Bool[Array, "B W P"],
+  response_mask: Bool[Array, "B W M"],
+  architecture: Architecture,
+) -> Float[Array, "B W N D"]:
+  """The newest token of W responses a prompt reads the prompt and its own response.
+
+  Keys and values are pairs. Heads come before slots in them, so that each is a batch of matrices
+  that the products read as it lies.
+  """
+  batch, width, heads, head_dim = queries.shape
+  kv_heads, slots = prompt[0].shape[1:3]
+  grouped = queries.reshape(batch, width, kv_heads, heads // kv_heads, head_dim)
+  product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+  far = product("bwkgd,bkpd->bwkgp", grouped, prompt[0])
+  near = product("bwkgd,bwkmd->bwkgm", grouped, responses[0])
+  logits = jnp.concatenate([far, near], axis=-1) * architecture.query_scale
+  if architecture.attention_softcap:
+    logits = soft_cap(logits, architecture.attention_softcap)
+  mask = jnp.concatenate([prompt_mask, response_mask], axis=-1)[:, :, None, None]
+  # A row that sees nothing is over: finite, so that it gives no NaN.
+  logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
+  weights = jax.nn.softmax(logits, axis=-1).astype(queries.dtype)
+  attended = product("bwkgp,bkpd->bwkgd", weights[..., :slots], prompt[1])
+  attended += product("bwkgm,bwkmd->bwkgd", weights[..., slots:], responses[1])
+  return attended.reshape(queries.shape).astype(queries.dtype)

@@ -5,20 +5,21 @@ over it, so compile time does not grow with depth. Attention reads explicit segm
 positions, so padding on either side and several responses behind one query are one mechanism.
 """
 
-import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from apo_jax.config import LoraConfig
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.attention import (
   attend,
+  attend_cache,
   attention_mask,
   rope_frequencies,
   rotate,
@@ -27,22 +28,42 @@ from apo_jax.models.attention import (
 )
 from apo_jax.sharding import constrain
 
+KeyValues = tuple[Array, Array]
+
 
 class Cache(NamedTuple):
-  """Keys and values of the tokens already read. `segment_ids` is 0 at slots not yet written."""
+  """Keys and values of what has been read, of B prompts and of W responses to each.
 
-  keys: Float[Array, "L B S K D"]
-  values: Float[Array, "L B S K D"]
-  segment_ids: Int[Array, "B S"]
-  positions: Int[Array, "B S"]
+  Responses share one ring of M slots: every step writes one slot of all of them. Each part is keys
+  and values with a leading layer axis, or a tuple of them, one a layer (`split_layers`).
+
+  Attributes:
+    prompts: Float[B, K, P, D] twice.
+    responses: Float[B, W, K, M, D] twice.
+  """
+
+  prompts: KeyValues | tuple[KeyValues, ...]
+  responses: KeyValues | tuple[KeyValues, ...]
 
 
-def empty_cache(architecture: Architecture, batch_size: int, slots: int) -> Cache:
-  """A cache of `slots` empty slots for `batch_size` rows, in the compute type."""
-  heads = (architecture.kv_heads, architecture.head_dim)
-  zeros = jnp.zeros((architecture.layers, batch_size, slots, *heads), architecture.compute_dtype)
-  empty = jnp.zeros((batch_size, slots), jnp.int32)
-  return Cache(zeros, zeros, empty, empty)
+class Place(NamedTuple):
+  """Where one step of decoding stands.
+
+  Attributes:
+    prompt_lengths: tokens of each prompt.
+    ages: tokens of each response that have been read, this step's included; 0 where a row is over.
+    slot: of the ring, where this step's keys and values go. The token n steps back is n slots back.
+  """
+
+  prompt_lengths: Int[Array, "B"]
+  ages: Int[Array, "B W"]
+  slot: Int[Array, ""]
+
+
+def split_layers(stacked: Any) -> tuple[Any, ...]:
+  """A pytree whose leaves have a leading layer axis, as a tuple of pytrees, one a layer."""
+  layers = jax.tree.leaves(stacked)[0].shape[0]
+  return tuple(jax.tree.map(lambda leaf: leaf[n], stacked) for n in range(layers))  # noqa: B023
 
 
 def rms_norm(
@@ -63,14 +84,16 @@ class LayerInput(NamedTuple):
   Attributes:
     frequencies: of its rotary positions, Float[D/2].
     window: how many positions back it sees, 0 for all; None where no layer has a window.
-    cached: keys and values of the slots already written, Float[B, S, K, D] each, or None.
     dropout_key: for the adapters' dropout, or None.
   """
 
   frequencies: Array
   window: Array | None
-  cached: tuple[Array, Array] | None
   dropout_key: Array | None
+
+
+# What a layer's queries, keys and values, rotated, become: the attended values, and what is kept.
+Attend = Callable[[Array, Array, Array, LayerInput], tuple[Array, Any]]
 
 
 class Layer(nnx.Module):
@@ -153,15 +176,10 @@ class Layer(nnx.Module):
     return projected
 
   def _attention(
-    self,
-    x: Float[Array, "B T D"],
-    positions: Int[Array, "B T"],
-    mask: Bool[Array, "B T S"],
-    layer: LayerInput,
-    offset: Int[Array, ""] | int,
-  ) -> tuple[Float[Array, "B T D"], tuple[Array, Array] | None]:
-    """What attention adds, and the cache with the new keys and values."""
-    architecture, cached = self.architecture, layer.cached
+    self, x: Float[Array, "B T D"], positions: Int[Array, "B T"], layer: LayerInput, attend: Attend
+  ) -> tuple[Float[Array, "B T D"], Any]:
+    """What attention adds, and what `attend` keeps."""
+    architecture = self.architecture
     queries = self._project("query", x, layer.dropout_key)
     keys = self._project("key", x, layer.dropout_key)
     values = self._project("value", x, layer.dropout_key)
@@ -170,12 +188,8 @@ class Layer(nnx.Module):
       keys = rms_norm(keys, self.key_norm[...], architecture)
     queries = rotate(queries, positions, layer.frequencies)
     keys = rotate(keys, positions, layer.frequencies)
-    if cached is not None:
-      write = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=offset, axis=1)
-      keys, values = write(cached[0], keys), write(cached[1], values)
-      cached = (keys, values)
-    attended = attend(queries, keys, values, mask, architecture)
-    return self._project("output", attended, layer.dropout_key), cached
+    attended, kept = attend(queries, keys, values, layer)
+    return self._project("output", attended, layer.dropout_key), kept
 
   def _mlp(self, x: Float[Array, "B T D"], layer: LayerInput) -> Float[Array, "B T D"]:
     """What the gated unit adds."""
@@ -189,27 +203,19 @@ class Layer(nnx.Module):
     )
 
   def __call__(
-    self,
-    x: Float[Array, "B T D"],
-    positions: Int[Array, "B T"],
-    key_positions: Int[Array, "B S"],
-    mask: Bool[Array, "B T S"],
-    layer: LayerInput,
-    offset: Int[Array, ""] | int,
-  ) -> tuple[Float[Array, "B T D"], tuple[Array, Array] | None]:
-    """The layer's output and, where a cache came in, its keys and values with the new ones."""
+    self, x: Float[Array, "B T D"], positions: Int[Array, "B T"], layer: LayerInput, attend: Attend
+  ) -> tuple[Float[Array, "B T D"], Any]:
+    """The layer's output, and what `attend` keeps."""
     architecture = self.architecture
-    if layer.window is not None:
-      mask = mask & within_window(positions, key_positions, layer.window)
     normed = rms_norm(x, self.attention_norm[...], architecture)
-    added, cached = self._attention(normed, positions, mask, layer, offset)
+    added, kept = self._attention(normed, positions, layer, attend)
     if architecture.post_norms:
       added = rms_norm(added, self.attention_post_norm[...], architecture)
     x = x + added
     added = self._mlp(rms_norm(x, self.mlp_norm[...], architecture), layer)
     if architecture.post_norms:
       added = rms_norm(added, self.mlp_post_norm[...], architecture)
-    return constrain(x + added, "batch", "sequence", None), cached
+    return constrain(x + added, "batch", "sequence", None), kept
 
 
 class Decoder(nnx.Module):
@@ -249,39 +255,97 @@ class Decoder(nnx.Module):
     tokens: Int[Array, "B T"],
     segment_ids: Int[Array, "B T"],
     positions: Int[Array, "B T"],
-    cache: Cache | None = None,
-    offset: Int[Array, ""] | int = 0,
     *,
+    keep: bool = False,
     dropout_key: Key[Array, ""] | None = None,
-  ) -> tuple[Float[Array, "B T D"], Cache | None]:
-    """Final hidden states, normalised, and the cache with these tokens at `offset`.
+  ) -> tuple[Float[Array, "B T D"], KeyValues | None]:
+    """Final hidden states, normalised; with `keep`, also keys and values, [L, B, T, K, D] each.
 
     `dropout_key` is for training: it turns the adapters' dropout on.
     """
     architecture = self.architecture
-    x = self.embedding[...].astype(architecture.compute_dtype)[tokens]
-    if architecture.scaled_embeddings:
-      x = x * jnp.asarray(architecture.embed_dim**0.5, x.dtype)
-    x = constrain(x, "batch", "sequence", None)
-    key_segments, key_positions = segment_ids, positions
-    if cache is not None:
-      write = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=offset, axis=1)
-      key_segments = write(cache.segment_ids, segment_ids)
-      key_positions = write(cache.positions, positions)
-    mask = attention_mask(segment_ids, key_segments, offset)
+    mask = attention_mask(segment_ids)
+    back = positions[:, :, None] - positions[:, None, :]
+
+    def attend_row(queries: Array, keys: Array, values: Array, layer: LayerInput):
+      seen = mask if layer.window is None else mask & within_window(back, layer.window)
+      return attend(queries, keys, values, seen, architecture), (keys, values) if keep else None
+
     graphdef, stacked = nnx.split(self.layers)
 
     def body(x, scanned):
       parameters, layer = scanned
-      merged = nnx.merge(graphdef, parameters)
-      return merged(x, positions, key_positions, mask, layer, offset)
+      return nnx.merge(graphdef, parameters)(x, positions, layer, attend_row)
 
-    layers = self._layer_inputs(cache, dropout_key)
-    x, written = jax.lax.scan(_remat(body, architecture.remat), x, (stacked, layers))
-    x = rms_norm(x, self.final_norm[...], architecture)
-    return x, None if written is None else Cache(*written, key_segments, key_positions)
+    inputs = self._layer_inputs(dropout_key)
+    body = _remat(body, architecture.remat)
+    x, kept = jax.lax.scan(body, self._embed(tokens), (stacked, inputs))
+    return rms_norm(x, self.final_norm[...], architecture), kept
 
-  def _layer_inputs(self, cache: Cache | None, dropout_key: Key[Array, ""] | None) -> LayerInput:
+  def step(
+    self,
+    tokens: Int[Array, "B W"],
+    place: Place,
+    cache: Cache,
+    layers: Sequence[Any] | None = None,
+  ) -> tuple[Float[Array, "B W D"], Cache]:
+    """Final hidden states of the newest token of every response, and the cache with it.
+
+    `layers` are the layers' parameters, one by one as the cache is then too; their weights are read
+    where they lie. None takes the module's own, and scans over them.
+    """
+    graphdef, stacked = nnx.split(self.layers)
+    prompt_slots, slots = (jax.tree.leaves(part)[0].shape[-2] for part in cache)
+    positions = place.prompt_lengths[:, None] + place.ages - 1
+    prompt_positions = jnp.arange(prompt_slots)
+    prompt_back = positions[:, :, None] - prompt_positions
+    response_back = jnp.mod(place.slot - jnp.arange(slots), slots)
+    in_prompt = (prompt_positions < place.prompt_lengths[:, None])[:, None, :]
+    in_prompt = jnp.broadcast_to(in_prompt, prompt_back.shape)
+    in_response = response_back < place.ages[:, :, None]
+
+    def layer_step(x, written, parameters, layer, prompt, index=None):
+      def attend_both(queries: Array, keys: Array, values: Array, layer: LayerInput):
+        far, near = in_prompt, in_response
+        if layer.window is not None:
+          far = far & within_window(prompt_back, layer.window)
+          near = near & within_window(response_back, layer.window)
+        both = tuple(
+          _write(ring, new, index, place.slot)
+          for ring, new in zip(written, (keys, values), strict=True)
+        )
+        own = both
+        if index is not None:
+          own = tuple(jax.lax.dynamic_index_in_dim(ring, index, keepdims=False) for ring in both)
+        return attend_cache(queries, prompt, own, far, near, self.architecture), both
+
+      return nnx.merge(graphdef, parameters)(x, positions, layer, attend_both)
+
+    x, inputs = self._embed(tokens), self._layer_inputs(None)
+    if layers is None:
+
+      def body(carry, scanned):
+        return layer_step(*carry, *scanned), None
+
+      scanned = (stacked, inputs, cache.prompts, jnp.arange(self.architecture.layers))
+      (x, responses), _ = jax.lax.scan(body, (x, cache.responses), scanned)
+    else:
+      traced_once, responses = jax.jit(layer_step), []
+      parts = (cache.responses, layers, split_layers(inputs), cache.prompts)
+      for part in zip(*parts, strict=True):
+        x, written = traced_once(x, *part)
+        responses.append(written)
+      responses = tuple(responses)
+    return rms_norm(x, self.final_norm[...], self.architecture), cache._replace(responses=responses)
+
+  def _embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    architecture = self.architecture
+    x = self.embedding[...].astype(architecture.compute_dtype)[tokens]
+    if architecture.scaled_embeddings:
+      x = x * jnp.asarray(architecture.embed_dim**0.5, x.dtype)
+    return constrain(x, "batch", "sequence", None)
+
+  def _layer_inputs(self, dropout_key: Key[Array, ""] | None) -> LayerInput:
     """What the layers get beside their parameters, stacked."""
     kinds = self.architecture.kinds
     head_dim = self.architecture.head_dim
@@ -291,7 +355,6 @@ class Decoder(nnx.Module):
     return LayerInput(
       frequencies=table[jnp.array([ropes.index(kind.rope) for kind in kinds])],
       window=jnp.array(windows, jnp.int32) if any(windows) else None,
-      cached=None if cache is None else (cache.keys, cache.values),
       dropout_key=None if dropout_key is None else jax.random.split(dropout_key, len(kinds)),
     )
 
@@ -307,6 +370,19 @@ class Decoder(nnx.Module):
       known = jnp.arange(architecture.vocab_rows) < architecture.vocab_size
       logits = jnp.where(known, logits, -jnp.inf)
     return logits
+
+
+def _write(
+  ring: Float[Array, "*L B W K M D"],
+  new: Float[Array, "B W K D"],
+  layer: Int[Array, ""] | None,
+  slot: Int[Array, ""],
+) -> Float[Array, "*L B W K M D"]:
+  """The newest keys or values in their slot, of one layer where there are several."""
+  new, first = new[:, :, :, None].astype(ring.dtype), (0, 0, 0, slot, 0)
+  if layer is not None:
+    new, first = new[None], (layer, *first)
+  return jax.lax.dynamic_update_slice(ring, new, first)
 
 
 def _remat(body, policy: str):

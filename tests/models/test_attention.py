@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from apo_jax.models.architecture import Rope
-from apo_jax.models.attention import attend, rope_frequencies, rotate, within_window
+from apo_jax.models.attention import (
+  attend,
+  attend_cache,
+  rope_frequencies,
+  rotate,
+  within_window,
+)
 from tests import tiny
 
 
@@ -17,9 +23,8 @@ from tests import tiny
   ("window", "seen"), [(0, [1, 1, 1, 1]), (1, [0, 0, 0, 1]), (2, [0, 0, 1, 1])]
 )
 def test_a_window_counts_its_own_position(window, seen):
-  keys = jnp.array([[0, 1, 2, 3]])
-  within = within_window(jnp.array([[3]]), keys, jnp.array(window))
-  np.testing.assert_array_equal(within[0, 0], np.array(seen, bool))
+  within = within_window(jnp.array([3, 2, 1, 0]), jnp.array(window))
+  np.testing.assert_array_equal(within, np.array(seen, bool))
 
 
 def test_rope_scalings():
@@ -68,3 +73,44 @@ def test_a_row_that_sees_nothing_is_finite():
   nothing = jnp.zeros((1, 2, 2), bool)
   for made in (architecture, dataclasses.replace(architecture, attention_softcap=0.0)):
     assert np.isfinite(attend(queries, jnp.ones(shape), jnp.ones(shape), nothing, made)).all()
+
+
+@pytest.mark.parametrize("cap", [0.0, 0.5])
+def test_a_cache_in_two_parts_is_read_as_one(cap):
+  """Two responses to each of two prompts, against `attend` over the slots that each may see."""
+  architecture = tiny.architecture(attention_softcap=cap)
+  heads, kv_heads, head_dim = architecture.heads, architecture.kv_heads, architecture.head_dim
+  batch, width, prompt_slots, slots = 2, 2, 5, 3
+  random = (
+    jax.random.normal(key, shape)
+    for key, shape in zip(
+      jax.random.split(jax.random.key(0), 5),
+      [
+        (batch, width, heads, head_dim),
+        *[(batch, kv_heads, prompt_slots, head_dim)] * 2,
+        *[(batch, width, kv_heads, slots, head_dim)] * 2,
+      ],
+      strict=True,
+    )
+  )
+  queries, prompt_keys, prompt_values, keys, values = random
+  prompt_mask = np.array([[[1, 1, 1, 0, 0]] * 2, [[0, 0, 1, 1, 1], [1, 0, 0, 0, 0]]], bool)
+  mask = np.array([[[1, 0, 0], [1, 1, 0]], [[0, 0, 1], [0, 0, 0]]], bool)
+  both = attend_cache(
+    queries,
+    (prompt_keys, prompt_values),
+    (keys, values),
+    jnp.array(prompt_mask),
+    jnp.array(mask),
+    architecture,
+  )
+  for b in range(batch):
+    for w in range(width):
+      seen = [np.flatnonzero(prompt_mask[b, w]), np.flatnonzero(mask[b, w])]
+      pick = [
+        jnp.concatenate([far[b][:, seen[0]], near[b, w][:, seen[1]]], axis=1).swapaxes(0, 1)[None]
+        for far, near in ((prompt_keys, keys), (prompt_values, values))
+      ]
+      everything = jnp.ones((1, 1, pick[0].shape[1]), bool)
+      alone = attend(queries[b : b + 1, w : w + 1], *pick, everything, architecture)
+      np.testing.assert_allclose(both[b, w], alone[0, 0], atol=1e-5)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from flax import nnx
 
 from apo_jax.data.rows import PADDING_SEGMENT, RESPONSE_SEGMENT, SHARED_SEGMENT
 from apo_jax.models.architecture import LayerKind, Rope
-from apo_jax.models.decoder import Decoder, attention_mask, empty_cache
+from apo_jax.models.decoder import Cache, Decoder, Place, attention_mask, split_layers
 from apo_jax.models.definition import define_policy
 from tests import tiny
 
@@ -42,9 +43,15 @@ def decoder() -> Decoder:
 
 @pytest.fixture(scope="module", params=["plain", "switched"])
 def either(request) -> Decoder:
-  """The plain decoder, and one with every switch on; its norms and biases have left their start."""
+  """The plain decoder, and one with every switch on."""
   if request.param == "plain":
     return Decoder(CONFIG, nnx.Rngs(params=0))
+  return switched_decoder()
+
+
+@functools.cache
+def switched_decoder() -> Decoder:
+  """A decoder with every switch on; its norms and biases have left their start."""
   switched = Decoder(SWITCHED, nnx.Rngs(params=0))
   leaves, structure = jax.tree.flatten(nnx.state(switched))
   keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -151,19 +158,44 @@ def test_responses_behind_a_shared_query_equal_separate_rows(either):
   np.testing.assert_allclose(shared[5:], alone[1][3:], atol=1e-5)
 
 
-def test_cache_gives_the_same_logits_token_by_token(either):
-  tokens = jnp.array([[3, 14, 15, 9, 2, 6], [1, 2, 3, 4, 5, 6]])
-  positions = jnp.broadcast_to(jnp.arange(6), (2, 6))
-  ones = jnp.ones_like(tokens)
-  expected = forward(either, tokens)
-  cache = empty_cache(either.architecture, 2, 8)
-  hidden, cache = either(tokens[:, :3], ones[:, :3], positions[:, :3], cache, 0)
-  logits = [either.logits(hidden)]
-  for t in range(3, 6):
-    at = slice(t, t + 1)
-    hidden, cache = either(tokens[:, at], ones[:, at], positions[:, at], cache, t)
-    logits.append(either.logits(hidden))
-  np.testing.assert_allclose(np.concatenate(logits, axis=1), expected, atol=1e-5)
+@pytest.mark.parametrize("split", [False, True])
+def test_steps_from_a_cache_give_the_logits_of_whole_rows(split):
+  """Three responses to each of two prompts, one padded; the ring of four slots begins at its end.
+
+  The response that started two steps late, as one that takes another's place does, never sees what
+  the other has left in the ring.
+  """
+  decoder = switched_decoder()
+  prompts = np.array([[3, 14, 15, 9], [1, 2, 7, 7]])
+  lengths = jnp.array([4, 2])
+  responses = np.array(
+    [[[2, 6, 5, 8], [9, 8, 7, 1], [4, 4, 0, 0]], [[5, 6, 7, 8], [1, 3, 0, 0], [2, 2, 2, 2]]]
+  )
+  late = np.array([[0, 0, 2], [0, 2, 0]])
+  present = jnp.arange(4) < lengths[:, None]
+  _, kept = decoder(
+    jnp.array(prompts), present.astype(int), jnp.arange(4)[None] * jnp.ones((2, 1), int), keep=True
+  )
+  kept = tuple(array.swapaxes(2, 3) for array in kept)
+  ring = tuple(jnp.full((3, 2, 3, *array.shape[2:]), 7.0) for array in kept)
+  cache, layers = Cache(kept, ring), None
+  if split:
+    cache = Cache(split_layers(kept), split_layers(ring))
+    layers = split_layers(nnx.to_pure_dict(nnx.state(decoder.layers)))
+  step = jax.jit(lambda tokens, place, cache: decoder.step(tokens, place, cache, layers))
+  steps = []
+  for at in range(4):
+    ages = np.maximum(at + 1 - late, 0)
+    tokens = np.take_along_axis(responses, np.maximum(ages - 1, 0)[..., None], -1)[..., 0]
+    place = Place(lengths, jnp.array(ages), jnp.array((at + 3) % 4))
+    hidden, cache = step(jnp.array(tokens), place, cache)
+    steps.append(np.asarray(decoder.logits(hidden)))
+  pairs = list(itertools.product(range(2), range(3)))
+  rows = np.array([[*prompts[b, : lengths[b]], *responses[b, w]] + [0] * b * 2 for b, w in pairs])
+  for (query, sample), whole in zip(pairs, forward(decoder, rows), strict=True):
+    first, begin = late[query, sample], int(lengths[query])
+    stepped = [steps[at][query, sample] for at in range(first, 4)]
+    np.testing.assert_allclose(stepped, whole[begin : begin + 4 - first], atol=1e-5)
 
 
 @pytest.mark.parametrize("remat", ["dots", "full"])
@@ -207,17 +239,24 @@ def test_attention_mask_by_hand():
     [True, False, True, False],
     [True, False, False, False],  # padding may read, its output is never used
   ]
-  np.testing.assert_array_equal(attention_mask(segments, segments)[0], expected)
+  np.testing.assert_array_equal(attention_mask(segments)[0], expected)
 
 
-def test_compile_time_does_not_grow_with_depth():
+@pytest.mark.parametrize("part", ["whole rows", "steps"])
+def test_compile_time_does_not_grow_with_depth(part):
   def operations(layers: int) -> int:
     config = dataclasses.replace(CONFIG, kinds=CONFIG.kinds[:1] * layers)
     definition = define_policy(config, tiny.mesh())
     tokens = jax.ShapeDtypeStruct((1, 4), jnp.int32)
 
     def run(parameters, tokens):
-      return definition.bind(parameters)(tokens, tokens, tokens)[0]
+      policy = definition.bind(parameters)
+      if part == "whole rows":
+        return policy(tokens, tokens, tokens)[0]
+      prompts = jnp.zeros((layers, 1, config.kv_heads, 8, config.head_dim))
+      ring = jnp.zeros((layers, 1, 4, config.kv_heads, 8, config.head_dim))
+      cache = Cache((prompts, prompts), (ring, ring))
+      return policy.step(tokens, Place(tokens[:, 0], tokens, tokens[0, 0]), cache)
 
     return len(jax.jit(run).lower(definition.abstract, tokens).as_text().splitlines())
 

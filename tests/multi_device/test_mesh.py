@@ -64,14 +64,27 @@ def test_policy_update(shape):
   assert_equal_to_one_device(run, shape)
 
 
-def test_sampling():
+@pytest.mark.parametrize("max_new_tokens", [23, 40])
+def test_sampling(max_new_tokens):
+  """With 40 tokens there is time for the batch to shrink, on each device by itself."""
   queries = [[1, *range(40, 43 + n)] for n in range(10)]
   keys = np.stack([seeds.derive_key(0, index) for index in range(10)])
+  config = dataclasses.replace(
+    CONFIG.sampling.training, max_new_tokens=max_new_tokens, stop=("y", "k", "w", "p")
+  )
 
   def run(mesh):
     definition = define_policy(tiny.architecture(), mesh)
-    sampler = Sampler(definition, tiny.codec(), mesh, buckets=(16,), batch_size=8)
-    drawn = sampler(definition.init(0), queries, keys, CONFIG.sampling.training)
+    sampler = Sampler(
+      definition,
+      tiny.codec(),
+      mesh,
+      buckets=(16,),
+      batch_size=8,
+      cache_dtype="float32",
+      gather_weights=False,
+    )
+    drawn = sampler(definition.init(0), queries, keys, config)
     return [[(one.response.tokens, one.logprob) for one in query] for query in drawn]
 
   # Log-probabilities are sums of some hundred nats: float32 holds seven digits of them.

@@ -1,0 +1,79 @@
+"""What a round of a config needs, before it is played: memory, time and cost. Kept short.
+
+    python -m apo_jax.plan --config=configs/llama_7b_hh.py \
+      --config.model.checkpoint=configs/shapes/llama_7b --topology=v5e:8x8
+
+compiles both steps, sampling and scoring for a TPU slice that is not there. It needs a checkpoint's
+config.json alone, and no data.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from apo_jax.command_line import refuse
+from apo_jax.config_fields import ConfigError
+
+# transformers says at import that it has no PyTorch; none is needed.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "The experiment; any field can be set, as in --config.model.remat=full."
+)
+_TOPOLOGY = flags.DEFINE_string(
+  "topology", "local", "A TPU slice such as v5e:16x16, or 'local' for the devices at hand."
+)
+_ONLY = flags.DEFINE_list(
+  "only", [], "Programs to compile, as in --only='reward step,policy step'; by default all."
+)
+
+
+def main(arguments: list[str]) -> int:
+  """Prints the plan that the flags ask for; returns the exit code."""
+  if len(arguments) > 1:
+    return refuse(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
+  if _CONFIG.value is None:
+    return refuse("--config is missing; give a config file, such as --config=configs/demo.py.")
+  config_file = config_flags.get_config_filename(flags.FLAGS["config"])
+  # ml_collections passes what follows a colon to the file's get_config.
+  if not Path(config_file.split(":")[0]).is_file():
+    return refuse(f"--config is {config_file!r}, and there is no such file.")
+  logging.set_verbosity(logging.WARNING)
+  # Imported late, so that a wrong flag is answered at once.
+  import jax
+
+  from apo_jax.planning.described_run import config_without_data
+  from apo_jax.planning.devices import LOCAL
+  from apo_jax.planning.planner import make_plan
+  from apo_jax.planning.text import render
+
+  if _TOPOLOGY.value != LOCAL:
+    jax.config.update("jax_platforms", "cpu")  # else libtpu looks for a TPU of its own
+  try:
+    config = config_without_data(_CONFIG.value)
+    plan = make_plan(config, _TOPOLOGY.value, _ONLY.value, _say)
+  except ConfigError as error:
+    return refuse(str(error))
+  print(render(plan, config))
+  return 0
+
+
+def _say(measured: Any) -> None:
+  print(f"{measured.program.name}: compiled in {measured.compile_seconds:.1f} s", flush=True)
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+  """Parses like absl, but says what is wrong in one sentence."""
+  try:
+    return flags.FLAGS(arguments)
+  except (AttributeError, KeyError, flags.Error, TypeError, ValueError) as error:
+    sentence = " ".join(str(error).split())
+    sys.exit(refuse(f"{sentence} (given: {' '.join(arguments[1:])})"))
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=_parse_flags)

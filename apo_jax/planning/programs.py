@@ -1,0 +1,198 @@
+"""The programs of a round with abstract arguments: shapes, types and shardings, no arrays."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.stages import Lowered
+
+from apo_jax.config import SamplerConfig, TrainingConfig
+from apo_jax.models.definition import Definition
+from apo_jax.optimization import Update, abstract_state, make_optimizer
+from apo_jax.planning import model_flops
+from apo_jax.planning.round_work import PREFERENCE_RESPONSES, RoundWork
+from apo_jax.policy_step import PolicyBatch, make_policy_update
+from apo_jax.reward_step import RewardBatch, make_reward_update
+from apo_jax.run_context import RunContext
+from apo_jax.sampler import STEPS_A_CALL
+from apo_jax.training_rows import golden_rows, preference_rows, sample_batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """One jitted function of a round, at its largest shapes.
+
+  Attributes:
+    name: what it does.
+    calls: how often a round calls it.
+    lower: traces it; called with the mesh set.
+    flops: of one call on all devices, as the model asks for them (`model_flops`).
+    longest_loop: how often a loop runs that may end early, at most.
+    kept: bytes a device of parameters that are in memory beside its arguments.
+    rows_field: the config field that says how many rows a call has.
+    accumulation: the same of its micro-batches; None where there are none.
+  """
+
+  name: str
+  calls: int
+  lower: Callable[[], Lowered]
+  flops: float
+  longest_loop: int
+  kept: float
+  rows_field: str
+  accumulation: str | None = None
+
+
+def programs(run: RunContext, work: RoundWork) -> list[Program]:
+  """The programs that a round calls, in its order."""
+  sampling = run.config.sampling
+  policy, reward = _resident(run, run.policy), _resident(run, run.reward_model)
+  # The sampler has weights of its own, or reads those of training.
+  beside_sampler = policy + reward if run.sampler.form.changes else reward
+  longest = run.row_lengths[-1]
+  judged = run.config.data.query_length + sampling.evaluation.max_new_tokens + 1
+  listed = [
+    *_sampling(run, "sample", work.sampled_queries, sampling.training, beside_sampler),
+    _reward_update(run, work.reward_updates, policy + reward),
+    _reward_scores(run, "score rewards", work.reward_scores, longest, policy),
+    _logprob_scores(run, "score logprobs", work.logprob_scores, longest, reward),
+    _policy_update(run, work.policy_updates, policy + reward),
+    *_sampling(run, "evaluate", work.evaluated_queries, sampling.evaluation, beside_sampler),
+    _reward_scores(run, "evaluate rewards", work.evaluation_reward_scores, judged, policy),
+    _logprob_scores(run, "evaluate logprobs", work.evaluation_logprob_scores, judged, reward),
+  ]
+  return [program for program in listed if program.calls]
+
+
+def device_bytes(tree: Any) -> float:
+  """Bytes that one device holds of abstract arrays with shardings."""
+  total = 0
+  for leaf in jax.tree.leaves(tree):
+    total += int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+  return float(total)
+
+
+def _resident(run: RunContext, definition: Definition) -> float:
+  """Bytes a device of a player's parameters that the other player does not share."""
+  both_adapt = run.policy.lora is not None and run.reward_model.lora is not None
+  shares = both_adapt and run.origins.reward_checkpoint is None
+  return device_bytes(definition.trained if shares else definition.abstract)
+
+
+def _sampling(
+  run: RunContext, name: str, queries: int, config: SamplerConfig, kept: float
+) -> list[Program]:
+  """Reading queries, and some steps of decoding a batch that stays full to its last token."""
+  size, width = run.config.sampling.batch_size, run.config.data.query_buckets[-1]
+  samples, tokens = config.num_samples, config.max_new_tokens
+  start_size = run.sampler.start_size
+  batches, calls = math.ceil(queries / size), math.ceil((tokens - 1) / STEPS_A_CALL)
+  architecture = run.origins.policy
+  lowered = functools.cache(lambda: run.sampler.lowered(config, width))
+  read = Program(
+    f"{name}: read",
+    math.ceil(queries / start_size),
+    lambda: lowered()[0],
+    model_flops.forward_flops(architecture, start_size, width, logits=1),
+    1,
+    kept,
+    "config.sampling.batch_size",
+  )
+  decoding = model_flops.decoding_flops(architecture, size, width, samples, tokens)
+  decode = Program(
+    f"{name}: {STEPS_A_CALL} tokens",
+    batches * calls,
+    lambda: lowered()[1],
+    decoding / max(calls, 1),
+    STEPS_A_CALL,
+    kept,
+    "config.sampling.batch_size",
+  )
+  return [read, decode]
+
+
+def _reward_scores(run: RunContext, name: str, calls: int, length: int, kept: float) -> Program:
+  size = run.config.evaluation.batch_size
+  flops = model_flops.forward_flops(run.origins.reward, size, length, logits=0)
+  lower = functools.partial(run.reward_scorer.lowered, length)
+  return Program(name, calls, lower, flops, 1, kept, "config.evaluation.batch_size")
+
+
+def _logprob_scores(run: RunContext, name: str, calls: int, length: int, kept: float) -> Program:
+  size = run.config.evaluation.batch_size
+  response = length - run.config.data.query_length
+  flops = model_flops.forward_flops(run.origins.policy, size, length, logits=response)
+  lower = functools.partial(run.logprob_scorer.lowered, length)
+  return Program(name, calls, lower, flops, 1, kept, "config.evaluation.batch_size")
+
+
+def _reward_update(run: RunContext, calls: int, kept: float) -> Program:
+  config = run.config.reward
+  length = run.row_lengths[-1]
+  missing = [None] * config.preference_batch_size
+  batch = RewardBatch(*preference_rows(run, missing, PREFERENCE_RESPONSES, length))
+  if config.update == "adversarial":
+    golden = golden_rows(run, [None] * config.training.batch_size, length)
+    batch = RewardBatch(*batch[:2], *golden)
+
+  def lower() -> Lowered:
+    optimizer = make_optimizer(config.training, calls)
+    update = make_reward_update(
+      run.reward_model,
+      optimizer,
+      config,
+      run.mesh,
+      num_samples=run.config.sampling.training.num_samples,
+      accumulation=config.training.accumulation,
+    )
+    return _lower_update(run.reward_model, config.training, calls, update, batch)
+
+  rows = sum(part.tokens[..., 0].size for part in (batch.preferences, batch.apo) if part)
+  forward = model_flops.forward_flops(run.origins.reward, rows, length, logits=0)
+  flops = model_flops.training_flops(forward, adapters=run.reward_model.lora is not None)
+  path = "config.reward.training"
+  return Program(
+    "reward step", calls, lower, flops, 1, kept, f"{path}.batch_size", f"{path}.accumulation"
+  )
+
+
+def _policy_update(run: RunContext, calls: int, kept: float) -> Program:
+  config = run.config.policy
+  length = run.row_lengths[-1]
+  batch: PolicyBatch = sample_batch(run, [None] * config.training.batch_size, length)
+
+  def lower() -> Lowered:
+    optimizer = make_optimizer(config.training, calls)
+    accumulation = config.training.accumulation
+    update = make_policy_update(run.policy, optimizer, config, run.mesh, accumulation=accumulation)
+    return _lower_update(run.policy, config.training, calls, update, batch)
+
+  response = length - run.config.data.query_length
+  rows = batch.rows.tokens[..., 0].size
+  forward = model_flops.forward_flops(run.origins.policy, rows, length, logits=response)
+  flops = model_flops.training_flops(forward, adapters=run.policy.lora is not None)
+  path = "config.policy.training"
+  return Program(
+    "policy step", calls, lower, flops, 1, kept, f"{path}.batch_size", f"{path}.accumulation"
+  )
+
+
+def _lower_update(
+  definition: Definition, training: TrainingConfig, calls: int, update: Update, batch: Any
+) -> Lowered:
+  state = abstract_state(definition, make_optimizer(training, calls))
+  arguments = [state, _abstract(batch)]
+  if definition.lora is not None:
+    arguments += [
+      definition.split(definition.abstract)[1],
+      jax.ShapeDtypeStruct((2,), np.uint32),
+    ]
+  return update.lower(*arguments)
+
+
+def _abstract(batch: Any) -> Any:
+  return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), batch)

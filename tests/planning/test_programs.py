@@ -1,0 +1,117 @@
+"""What a plan says of the tiny game, against counts by hand and against its unrolled self."""
+
+import functools
+
+import jax
+import pytest
+
+from apo_jax.models.architecture import architecture_from_shape
+from apo_jax.planning.described_run import describe_run, find_architectures
+from apo_jax.planning.measure import measure
+from apo_jax.planning.programs import programs
+from apo_jax.planning.round_work import round_work
+from apo_jax.sampler import STEPS_A_CALL
+from tests import tiny
+
+STEPS = ("reward step", "policy step")
+DECODE = f"sample: {STEPS_A_CALL} tokens"
+# remat "none": the backward pass computes nothing again.
+EXACT = {"model__remat": "none", "model__shape__layers": 3}
+
+
+def measured(name, **overrides):
+  """One program of the tiny game, compiled, and the run that has it."""
+  config = tiny.config(**EXACT | overrides)
+  mesh = tiny.mesh()
+  with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    run = describe_run(config, find_architectures(config), mesh)
+    found = {program.name: program for program in programs(run, round_work(config))}
+    return measure(found[name]), run
+
+
+def products(config, rows, length, logits):
+  """FLOPs of a forward pass by hand, with attention to all tokens, as the program computes it."""
+  shape = config.model.shape
+  heads, kv_heads = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+  tokens = rows * length
+  layer = 2 * tokens * shape.embed_dim * (2 * heads + 2 * kv_heads + 3 * shape.mlp_dim)
+  attention = 2 * 2 * tokens * length * heads
+  vocabulary = architecture_from_shape(config.model, config.tokenizer.vocab_size).vocab_rows
+  return shape.layers * (layer + attention) + 2 * rows * logits * shape.embed_dim * vocabulary
+
+
+def test_scoring_is_a_forward_pass():
+  found, run = measured("score rewards")
+  length = run.row_lengths[-1]
+  expected = products(run.config, run.config.evaluation.batch_size, length, 0)
+  assert found.costs.flops == pytest.approx(expected, rel=0.02)
+  found, run = measured("score logprobs")
+  expected = products(run.config, run.config.evaluation.batch_size, length, length - 1)
+  assert found.costs.flops == pytest.approx(expected, rel=0.02)
+
+
+def test_a_step_is_three_forward_passes():
+  found, run = measured("reward step")
+  config, length = run.config, run.row_lengths[-1]
+  samples = config.sampling.training.num_samples
+  rows = 2 * config.reward.preference_batch_size + (1 + samples) * config.reward.training.batch_size
+  assert found.costs.flops == pytest.approx(3 * products(config, rows, length, 0), rel=0.02)
+  found, run = measured("policy step", policy__method="dpo")
+  rows = 2 * config.policy.training.batch_size
+  expected = 3 * products(config, rows, length, length - 1)
+  assert found.costs.flops == pytest.approx(expected, rel=0.02)
+
+
+def test_rematerialisation_costs_a_forward_pass_of_the_layers():
+  plain, run = measured("reward step")
+  again, _ = measured("reward step", model__remat="full")
+  assert again.costs.flops == pytest.approx(plain.costs.flops * 4 / 3, rel=0.05)
+  assert again.program.flops == plain.program.flops
+  assert again.temporaries < plain.temporaries
+  assert run.config.model.remat == "none"
+
+
+@pytest.mark.parametrize("name", [*STEPS, "sample: read", DECODE])
+def test_a_program_counts_as_its_unrolled_self(name, monkeypatch):
+  scanned, _ = measured(name)
+  monkeypatch.setattr(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=True))
+  jax.clear_caches()
+  unrolled, _ = measured(name)
+  assert unrolled.costs.flops == pytest.approx(scanned.costs.flops, rel=0.01)
+
+
+def test_micro_batches_change_the_memory_and_not_the_work():
+  whole, _ = measured("policy step")
+  parts, _ = measured("policy step", policy__training__accumulation=4)
+  assert parts.costs.flops == pytest.approx(whole.costs.flops, rel=0.01)
+  assert parts.temporaries < whole.temporaries
+
+
+def test_decoding_is_a_pass_over_the_weights_a_token():
+  found, run = measured(DECODE)
+  config = run.config
+  rows = config.sampling.batch_size * config.sampling.training.num_samples
+  tokens = STEPS_A_CALL * products(config, rows, 1, 1)
+  assert tokens <= found.costs.flops <= 1.6 * tokens  # and attention to the cache
+  weights = sum(leaf.size * 4 for leaf in jax.tree.leaves(run.policy.abstract["layers"]))
+  assert found.costs.bytes >= STEPS_A_CALL * weights
+
+
+def test_sampling_calls_by_hand():
+  _, run = measured("sample: read", sampling__training__max_new_tokens=18)
+  listed = {one.name: one.calls for one in programs(run, round_work(run.config))}
+  assert listed["sample: read"] == 4  # 16 golden queries and 16 queries, half a batch of 16 a call
+  assert listed[DECODE] == 2 * 3  # 17 tokens after the first, of two batches
+
+
+def test_memory_is_what_the_arguments_are():
+  found, run = measured("policy step")
+  policy, reward = (
+    sum(leaf.size * 4 for leaf in jax.tree.leaves(model.abstract))
+    for model in (run.policy, run.reward_model)
+  )
+  # Parameters and two moments, beside a small batch.
+  assert 3 * policy <= found.arguments <= 3.2 * policy
+  # What the round started from, and the other player.
+  assert found.program.kept == policy + reward
+  assert found.needed >= found.arguments + policy + reward
