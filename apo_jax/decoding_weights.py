@@ -36,8 +36,8 @@ class DecodingForm:
   Attributes:
     trained: the policy as it is trained.
     definition: the policy as it is sampled, without adapters.
-    split: layers are copied out of the stack as well. A scan over layers copies each layer's weights
-      on a CPU, which takes as long as the products with them.
+    split: layers are copied out of the stack as well. A scan over layers copies each layer's
+      weights on a CPU, which takes as long as the products with them.
   """
 
   trained: Definition

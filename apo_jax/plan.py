@@ -8,14 +8,13 @@ config.json alone, and no data.
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from apo_jax.command_line import refuse
+from apo_jax.command_line import parse_flags, refuse
 from apo_jax.config_fields import ConfigError
 
 # transformers says at import that it has no PyTorch; none is needed.
@@ -66,14 +65,5 @@ def _say(measured: Any) -> None:
   print(f"{measured.program.name}: compiled in {measured.compile_seconds:.1f} s", flush=True)
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
-  """Parses like absl, but says what is wrong in one sentence."""
-  try:
-    return flags.FLAGS(arguments)
-  except (AttributeError, KeyError, flags.Error, TypeError, ValueError) as error:
-    sentence = " ".join(str(error).split())
-    sys.exit(refuse(f"{sentence} (given: {' '.join(arguments[1:])})"))
-
-
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse_flags)
+  app.run(main, flags_parser=parse_flags)

@@ -130,7 +130,7 @@ def draw(batch_size: int, config: SamplerConfig = LONG, told=None, buckets=(16,)
     cache_dtype="float32",
     gather_weights=False,
   )
-  made._split = split
+  made.form = dataclasses.replace(made.form, split=split)
   packed = []
 
   def spy(batches, shape, shards):

@@ -35,7 +35,9 @@ def keys(count: int, purpose: str = "test") -> np.ndarray:
   return np.stack([seeds.derive_key(0, purpose, index) for index in range(count)])
 
 
-def make_sampler(batch_size: int = 4, buckets: tuple[int, ...] = (8,)) -> Sampler:
+def make_sampler(
+  batch_size: int = 4, buckets: tuple[int, ...] = (8,), cache_dtype: str = "float32"
+) -> Sampler:
   definition, _ = tiny.policy()
   mesh = tiny.mesh()
   return Sampler(
@@ -44,7 +46,7 @@ def make_sampler(batch_size: int = 4, buckets: tuple[int, ...] = (8,)) -> Sample
     mesh,
     buckets=buckets,
     batch_size=batch_size,
-    cache_dtype="float32",
+    cache_dtype=cache_dtype,
     gather_weights=False,
   )
 
@@ -102,6 +104,16 @@ def test_logprobs_are_those_of_scoring():
   np.testing.assert_allclose(sampled, scorer(parameters, sequences), rtol=1e-4)
 
 
+def test_a_bfloat16_cache_rounds_keys_and_values_alone():
+  exact, rounded = draw(GREEDY), draw(GREEDY, make_sampler(cache_dtype="bfloat16"))
+  # The first token is drawn before the cache is read.
+  first = [[row[0].response.tokens[0] for row in rows] for rows in (exact, rounded)]
+  assert first[0] == first[1]
+  pairs = [(row[0].logprob, other[0].logprob) for row, other in zip(exact, rounded, strict=True)]
+  close = [one == pytest.approx(other, rel=1e-2) for one, other in pairs]
+  assert all(close) and any(one != other for one, other in pairs)
+
+
 def test_samples_depend_on_query_and_key_alone():
   """Another batch size, order, company and bucket give the same samples."""
   expected = tokens(draw(RANDOM))
@@ -134,7 +146,7 @@ def test_what_is_lowered_without_data_is_what_runs():
   sampler = make_sampler(batch_size=2, buckets=(4,))
   first, steps = sampler.lowered(GREEDY, 4)
   assert first.in_avals[0][1].tokens.shape == (1, 4)
-  assert steps.in_avals[0][2].drawing.samples.tokens.shape == (2, 2, 6)
+  assert steps.in_avals[0][1].drawing.samples.tokens.shape == (2, 2, 6)
   batch = QueryBatch(np.ones((1, 4), np.int32), np.array([4], np.int32), keys(1))
   state = first.compile()(tiny.policy()[1], batch)
   assert state.drawing.live.all()

@@ -26,6 +26,7 @@ from apo_jax.models.attention import (
   soft_cap,
   within_window,
 )
+from apo_jax.models.projection import project
 from apo_jax.sharding import constrain
 
 KeyValues = tuple[Array, Array]
@@ -165,7 +166,7 @@ class Layer(nnx.Module):
   ) -> Float[Array, "B T *O"]:
     """A projection of `x` by its weight, its bias and its adapter, where there are such."""
     weight = getattr(self, module)[...].astype(x.dtype)
-    projected = lora_adapters.project(x, weight)
+    projected = project(x, weight)
     if self.architecture.attention_bias and module in ("query", "key", "value"):
       projected += getattr(self, f"{module}_bias")[...].astype(x.dtype)
     if self.lora is not None and module in self.lora.modules:

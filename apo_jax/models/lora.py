@@ -5,7 +5,6 @@ An adapter of projection `query` is two parameters of the layer, `lora_query_a` 
 """
 
 import functools
-import math
 from collections.abc import Iterator
 
 import jax
@@ -14,6 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from apo_jax.config import LoraConfig
 from apo_jax.models.parameters import Parameters
+from apo_jax.models.projection import project
 
 PREFIX = "lora_"
 
@@ -24,17 +24,6 @@ INPUT_AXES = {"query": 1, "key": 1, "value": 1, "output": 2, "gate": 1, "up": 1,
 def names(module: str) -> tuple[str, str]:
   """The names of a projection's A and B."""
   return f"{PREFIX}{module}_a", f"{PREFIX}{module}_b"
-
-
-def project(x: Float[Array, "B T *I"], weight: Float[Array, "..."]) -> Float[Array, "B T *O"]:
-  """The product of `x` [B, T, *I] and `weight` [*I, *O].
-
-  Written as a product of two matrices: of more axes, the compiler for CPUs makes transposed copies
-  for the weight's gradient, which take longer than the product.
-  """
-  inputs = x.shape[2:]
-  product = x.reshape(-1, math.prod(inputs)) @ weight.reshape(math.prod(inputs), -1)
-  return product.reshape(*x.shape[:2], *weight.shape[len(inputs) :])
 
 
 def low_rank(

@@ -9,6 +9,7 @@ import pytest
 from apo_jax import seeds
 from apo_jax.checkpoints import load_parameters, open_phase
 from apo_jax.data.rows import Response
+from apo_jax.decoding_weights import decoding_form
 from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.optimization import abstract_state, init_state, make_optimizer
 from apo_jax.policy_step import make_policy_update
@@ -64,8 +65,8 @@ def test_policy_update(shape):
   assert_equal_to_one_device(run, shape)
 
 
-@pytest.mark.parametrize("max_new_tokens", [23, 40])
-def test_sampling(max_new_tokens):
+@pytest.mark.parametrize(("max_new_tokens", "gather"), [(23, False), (40, False), (23, True)])
+def test_sampling(max_new_tokens, gather):
   """With 40 tokens there is time for the batch to shrink, on each device by itself."""
   queries = [[1, *range(40, 43 + n)] for n in range(10)]
   keys = np.stack([seeds.derive_key(0, index) for index in range(10)])
@@ -82,7 +83,7 @@ def test_sampling(max_new_tokens):
       buckets=(16,),
       batch_size=8,
       cache_dtype="float32",
-      gather_weights=False,
+      gather_weights=gather,
     )
     drawn = sampler(definition.init(0), queries, keys, config)
     return [[(one.response.tokens, one.logprob) for one in query] for query in drawn]
@@ -133,3 +134,15 @@ def test_a_checkpoint_is_restored_onto_another_mesh(tmp_path):
     gate = loaded["layers"]["gate"]
     assert gate.sharding == second.shardings["layers"]["gate"]
     jax.tree.map(np.testing.assert_array_equal, loaded, state.parameters)
+
+
+def test_gathered_weights_are_split_along_tensor_alone():
+  mesh = tiny.mesh(2, 2, 2)
+  definition = define_policy(tiny.architecture(), mesh)
+  parameters = definition.init(0)
+  form = decoding_form(definition, mesh, gather=True)
+  assert form.changes and not form.split
+  gate = form(parameters).parameters["layers"]["gate"]
+  layers, embed, hidden = gate.shape
+  assert gate.sharding.shard_shape(gate.shape) == (layers, embed, hidden // 2)
+  assert form.abstract.parameters["layers"]["gate"].sharding == gate.sharding
