@@ -9,9 +9,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from apo_jax.config import PolicyConfig
-from apo_jax.data.rows import Rows, flatten
+from apo_jax.data.rows import Rows
 from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.models.logprobs import sequence_logprobs
+from apo_jax.models.row_reading import as_sequences, sum_by_response
 from apo_jax.objectives import (
   count_queries,
   dpo_loss,
@@ -32,7 +33,7 @@ class PolicyBatch(NamedTuple):
   """One update's data.
 
   Attributes:
-    rows: rows [B, R, T], R responses a query.
+    rows: R responses a query, in separate rows [B, R, T] or shared ones [B, T].
     rewards: Float[B, R], by the reward model.
     reference_logprobs: Float[B, R], log pi_ref(y|x), summed over the response; None where the
       responses are demonstrations, which have no reference and no rewards.
@@ -74,9 +75,10 @@ def make_policy_update(
       trained: Parameters, micro: PolicyBatch, key: Array | None
     ) -> tuple[Float[Array, ""], Metrics]:
       policy = definition.bind(join(trained, frozen))
-      logprobs = sequence_logprobs(policy, flatten(micro.rows), dropout_key=key)
-      logprobs = logprobs.reshape(micro.valid.shape)
-      lengths = jnp.sum(micro.rows.response_mask, axis=-1)
+      shape = micro.valid.shape
+      rows, held = as_sequences(micro.rows, shape[1])
+      logprobs = sequence_logprobs(policy, rows, held, dropout_key=key).reshape(shape)
+      lengths = sum_by_response(rows.response_mask, rows.segment_ids, held).reshape(shape)
       value, metrics = _loss(config, logprobs, lengths, micro, normalizer)
 
       def mean(values: Array) -> Float[Array, ""]:

@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from apo_jax.config import RewardConfig
-from apo_jax.data.rows import Rows, flatten
+from apo_jax.data.rows import Rows
 from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.models.reward_model import RewardModel
+from apo_jax.models.row_reading import as_sequences
 from apo_jax.objectives import apo_reward_loss, apo_reward_normalizers, pairs_from_scores
 from apo_jax.optimization import (
   Metrics,
@@ -26,10 +28,10 @@ class RewardBatch(NamedTuple):
   """One update's data.
 
   Attributes:
-    preferences: rows [B, R, T] of human preferences D_P.
+    preferences: human preferences D_P, in separate rows [B, R, T] or shared ones [B, T].
     preference_scores: Float[B, R]; the higher is preferred, below 0 marks padding.
-    apo: rows [C, 1 + S, T] of D_APO, each golden response followed by the policy's samples; None
-      where only preferences are trained on.
+    apo: D_APO, each golden response followed by the policy's samples, in separate rows
+      [C, 1 + S, T] or shared ones [C, T]; None where only preferences are trained on.
     apo_scores: Float[C, 1 + S]: 1 for the golden response, 0 for samples, below 0 for padding.
   """
 
@@ -109,16 +111,26 @@ def _apo_scores(batch: RewardBatch) -> Float[Array, "C K"]:
 def _rewards(
   reward_model: RewardModel, batch: RewardBatch, dropout_key: Array | None
 ) -> tuple[Float[Array, "B R"], Float[Array, "C K"]]:
-  """Both data's rewards, from one forward pass over all rows."""
+  """Both data's rewards, from one forward pass where their rows are of one length."""
   shape = batch.preference_scores.shape
-  rows = flatten(batch.preferences)
+  rows, held = as_sequences(batch.preferences, shape[1])
+
+  def read(rows: Rows, held: int, key: Array | None) -> Float[Array, "N held"]:
+    return reward_model(*rows[:3], held, dropout_key=key)
+
   if batch.apo is None:
-    return reward_model(*rows[:3], dropout_key=dropout_key).reshape(shape), jnp.zeros((0, 2))
-  apo_rows = flatten(batch.apo)
+    return read(rows, held, dropout_key).reshape(shape), jnp.zeros((0, 2))
+  apo_shape = batch.apo_scores.shape
+  apo_rows, apo_held = as_sequences(batch.apo, apo_shape[1])
+  if rows.tokens.shape[1] != apo_rows.tokens.shape[1]:
+    keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    preferences, apo = read(rows, held, keys[0]), read(apo_rows, apo_held, keys[1])
+    return preferences.reshape(shape), apo.reshape(apo_shape)
   count = rows.tokens.shape[0]
   both = Rows(*(jnp.concatenate(pair) for pair in zip(rows, apo_rows, strict=True)))
-  rewards = reward_model(*both[:3], dropout_key=dropout_key)
-  return rewards[:count].reshape(shape), rewards[count:].reshape(batch.apo_scores.shape)
+  rewards = read(both, max(held, apo_held), dropout_key)
+  preferences, apo = rewards[:count, :held], rewards[count:, :apo_held]
+  return preferences.reshape(shape), apo.reshape(apo_shape)
 
 
 def _pair_metrics(

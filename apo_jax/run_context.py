@@ -24,6 +24,7 @@ from apo_jax.models.definition import (
 )
 from apo_jax.origins import Origins
 from apo_jax.progress import Progress
+from apo_jax.row_layouts import RowLayout, choose_layout
 from apo_jax.sampler import Sampler
 from apo_jax.scoring import Scorer, make_logprob_scorer, make_reward_scorer
 from apo_jax.starts import frozen_policy, frozen_reward
@@ -119,13 +120,14 @@ class RunContext:
     evaluated = self.config.data.query_length + self.config.sampling.evaluation.max_new_tokens + 1
     return {
       "batch_size": self.config.evaluation.batch_size,
+      "query_length": self.config.data.query_length,
       "lengths": (*self.row_lengths, evaluated),
       "eos": self.codec.eos,
     }
 
   @property
   def row_lengths(self) -> tuple[int, ...]:
-    """Padded lengths of training rows, ascending.
+    """Padded lengths of training rows of one response, ascending.
 
     The last holds the longest query, and the longest response or sample with eos.
     """
@@ -133,6 +135,11 @@ class RunContext:
     sampled = self.config.sampling.training.max_new_tokens + 1
     longest = data.query_length + max(data.response_length, sampled)
     return (*(length for length in data.row_buckets if length < longest), longest)
+
+  def row_layout(self, definition: Definition, num_responses: int) -> RowLayout:
+    """How one of the run's models reads training rows of so many responses to a query."""
+    query_length = self.config.data.query_length
+    return choose_layout(definition.architecture, num_responses, query_length, self.row_lengths)
 
   def round_dir(self, round: int) -> Path:
     """The directory of a round's results."""

@@ -1,5 +1,8 @@
 """Rewards and log-probabilities of many sequences, in large forward-only batches."""
 
+import collections
+import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -8,10 +11,12 @@ from jax.sharding import Mesh
 from jax.stages import Lowered
 from jaxtyping import Array, Float
 
-from apo_jax.data.rows import Response, Rows, flatten, make_rows
+from apo_jax.data.rows import Item, Response, Rows
 from apo_jax.models.definition import Definition, Parameters
 from apo_jax.models.logprobs import sequence_logprobs
-from apo_jax.sharding import local_rows, named, place_batch
+from apo_jax.models.row_reading import as_sequences
+from apo_jax.row_layouts import RowLayout, choose_layout
+from apo_jax.sharding import RULES, local_rows, named, place_batch
 
 TokenSequence = tuple[Sequence[int], Response]  # query ids with bos, and one response
 
@@ -19,28 +24,32 @@ TokenSequence = tuple[Sequence[int], Response]  # query ids with bos, and one re
 class Scorer:
   """One float32 number a sequence, for any number of sequences.
 
-  One function is compiled a padded length; a sequence takes the shortest that holds it. Every
-  process calls it with the same sequences; each computes the rows of its own devices, and each gets
-  all results.
+  Sequences of one query that stand side by side share rows where that pays. One function is
+  compiled a padded length and number of responses a row; a row takes the shortest length that holds
+  it. Every process calls it with the same sequences; each computes the rows of its own devices, and
+  each gets all results.
   """
 
   def __init__(
     self,
     definition: Definition,
-    score: Callable[[Parameters, Rows], Float[Array, "N"]],
+    score: Callable[[Parameters, Rows, int], Float[Array, "N R"]],
     mesh: Mesh,
     *,
     batch_size: int,
+    query_length: int,
     lengths: Sequence[int],
     eos: int,
   ):
     self._definition = definition
     self._mesh = mesh
     self._batch_size = batch_size
+    self._query_length = query_length
     self._lengths = sorted(set(lengths))
     self._eos = eos
     self._score = jax.jit(
       score,
+      static_argnums=2,
       in_shardings=(definition.shardings, named(mesh, "batch")),
       out_shardings=named(mesh),
     )
@@ -56,55 +65,144 @@ class Scorer:
     Raises:
       ValueError: a sequence with its eos is longer than the longest padded length.
     """
+    longest = max((len(query) + len(one.tokens) + 1 for query, one in sequences), default=0)
+    if longest > self._lengths[-1]:
+      raise ValueError(f"a sequence has {longest} tokens, a row at most {self._lengths[-1]}.")
+    layout = self.layout(usual_responses(sequences))
+    places, items = layout_items(sequences, layout)
+    buckets = np.searchsorted(layout.lengths, [layout.needed(item) for item in items])
     scores = np.zeros((len(sequences),), np.float32)
-    needed = np.array([len(query) + len(response.tokens) + 1 for query, response in sequences])
-    if len(sequences) and needed.max() > self._lengths[-1]:
-      raise ValueError(f"a sequence has {needed.max()} tokens, a row at most {self._lengths[-1]}.")
-    places = np.searchsorted(self._lengths, needed)
-    for place, length in enumerate(self._lengths):
-      chosen = np.flatnonzero(places == place)
-      for start in range(0, len(chosen), self._batch_size):
-        indices = chosen[start : start + self._batch_size]
-        part = [sequences[index] for index in indices]
-        scores[indices] = self._score_part(parameters, part, length)
-        on_batch(len(part))
+    rows = self.rows_a_call(layout)
+    for bucket in range(len(layout.lengths)):
+      chosen = np.flatnonzero(buckets == bucket)
+      for start in range(0, len(chosen), rows):
+        some = chosen[start : start + rows]
+        found = self._score_items(parameters, [items[row] for row in some], layout, bucket)
+        for row, values in zip(some, found, strict=True):
+          scores[places[row]] = values[: len(places[row])]
+        on_batch(sum(len(places[row]) for row in some))
     return scores
 
-  def lowered(self, length: int) -> Lowered:
-    """What is compiled for a padded length, without data."""
-    size = self._batch_size
-    rows = flatten(make_rows([((), [None])] * size, 1, length, self._eos))
-    abstract = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), rows)
-    return self._score.lower(self._definition.abstract, abstract)
+  def layout(self, num_responses: int) -> RowLayout:
+    """The rows of a call whose queries have so many responses each."""
+    architecture = self._definition.architecture
+    layout = choose_layout(architecture, num_responses, self._query_length, self._lengths)
+    return layout if layout.shared else RowLayout(1, False, layout.lengths)
 
-  def _score_part(
-    self, parameters: Parameters, part: Sequence[TokenSequence], length: int
+  def rows_a_call(self, layout: RowLayout) -> int:
+    """Rows that hold `batch_size` sequences and can be split over the devices."""
+    shards = math.prod(self._mesh.shape[axis] for axis in RULES["batch"])
+    rows = -(-self._batch_size // layout.num_responses)
+    return -(-rows // shards) * shards
+
+  def lowered(self, layout: RowLayout, bucket: int) -> Lowered:
+    """What is compiled for a padded length of a layout, without data."""
+    items = [((), ())] * self.rows_a_call(layout)
+    rows, held = as_sequences(layout.rows(items, bucket, self._eos), layout.num_responses)
+    abstract = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), rows)
+    return self._score.lower(self._definition.abstract, abstract, held)
+
+  def _score_items(
+    self, parameters: Parameters, items: Sequence[Item], layout: RowLayout, bucket: int
   ) -> np.ndarray:
-    padded = [*part, *[((), None)] * (self._batch_size - len(part))]
-    rows = local_rows(self._mesh, self._batch_size)
-    items = [(padded[row][0], [padded[row][1]]) for row in rows]
-    local = flatten(make_rows(items, 1, length, self._eos))
-    batch = place_batch(self._mesh, local, self._batch_size)
-    return np.asarray(self._score(parameters, batch))[: len(part)]
+    """Float32[items, R]."""
+    size = self.rows_a_call(layout)
+    padded = [*items, *[((), ())] * (size - len(items))]
+    local = [padded[row] for row in local_rows(self._mesh, size)]
+    rows, held = as_sequences(layout.rows(local, bucket, self._eos), layout.num_responses)
+    batch = place_batch(self._mesh, rows, size)
+    return np.asarray(self._score(parameters, batch, held))[: len(items)]
+
+
+def usual_responses(sequences: Sequence[TokenSequence]) -> int:
+  """How many sequences of one query most often stand side by side; of equals, the larger number."""
+  runs = collections.Counter(len(run) for run in _runs(sequences))
+  return max(runs, key=lambda size: (runs[size], size), default=1)
+
+
+def layout_items(
+  sequences: Sequence[TokenSequence], layout: RowLayout
+) -> tuple[list[list[int]], list[Item]]:
+  """Rows' items, in order, and which of the sequences each holds.
+
+  A row takes sequences of one query that stand side by side, as many as the layout has room for.
+  """
+  places = []
+  for run in _runs(sequences):
+    places.append([])
+    for index in run:
+      more = [*places[-1], index]
+      fits = layout.needed(_item(sequences, more)) <= layout.lengths[-1]
+      if len(more) > layout.num_responses or not fits:
+        places.append([])
+      places[-1].append(index)
+  return places, [_item(sequences, among) for among in places]
+
+
+def _runs(sequences: Sequence[TokenSequence]) -> list[list[int]]:
+  """The indices of sequences that stand side by side and have one query."""
+  runs = itertools.groupby(range(len(sequences)), key=lambda index: tuple(sequences[index][0]))
+  return [list(run) for _, run in runs]
+
+
+def _item(sequences: Sequence[TokenSequence], places: Sequence[int]) -> Item:
+  return sequences[places[0]][0], [sequences[place][1] for place in places]
 
 
 def make_reward_scorer(
-  definition: Definition, mesh: Mesh, *, batch_size: int, lengths: Sequence[int], eos: int
+  definition: Definition,
+  mesh: Mesh,
+  *,
+  batch_size: int,
+  query_length: int,
+  lengths: Sequence[int],
+  eos: int,
 ) -> Scorer:
-  """A scorer of r(x, y)."""
+  """A scorer of r(x, y).
 
-  def score(parameters: Parameters, rows: Rows) -> Float[Array, "N"]:
-    return definition.bind(parameters)(rows.tokens, rows.segment_ids, rows.positions)
+  Args:
+    definition: the reward model.
+    mesh: the device mesh.
+    batch_size: sequences a call.
+    query_length: tokens of the longest query.
+    lengths: padded lengths of rows that hold one sequence.
+    eos: the id behind every response.
+  """
 
-  return Scorer(definition, score, mesh, batch_size=batch_size, lengths=lengths, eos=eos)
+  def score(parameters: Parameters, rows: Rows, num_responses: int) -> Float[Array, "N R"]:
+    return definition.bind(parameters)(*rows[:3], num_responses)
+
+  return Scorer(
+    definition,
+    score,
+    mesh,
+    batch_size=batch_size,
+    query_length=query_length,
+    lengths=lengths,
+    eos=eos,
+  )
 
 
 def make_logprob_scorer(
-  definition: Definition, mesh: Mesh, *, batch_size: int, lengths: Sequence[int], eos: int
+  definition: Definition,
+  mesh: Mesh,
+  *,
+  batch_size: int,
+  query_length: int,
+  lengths: Sequence[int],
+  eos: int,
 ) -> Scorer:
-  """A scorer of log pi(y|x)."""
+  """A scorer of log pi(y|x); arguments are as those of `make_reward_scorer`."""
 
-  def score(parameters: Parameters, rows: Rows) -> Float[Array, "N"]:
-    return sequence_logprobs(definition.bind(parameters), rows)
+  def score(parameters: Parameters, rows: Rows, num_responses: int) -> Float[Array, "N R"]:
+    return sequence_logprobs(definition.bind(parameters), rows, num_responses)
 
-  return Scorer(definition, score, mesh, batch_size=batch_size, lengths=lengths, eos=eos)
+  return Scorer(
+    definition,
+    score,
+    mesh,
+    batch_size=batch_size,
+    query_length=query_length,
+    lengths=lengths,
+    eos=eos,
+  )

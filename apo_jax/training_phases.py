@@ -19,14 +19,18 @@ from apo_jax.starts import first_policy, first_reward
 from apo_jax.training_plan import TrainingPlan, carry_out
 from apo_jax.training_rows import (
   demonstration_batch,
-  demonstration_lengths,
-  golden_lengths,
+  demonstration_items,
+  demonstration_layout,
+  golden_items,
+  golden_layout,
   golden_rows,
   most_responses,
-  preference_lengths,
+  preference_items,
+  preference_layout,
   preference_rows,
   sample_batch,
-  sample_lengths,
+  sample_items,
+  sample_layout,
 )
 from apo_jax.training_stream import make_stream
 
@@ -37,9 +41,9 @@ def train_supervised(run: RunContext) -> None:
   # Imitation is rejection sampling with one candidate a query.
   imitation = dataclasses.replace(run.config.policy, method="rjs", training=training)
   records = run.data.demonstrations if training.epochs else ()
-  stream = make_stream(
-    run, records, demonstration_lengths, training.batch_size, training.epochs, 0, "supervised"
-  )
+  layout = demonstration_layout(run)
+  size, epochs = training.batch_size, training.epochs
+  stream = make_stream(run, records, demonstration_items, layout, size, epochs, 0, "supervised")
   plan = TrainingPlan(
     round=0,
     phase="supervised",
@@ -51,8 +55,8 @@ def train_supervised(run: RunContext) -> None:
     schedule_steps=stream.most_batches,
     start=lambda: first_policy(run.origins, run.policy, run.seed("init", "policy")),
     make_update=functools.partial(_policy_update, run, imitation),
-    build=lambda step: demonstration_batch(run, *stream.take(step)),
-    place=lambda batch: place_batch(run.mesh, batch, training.batch_size),
+    build=lambda step: demonstration_batch(run, layout, *stream.take(step)),
+    place=lambda batch: place_batch(run.mesh, batch, size),
   )
   carry_out(run, plan)
 
@@ -72,10 +76,9 @@ def _train_on_preferences(
   run: RunContext, phase: str, player: str, preferences: Sequence[Preference]
 ) -> None:
   training = run.config.reward.base
-  stream = make_stream(
-    run, preferences, preference_lengths, training.batch_size, training.epochs, 0, phase
-  )
-  num_responses = most_responses(preferences)
+  layout = preference_layout(run, most_responses(preferences))
+  size, epochs = training.batch_size, training.epochs
+  stream = make_stream(run, preferences, preference_items, layout, size, epochs, 0, phase)
 
   def start() -> Parameters:
     supervised = run.parameters(run.policy_after(0))
@@ -83,8 +86,7 @@ def _train_on_preferences(
     return first_reward(run.origins, run.policy, run.reward_model, supervised, seed)
 
   def build(step: int) -> RewardBatch:
-    records, length = stream.take(step)
-    return RewardBatch(*preference_rows(run, records, num_responses, length))
+    return RewardBatch(*preference_rows(run, layout, *stream.take(step)))
 
   plan = TrainingPlan(
     round=0,
@@ -98,7 +100,7 @@ def _train_on_preferences(
     start=start,
     make_update=functools.partial(_reward_update, run, training),
     build=build,
-    place=lambda batch: place_batch(run.mesh, batch, training.batch_size),
+    place=lambda batch: place_batch(run.mesh, batch, size),
   )
   carry_out(run, plan)
 
@@ -123,27 +125,35 @@ def train_reward(run: RunContext, round: int) -> None:
   num_steps = num_batches(len(run.data.reward.golden), training.batch_size, training.epochs)
   schedule_steps = num_steps
   size = config.preference_batch_size
+  layout = preference_layout(run, most_responses(preferences))
   endless = make_stream(
-    run, preferences, preference_lengths, size, None, round, "reward_preferences"
+    run, preferences, preference_items, layout, size, None, round, "reward_preferences"
   )
-  num_responses = most_responses(preferences)
   adversarial = config.update == "adversarial"
   if adversarial:
     sampled = read_samples(run.round_dir(round) / "golden_samples.jsonl")
+    apo_layout = golden_layout(run)
     stream = make_stream(
-      run, sampled, golden_lengths, training.batch_size, training.epochs, round, "reward_golden"
+      run,
+      sampled,
+      golden_items,
+      apo_layout,
+      training.batch_size,
+      training.epochs,
+      round,
+      "reward_golden",
     )
     num_steps, schedule_steps = stream.num_batches, stream.most_batches
 
   def build(step: int) -> RewardBatch:
-    records, length = endless.take(step)
+    records, bucket = endless.take(step)
     if not adversarial:
-      return RewardBatch(*preference_rows(run, records, num_responses, length))
-    golden, golden_length = stream.take(step)
-    # One forward pass reads both: they share the longer length.
-    length = max(length, golden_length)
-    preferences = preference_rows(run, records, num_responses, length)
-    return RewardBatch(*preferences, *golden_rows(run, golden, length))
+      return RewardBatch(*preference_rows(run, layout, records, bucket))
+    golden, golden_bucket = stream.take(step)
+    # Both take the longer bucket, so that there are as many compiled steps as buckets.
+    bucket = max(bucket, golden_bucket)
+    apo = golden_rows(run, apo_layout, golden, bucket)
+    return RewardBatch(*preference_rows(run, layout, records, bucket), *apo)
 
   def place(batch: RewardBatch) -> RewardBatch:
     placed = RewardBatch(*place_batch(run.mesh, batch[:2], size))
@@ -174,9 +184,9 @@ def train_policy(run: RunContext, round: int) -> None:
   config = run.config.policy
   training = config.training
   sampled = read_samples(run.round_dir(round) / "policy_samples.jsonl")
-  stream = make_stream(
-    run, sampled, sample_lengths, training.batch_size, training.epochs, round, "policy"
-  )
+  layout = sample_layout(run)
+  size, epochs = training.batch_size, training.epochs
+  stream = make_stream(run, sampled, sample_items, layout, size, epochs, round, "policy")
   plan = TrainingPlan(
     round=round,
     phase="policy",
@@ -188,8 +198,8 @@ def train_policy(run: RunContext, round: int) -> None:
     schedule_steps=stream.most_batches,
     start=lambda: run.policy.split(run.parameters(run.policy_start(round)))[0],
     make_update=functools.partial(_policy_update, run, config),
-    build=lambda step: sample_batch(run, *stream.take(step)),
-    place=lambda batch: place_batch(run.mesh, batch, training.batch_size),
+    build=lambda step: sample_batch(run, layout, *stream.take(step)),
+    place=lambda batch: place_batch(run.mesh, batch, size),
   )
   carry_out(run, plan)
 

@@ -1,55 +1,40 @@
-"""The rows that each training phase reads: records as fixed-shape arrays, and their lengths."""
+"""The rows that each training phase reads: records as fixed-shape arrays, and their layouts."""
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
-from apo_jax.config import PolicyConfig
+from apo_jax.config import Config, PolicyConfig
 from apo_jax.data.records import Demonstration, Preference
-from apo_jax.data.rows import Response, make_rows, row_length
+from apo_jax.data.rows import Item, Response, Rows
 from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.policy_step import PolicyBatch
+from apo_jax.row_layouts import RowLayout
 from apo_jax.run_context import RunContext
-
-Item = TypeVar("Item")
 
 PADDING_SCORE = -1.0  # below 0: no response there
 GOLDEN_SCORE = 1.0
 SAMPLE_SCORE = 0.0
 
 
-def demonstration_lengths(run: RunContext, records: Sequence[Demonstration]) -> list[int]:
-  """Tokens of each record's row, eos included."""
-  responses = run.codec.encode_responses([record.response for record in records])
-  return _lengths(run, records, [[response] for response in responses])
+def demonstration_layout(run: RunContext) -> RowLayout:
+  """The layout of demonstrations: one response a query."""
+  return run.row_layout(run.policy, 1)
 
 
-def preference_lengths(run: RunContext, records: Sequence[Preference]) -> list[int]:
-  """Tokens of each record's longest row, eos included."""
-  flat = iter(run.codec.encode_responses([r for record in records for r in record.responses]))
-  return _lengths(run, records, [[next(flat) for _ in record.responses] for record in records])
+def preference_layout(run: RunContext, num_responses: int) -> RowLayout:
+  """The layout of preferences with at most so many responses."""
+  return run.row_layout(run.reward_model, num_responses)
 
 
-def golden_lengths(run: RunContext, records: Sequence[SampledQuery]) -> list[int]:
-  """Tokens of each query's longest row, golden response or sample, eos included."""
-  golden = run.codec.encode_responses([record.golden for record in records])
-  samples = [[sample.response for sample in record.samples] for record in records]
-  return _lengths(run, records, [[one, *more] for one, more in zip(golden, samples, strict=True)])
+def golden_layout(run: RunContext) -> RowLayout:
+  """The layout of golden responses, each with the policy's samples."""
+  return run.row_layout(run.reward_model, 1 + run.config.sampling.training.num_samples)
 
 
-def sample_lengths(run: RunContext, records: Sequence[SampledQuery]) -> list[int]:
-  """Tokens of each query's longest row among the samples that are trained on, eos included."""
-  chosen = [select_samples(record.samples, run.config.policy) for record in records]
-  return _lengths(run, records, [[sample.response for sample in samples] for samples in chosen])
-
-
-def _lengths(
-  run: RunContext, records: Sequence[Item], responses: Iterable[Sequence[Response]]
-) -> list[int]:
-  return [
-    row_length(query, among) for query, among in zip(_queries(run, records), responses, strict=True)
-  ]
+def sample_layout(run: RunContext) -> RowLayout:
+  """The layout of the samples that the policy is trained on."""
+  return run.row_layout(run.policy, _trained_samples(run.config))
 
 
 def most_responses(preferences: Sequence[Preference]) -> int:
@@ -57,82 +42,112 @@ def most_responses(preferences: Sequence[Preference]) -> int:
   return max(len(preference.responses) for preference in preferences)
 
 
-def _queries(run: RunContext, records: Sequence[Item | None]) -> list[list[int]]:
-  return run.codec.encode_queries(["" if record is None else record.query for record in records])
+def _trained_samples(config: Config) -> int:
+  """The most samples of a query that `select_samples` selects."""
+  method, pairs = config.policy.method, config.policy.pairs
+  if method == "rjs":
+    return 1
+  if method == "dpo" and pairs == "best_worst":
+    return 2
+  return config.sampling.training.num_samples
 
 
-def demonstration_batch(
-  run: RunContext, records: Sequence[Demonstration | None], length: int
-) -> PolicyBatch:
-  """Rows [B, 1, T] of demonstrations, without rewards and reference."""
-  texts = ["" if record is None else record.response for record in records]
-  responses = run.codec.encode_responses(texts)
-  present = [record is not None for record in records]
-  items = [
-    (query, [response if there else None])
-    for query, response, there in zip(_queries(run, records), responses, present, strict=True)
-  ]
-  zeros = np.zeros((len(records), 1), np.float32)
-  rows = make_rows(items, 1, length, run.codec.eos)
-  return PolicyBatch(rows, zeros, None, np.array(present)[:, None])
+def demonstration_items(run: RunContext, records: Sequence[Demonstration | None]) -> list[Item]:
+  """Each record's query and response."""
+  responses = run.codec.encode_responses(
+    ["" if record is None else record.response for record in records]
+  )
+  return _items(run, records, [[response] for response in responses])
 
 
-def preference_rows(
-  run: RunContext, records: Sequence[Preference | None], num_responses: int, length: int
-) -> tuple:
-  """Rows [B, R, T] and scores [B, R] of preferences."""
-  scores = np.full((len(records), num_responses), PADDING_SCORE, np.float32)
-  items = []
-  for index, (query, record) in enumerate(zip(_queries(run, records), records, strict=True)):
-    if record is None:
-      items.append((query, []))
-      continue
-    scores[index, : len(record.scores)] = record.scores
-    items.append((query, run.codec.encode_responses(record.responses)))
-  return make_rows(items, num_responses, length, run.codec.eos), scores
+def preference_items(run: RunContext, records: Sequence[Preference | None]) -> list[Item]:
+  """Each record's query and responses."""
+  # A tokenizer wants at least one text, also where all records are padding.
+  texts = [("",) if record is None else record.responses for record in records]
+  encoded = iter(run.codec.encode_responses([text for among in texts for text in among]))
+  return _items(run, records, [[next(encoded) for _ in among] for among in texts])
 
 
-def golden_rows(run: RunContext, records: Sequence[SampledQuery | None], length: int) -> tuple:
-  """Rows [C, 1 + S, T] and scores [C, 1 + S]: each golden response, then its samples."""
-  num_samples = run.config.sampling.training.num_samples
-  scores = np.full((len(records), 1 + num_samples), PADDING_SCORE, np.float32)
+def golden_items(run: RunContext, records: Sequence[SampledQuery | None]) -> list[Item]:
+  """Each query, its golden response, and its samples."""
   golden = run.codec.encode_responses(
     ["" if record is None else record.golden for record in records]
   )
-  items = []
-  for index, query in enumerate(_queries(run, records)):
-    record = records[index]
-    if record is None:
-      items.append((query, []))
-      continue
-    scores[index] = [GOLDEN_SCORE, *[SAMPLE_SCORE] * num_samples]
-    samples = [sample.response for sample in record.samples]
-    items.append((query, [golden[index], *samples]))
-  return make_rows(items, 1 + num_samples, length, run.codec.eos), scores
+  samples = [() if record is None else record.samples for record in records]
+  responses = [
+    [first, *(sample.response for sample in more)]
+    for first, more in zip(golden, samples, strict=True)
+  ]
+  return _items(run, records, responses)
+
+
+def sample_items(run: RunContext, records: Sequence[SampledQuery | None]) -> list[Item]:
+  """Each query and the samples that are trained on."""
+  chosen = _selected(run, records)
+  return _items(run, records, [[sample.response for sample in samples] for samples in chosen])
+
+
+def _items(
+  run: RunContext, records: Sequence, responses: Sequence[Sequence[Response]]
+) -> list[Item]:
+  """Records' queries with `responses`; where a record is None, an item without any."""
+  queries = run.codec.encode_queries(["" if record is None else record.query for record in records])
+  return [
+    ((), ()) if record is None else (query, among)
+    for record, query, among in zip(records, queries, responses, strict=True)
+  ]
+
+
+def demonstration_batch(
+  run: RunContext, layout: RowLayout, records: Sequence[Demonstration | None], bucket: int
+) -> PolicyBatch:
+  """Rows of demonstrations, without rewards and reference."""
+  rows = layout.rows(demonstration_items(run, records), bucket, run.codec.eos)
+  present = np.array([[record is not None] for record in records])
+  return PolicyBatch(rows, np.zeros(present.shape, np.float32), None, present)
+
+
+def preference_rows(
+  run: RunContext, layout: RowLayout, records: Sequence[Preference | None], bucket: int
+) -> tuple[Rows, np.ndarray]:
+  """Rows and scores [B, R] of preferences."""
+  scores = np.full((len(records), layout.num_responses), PADDING_SCORE, np.float32)
+  for index, record in enumerate(records):
+    if record is not None:
+      scores[index, : len(record.scores)] = record.scores
+  return layout.rows(preference_items(run, records), bucket, run.codec.eos), scores
+
+
+def golden_rows(
+  run: RunContext, layout: RowLayout, records: Sequence[SampledQuery | None], bucket: int
+) -> tuple[Rows, np.ndarray]:
+  """Rows and scores [C, 1 + S]: each golden response, then its samples."""
+  scores = np.full((len(records), layout.num_responses), SAMPLE_SCORE, np.float32)
+  scores[:, 0] = GOLDEN_SCORE
+  scores[[record is None for record in records]] = PADDING_SCORE
+  return layout.rows(golden_items(run, records), bucket, run.codec.eos), scores
 
 
 def sample_batch(
-  run: RunContext, records: Sequence[SampledQuery | None], length: int
+  run: RunContext, layout: RowLayout, records: Sequence[SampledQuery | None], bucket: int
 ) -> PolicyBatch:
   """The responses that the method trains on, with their rewards and reference log-probabilities."""
-  config = run.config.policy
-  chosen = [[] if record is None else select_samples(record.samples, config) for record in records]
-  count = {"rjs": 1, "rrhf": run.config.sampling.training.num_samples}.get(config.method)
-  if count is None:
-    count = 2 if config.pairs == "best_worst" else run.config.sampling.training.num_samples
-  shape = (len(records), count)
+  shape = (len(records), layout.num_responses)
   rewards, reference_logprobs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
   valid = np.zeros(shape, bool)
-  for index, samples in enumerate(chosen):
+  for index, samples in enumerate(_selected(run, records)):
     rewards[index, : len(samples)] = [sample.reward for sample in samples]
     reference_logprobs[index, : len(samples)] = [sample.reference_logprob for sample in samples]
     valid[index, : len(samples)] = True
-  items = [
-    (query, [sample.response for sample in samples])
-    for query, samples in zip(_queries(run, records), chosen, strict=True)
-  ]
-  rows = make_rows(items, count, length, run.codec.eos)
+  rows = layout.rows(sample_items(run, records), bucket, run.codec.eos)
   return PolicyBatch(rows, rewards, reference_logprobs, valid)
+
+
+def _selected(run: RunContext, records: Sequence[SampledQuery | None]) -> list[list[Sample]]:
+  return [
+    [] if record is None else select_samples(record.samples, run.config.policy)
+    for record in records
+  ]
 
 
 def select_samples(samples: Sequence[Sample], config: PolicyConfig) -> list[Sample]:

@@ -94,7 +94,12 @@ def test_greedy_follows_the_largest_logit_of_a_plain_forward_pass():
 def test_logprobs_are_those_of_scoring():
   definition, parameters = tiny.policy()
   scorer = make_logprob_scorer(
-    definition, tiny.mesh(), batch_size=4, lengths=(24,), eos=tiny.codec().eos
+    definition,
+    tiny.mesh(),
+    batch_size=4,
+    query_length=16,
+    lengths=(24,),
+    eos=tiny.codec().eos,
   )
   drawn = draw(RANDOM)
   sequences = [

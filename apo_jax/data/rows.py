@@ -7,16 +7,21 @@ import numpy as np
 
 PADDING_SEGMENT = 0  # attends to nothing and is attended by nothing
 SHARED_SEGMENT = 1  # the query: every later segment of its row sees it
-RESPONSE_SEGMENT = 2
+RESPONSE_SEGMENT = 2  # and upwards: response r of a row is segment 2 + r
 
 
 class Rows(NamedTuple):
-  """Sequences `<bos> query <separator> response <eos>`, padded on the right.
+  """Token sequences, padded on the right, in one of two layouts.
+
+  Separate rows [B, R, T] are `query y_r eos`, one a response. Shared rows [B, T] are
+  `query y_1 eos … y_R eos`: each response sees the query and itself (`attention_mask`), and its
+  positions go on from the query's, so that it is read as if it stood alone.
 
   Attributes:
     tokens: Int[..., T], 0 where there is none.
-    segment_ids: Int[..., T], 1 on the query, 2 on the response and its eos, 0 on padding.
-    positions: Int[..., T], counted from 0 at the first token.
+    segment_ids: Int[..., T], 1 on the query, 2 + r on the row's response r and its eos, 0 on
+      padding. The one response of a separate row is 2.
+    positions: Int[..., T], counted from 0 at the query's first token.
     response_mask: Bool[..., T], the tokens whose log-probabilities make up log pi(y|x): the
       response, and eos where the response ended by itself.
   """
@@ -39,44 +44,74 @@ class Response(NamedTuple):
   finished: bool = True
 
 
+# Query ids, and the responses to it; None is a response that is missing.
+Item = tuple[Sequence[int], Sequence[Response | None]]
+
+
 def row_length(query: Sequence[int], responses: Sequence[Response | None]) -> int:
   """The length `make_rows` needs for an item: its query, its longest response and eos."""
-  longest = max((len(response.tokens) for response in responses if response is not None), default=0)
-  return len(query) + longest + 1
+  return len(query) + max([*_lengths(responses), 1])
 
 
-def make_rows(
-  items: Sequence[tuple[Sequence[int], Sequence[Response | None]]],
-  num_responses: int,
-  length: int,
-  eos: int,
-) -> Rows:
-  """Rows [items, num_responses, length]; missing responses (None) are rows of padding.
+def shared_row_length(query: Sequence[int], responses: Sequence[Response | None]) -> int:
+  """The length `make_shared_rows` needs for an item: its query, all responses and their eos."""
+  return len(query) + sum(_lengths(responses))
+
+
+def _lengths(responses: Sequence[Response | None]) -> list[int]:
+  """Tokens of each response that is not missing, with eos."""
+  return [len(response.tokens) + 1 for response in responses if response is not None]
+
+
+def make_rows(items: Sequence[Item], num_responses: int, length: int, eos: int) -> Rows:
+  """Separate rows [items, num_responses, length]; missing responses are rows of padding.
 
   Raises:
     ValueError: a sequence is longer than `length`. Cutting is the codec's and sampler's business.
   """
-  shape = (len(items), num_responses, length)
+  alone = []
+  for query, responses in items:
+    missing = [None] * (num_responses - len(responses))
+    alone += [(query, [response]) for response in (*responses, *missing)]
+  rows = make_shared_rows(alone, length, eos)
+  return Rows(*(array.reshape(len(items), num_responses, length) for array in rows))
+
+
+def make_shared_rows(items: Sequence[Item], length: int, eos: int) -> Rows:
+  """Shared rows [items, length]; missing responses are left out, and a query without any as well.
+
+  Raises:
+    ValueError: an item is longer than `length`. Cutting is the codec's and sampler's business.
+  """
+  shape = (len(items), length)
   tokens = np.zeros(shape, np.int32)
   segments = np.full(shape, PADDING_SEGMENT, np.int32)
   mask = np.zeros(shape, bool)
   positions = np.broadcast_to(np.arange(length, dtype=np.int32), shape).copy()
-  for b, (query, responses) in enumerate(items):
-    for r, response in enumerate(responses):
+  for row, (query, responses) in enumerate(items):
+    lengths = _lengths(responses)
+    if not lengths:
+      continue
+    needed = len(query) + sum(lengths)
+    if needed > length:
+      listed = " and ".join(str(one - 1) for one in lengths)
+      raise ValueError(
+        f"a query of {len(query)} and a response of {listed} tokens need {needed} places, the row "
+        f"has {length}."
+      )
+    start = len(query)
+    tokens[row, :start] = query
+    segments[row, :start] = SHARED_SEGMENT
+    for index, response in enumerate(responses):
       if response is None:
         continue
-      start, end = len(query), len(query) + len(response.tokens)
-      if end + 1 > length:
-        raise ValueError(
-          f"a query of {start} and a response of {end - start} tokens need {end + 1} places, "
-          f"the row has {length}."
-        )
-      tokens[b, r, :start] = query
-      tokens[b, r, start:end] = response.tokens
-      tokens[b, r, end] = eos
-      segments[b, r, :start] = SHARED_SEGMENT
-      segments[b, r, start : end + 1] = RESPONSE_SEGMENT
-      mask[b, r, start : end + int(response.finished)] = True
+      end = start + len(response.tokens)
+      tokens[row, start:end] = response.tokens
+      tokens[row, end] = eos
+      segments[row, start : end + 1] = RESPONSE_SEGMENT + index
+      positions[row, start : end + 1] = len(query) + np.arange(end + 1 - start)
+      mask[row, start : end + int(response.finished)] = True
+      start = end + 1
   return Rows(tokens, segments, positions, mask)
 
 

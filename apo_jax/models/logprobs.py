@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from apo_jax.data.rows import Rows
 from apo_jax.models.decoder import Decoder
+from apo_jax.models.row_reading import predicting_slots, sum_by_response
 
 # Logits that a device holds at a time, float32: 128 MiB. Tokens are read in chunks of that size, so
 # that memory does not grow with the vocabulary.
@@ -15,11 +16,21 @@ CHUNK_LOGITS = 2**25
 
 
 def sequence_logprobs(
-  policy: Decoder, rows: Rows, *, dropout_key: Key[Array, ""] | None = None
-) -> Float[Array, "B"]:
-  """log pi(y|x) of each row [B, T]: the sum over its response tokens, float32."""
+  policy: Decoder,
+  rows: Rows,
+  num_responses: int = 1,
+  *,
+  dropout_key: Key[Array, ""] | None = None,
+) -> Float[Array, "B R"]:
+  """log pi(y|x) of the responses in each row [B, T]: the sum over a response's tokens, float32.
+
+  A response that a row does not hold gets 0.
+  """
   hidden, _ = policy(rows.tokens, rows.segment_ids, rows.positions, dropout_key=dropout_key)
-  return jnp.sum(token_logprobs(policy, hidden, rows.tokens, rows.response_mask), axis=-1)
+  # With one response it is everywhere the slot before, which takes no gathering.
+  previous = None if num_responses == 1 else predicting_slots(rows.segment_ids)
+  found = token_logprobs(policy, hidden, rows.tokens, rows.response_mask, previous)
+  return sum_by_response(found, rows.segment_ids, num_responses)
 
 
 def token_logprobs(
@@ -27,32 +38,40 @@ def token_logprobs(
   hidden: Float[Array, "B T D"],
   tokens: Int[Array, "B T"],
   mask: Bool[Array, "B T"],
+  previous: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "B T"]:
   """The log-probability of each token that `mask` marks, float32, 0 elsewhere.
 
-  The token at slot t is predicted from the hidden state at slot t - 1; the first has none. Where
-  all logits would not fit into `CHUNK_LOGITS`, the marked tokens of every row are moved to its
-  left and read in chunks, whose logits the backward pass computes again; chunks without marked
-  tokens cost nothing.
+  The token at slot t is predicted from the hidden state at slot `previous[t]`, where None stands
+  for t - 1; the first has none. Where all logits would not fit into `CHUNK_LOGITS`, the marked
+  tokens of every row are moved to its left and read in chunks, whose logits the backward pass
+  computes again; chunks without marked tokens cost nothing.
   """
-  before, targets, wanted = hidden[:, :-1], tokens[:, 1:], mask[:, 1:]
+  targets, wanted = tokens[:, 1:], mask[:, 1:]
   batch, length = targets.shape
   mesh = jax.sharding.get_abstract_mesh()
   logits_a_slot = batch * policy.architecture.vocab_rows // max(math.prod(mesh.shape.values()), 1)
   width = max(CHUNK_LOGITS // logits_a_slot, 1)
   if width >= length:
+    before = hidden[:, :-1] if previous is None else _rows_at(hidden, previous[:, 1:])
     found = _chosen(policy, before, targets, wanted)
   else:
     order = jnp.argsort(~wanted, axis=1, stable=True)
+    # One gather moves them and finds what predicts them. In `targets` slot t stands at t - 1.
+    sources = order if previous is None else jnp.take_along_axis(previous[:, 1:], order, axis=1)
     found = _by_chunks(
       policy,
-      jnp.take_along_axis(before, order[..., None], axis=1),
+      _rows_at(hidden, sources),
       jnp.take_along_axis(targets, order, axis=1),
       jnp.take_along_axis(wanted, order, axis=1),
       width,
     )
     found = jnp.take_along_axis(found, jnp.argsort(order, axis=1), axis=1)
   return jnp.pad(found, ((0, 0), (1, 0)))
+
+
+def _rows_at(hidden: Float[Array, "B T D"], slots: Int[Array, "B K"]) -> Float[Array, "B K D"]:
+  return jnp.take_along_axis(hidden, slots[..., None], axis=1)
 
 
 def _chosen(

@@ -6,39 +6,48 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from apo_jax.config import LoraConfig
-from apo_jax.data.rows import PADDING_SEGMENT
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.decoder import Decoder
+from apo_jax.models.row_reading import seen_slots
 
 # The name of the head's parameter. A policy's language-model head is called otherwise.
 REWARD_HEAD = "reward_head"
 
 
 def pool(
-  hidden: Float[Array, "B T D"], present: Bool[Array, "B T"], pooling: str
-) -> Float[Array, "B D"]:
+  hidden: Float[Array, "B T D"], present: Bool[Array, "B R T"], pooling: str
+) -> Float[Array, "B R D"]:
   """One float32 vector a sequence, as the reference code of APO defines it.
 
-  `last` reads the token before the final one (the final one is eos), `eos` the final one;
-  `average` and `max` read every token that is not padding. `present` marks those; padding may be
-  on either side.
+  A row of hidden states may hold several sequences, and `present` marks the slots of each, in
+  their order. `last` reads the token before the final one (the final one is eos), `eos` the final
+  one; `average` and `max` read all that are present.
   """
   hidden = hidden.astype(jnp.float32)
-  if pooling == "average":
-    count = jnp.maximum(jnp.sum(present, axis=1, keepdims=True), 1)
-    return jnp.sum(jnp.where(present[..., None], hidden, 0.0), axis=1) / count
-  if pooling == "max":
-    lowest = jnp.finfo(jnp.float32).min
-    return jnp.max(jnp.where(present[..., None], hidden, lowest), axis=1)
-  slots = jnp.where(present, jnp.arange(present.shape[1]), 0)
-  index = jnp.max(slots, axis=1) - (1 if pooling == "last" else 0)
-  # A row of padding alone has no token to read; slot 0 keeps it finite.
-  index = jnp.maximum(index, 0)
-  return jnp.take_along_axis(hidden, index[:, None, None], axis=1)[:, 0]
+  if pooling in ("average", "max"):
+    pool_one = _average if pooling == "average" else _maximum
+    # One by one, so that no array has as many features for each response.
+    return jnp.stack([pool_one(hidden, present[:, r]) for r in range(present.shape[1])], axis=1)
+  slots = jnp.arange(present.shape[2])
+  # A sequence of padding alone has no token to read; slot 0 keeps it finite.
+  index = jnp.max(jnp.where(present, slots, 0), axis=2)
+  if pooling == "last":
+    index = jnp.max(jnp.where(present & (slots < index[..., None]), slots, 0), axis=2)
+  return jnp.take_along_axis(hidden, index[..., None], axis=1)
+
+
+def _average(hidden: Float[Array, "B T D"], present: Bool[Array, "B T"]) -> Float[Array, "B D"]:
+  count = jnp.maximum(jnp.sum(present, axis=1, keepdims=True), 1)
+  return jnp.sum(jnp.where(present[..., None], hidden, 0.0), axis=1) / count
+
+
+def _maximum(hidden: Float[Array, "B T D"], present: Bool[Array, "B T"]) -> Float[Array, "B D"]:
+  lowest = jnp.finfo(jnp.float32).min
+  return jnp.max(jnp.where(present[..., None], hidden, lowest), axis=1)
 
 
 class RewardModel(nnx.Module):
-  """r(x, y): a scalar a sequence, float32. The head has no bias, as in the reference code."""
+  """r(x, y): a scalar a response, float32. The head has no bias, as in the reference code."""
 
   def __init__(
     self,
@@ -60,10 +69,15 @@ class RewardModel(nnx.Module):
     tokens: Int[Array, "B T"],
     segment_ids: Int[Array, "B T"],
     positions: Int[Array, "B T"],
+    num_responses: int = 1,
     *,
     dropout_key: Key[Array, ""] | None = None,
-  ) -> Float[Array, "B"]:
-    """Rewards of whole sequences `<bos> query response <eos>`, float32."""
+  ) -> Float[Array, "B R"]:
+    """Rewards of the sequences `<bos> query y_r <eos>` that each row holds, float32.
+
+    What a row gets for a response that it does not hold means nothing.
+    """
     hidden, _ = self.trunk(tokens, segment_ids, positions, dropout_key=dropout_key)
-    pooled = pool(hidden, segment_ids != PADDING_SEGMENT, self.pooling)
-    return jnp.einsum("bd,d->b", pooled, self.reward_head[...], precision=jax.lax.Precision.HIGHEST)
+    pooled = pool(hidden, seen_slots(segment_ids, num_responses), self.pooling)
+    head = self.reward_head[...]
+    return jnp.einsum("brd,d->br", pooled, head, precision=jax.lax.Precision.HIGHEST)

@@ -24,9 +24,25 @@ def head_flops(architecture: Architecture) -> float:
   return 2.0 * architecture.embed_dim * architecture.vocab_rows
 
 
-def forward_flops(architecture: Architecture, rows: int, length: int, logits: int) -> float:
-  """Of a forward pass over `rows` rows of `length` tokens, with logits of `logits` tokens a row."""
-  pairs = length * (length + 1) / 2
+def seen_pairs(query_length: int, num_responses: int, response_length: float) -> float:
+  """Pairs of a token and one it sees in a row of a query and responses that do not see each other.
+
+  Every token sees itself too.
+  """
+  query = query_length * (query_length + 1) / 2
+  own = response_length * (response_length + 1) / 2
+  return query + num_responses * (query_length * response_length + own)
+
+
+def forward_flops(
+  architecture: Architecture, rows: int, length: int, logits: int, pairs: float | None = None
+) -> float:
+  """Of a forward pass over `rows` rows of `length` tokens, with logits of `logits` tokens a row.
+
+  `pairs` are a row's (`seen_pairs`); None is for rows whose tokens see all before.
+  """
+  if pairs is None:
+    pairs = seen_pairs(length, 0, 0.0)
   row = length * layer_flops(architecture) + attention_flops(architecture, pairs)
   return rows * (row + logits * head_flops(architecture))
 

@@ -11,15 +11,26 @@ import numpy as np
 from jax.stages import Lowered
 
 from apo_jax.config import SamplerConfig, TrainingConfig
+from apo_jax.data.input import bucket_of
+from apo_jax.models.architecture import Architecture
 from apo_jax.models.definition import Definition
 from apo_jax.optimization import Update, abstract_state, make_optimizer
 from apo_jax.planning import model_flops
 from apo_jax.planning.round_work import PREFERENCE_RESPONSES, RoundWork
 from apo_jax.policy_step import PolicyBatch, make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update
+from apo_jax.row_layouts import RowLayout
 from apo_jax.run_context import RunContext
 from apo_jax.sampler import STEPS_A_CALL
-from apo_jax.training_rows import golden_rows, preference_rows, sample_batch
+from apo_jax.scoring import Scorer
+from apo_jax.training_rows import (
+  golden_layout,
+  golden_rows,
+  preference_layout,
+  preference_rows,
+  sample_batch,
+  sample_layout,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +66,24 @@ def programs(run: RunContext, work: RoundWork) -> list[Program]:
   beside_sampler = policy + reward if run.sampler.form.changes else reward
   longest = run.row_lengths[-1]
   judged = run.config.data.query_length + sampling.evaluation.max_new_tokens + 1
+  samples, judged_samples = sampling.training.num_samples, sampling.evaluation.num_samples
+
+  def reward_scores(name: str, calls: int, num_responses: int, length: int) -> Program:
+    return _scores(run, name, calls, run.reward_scorer, False, num_responses, length, policy)
+
+  def logprob_scores(name: str, calls: int, num_responses: int, length: int) -> Program:
+    return _scores(run, name, calls, run.logprob_scorer, True, num_responses, length, reward)
+
   listed = [
     *_sampling(run, "sample", work.sampled_queries, sampling.training, beside_sampler),
     _reward_update(run, work.reward_updates, policy + reward),
-    _reward_scores(run, "score rewards", work.reward_scores, longest, policy),
-    _logprob_scores(run, "score logprobs", work.logprob_scores, longest, reward),
+    reward_scores("score rewards", work.reward_scores, samples, longest),
+    logprob_scores("score logprobs", work.logprob_scores, samples, longest),
     _policy_update(run, work.policy_updates, policy + reward),
     *_sampling(run, "evaluate", work.evaluated_queries, sampling.evaluation, beside_sampler),
-    _reward_scores(run, "evaluate rewards", work.evaluation_reward_scores, judged, policy),
-    _logprob_scores(run, "evaluate logprobs", work.evaluation_logprob_scores, judged, reward),
+    # A golden response is judged beside them.
+    reward_scores("evaluate rewards", work.evaluation_reward_scores, judged_samples + 1, judged),
+    logprob_scores("evaluate logprobs", work.evaluation_logprob_scores, judged_samples, judged),
   ]
   return [program for program in listed if program.calls]
 
@@ -115,29 +135,54 @@ def _sampling(
   return [read, decode]
 
 
-def _reward_scores(run: RunContext, name: str, calls: int, length: int, kept: float) -> Program:
-  size = run.config.evaluation.batch_size
-  flops = model_flops.forward_flops(run.origins.reward, size, length, logits=0)
-  lower = functools.partial(run.reward_scorer.lowered, length)
+def _scores(
+  run: RunContext,
+  name: str,
+  calls: int,
+  scorer: Scorer,
+  logits: bool,
+  num_responses: int,
+  length: int,
+  kept: float,
+) -> Program:
+  """Scoring of queries with so many responses, which alone in a row have `length` tokens."""
+  query_length = run.config.data.query_length
+  layout = scorer.layout(num_responses)
+  needed = query_length + layout.num_responses * (length - query_length)
+  bucket = bucket_of(needed, layout.lengths)
+  architecture = run.origins.policy if logits else run.origins.reward
+  flops = _forward_flops(run, architecture, layout, bucket, scorer.rows_a_call(layout), logits)
+  lower = functools.partial(scorer.lowered, layout, bucket)
   return Program(name, calls, lower, flops, 1, kept, "config.evaluation.batch_size")
 
 
-def _logprob_scores(run: RunContext, name: str, calls: int, length: int, kept: float) -> Program:
-  size = run.config.evaluation.batch_size
-  response = length - run.config.data.query_length
-  flops = model_flops.forward_flops(run.origins.policy, size, length, logits=response)
-  lower = functools.partial(run.logprob_scorer.lowered, length)
-  return Program(name, calls, lower, flops, 1, kept, "config.evaluation.batch_size")
+def _forward_flops(
+  run: RunContext,
+  architecture: Architecture,
+  layout: RowLayout,
+  bucket: int,
+  items: int,
+  logits: bool,
+) -> float:
+  """Of a forward pass over a batch, with logits of the responses alone or of nothing."""
+  length, query_length = layout.lengths[bucket], run.config.data.query_length
+  responses = length - query_length
+  rows = items if layout.shared else items * layout.num_responses
+  held = layout.num_responses if layout.shared else 1
+  pairs = model_flops.seen_pairs(query_length, held, responses / held)
+  return model_flops.forward_flops(architecture, rows, length, responses if logits else 0, pairs)
 
 
 def _reward_update(run: RunContext, calls: int, kept: float) -> Program:
   config = run.config.reward
-  length = run.row_lengths[-1]
-  missing = [None] * config.preference_batch_size
-  batch = RewardBatch(*preference_rows(run, missing, PREFERENCE_RESPONSES, length))
+  layout, apo_layout = preference_layout(run, PREFERENCE_RESPONSES), golden_layout(run)
+  size, apo_size = config.preference_batch_size, config.training.batch_size
+  batch = RewardBatch(*preference_rows(run, layout, [None] * size, -1))
+  forward = _forward_flops(run, run.origins.reward, layout, -1, size, False)
   if config.update == "adversarial":
-    golden = golden_rows(run, [None] * config.training.batch_size, length)
+    golden = golden_rows(run, apo_layout, [None] * apo_size, -1)
     batch = RewardBatch(*batch[:2], *golden)
+    forward += _forward_flops(run, run.origins.reward, apo_layout, -1, apo_size, False)
 
   def lower() -> Lowered:
     optimizer = make_optimizer(config.training, calls)
@@ -151,8 +196,6 @@ def _reward_update(run: RunContext, calls: int, kept: float) -> Program:
     )
     return _lower_update(run.reward_model, config.training, calls, update, batch)
 
-  rows = sum(part.tokens[..., 0].size for part in (batch.preferences, batch.apo) if part)
-  forward = model_flops.forward_flops(run.origins.reward, rows, length, logits=0)
   flops = model_flops.training_flops(forward, adapters=run.reward_model.lora is not None)
   path = "config.reward.training"
   return Program(
@@ -162,8 +205,8 @@ def _reward_update(run: RunContext, calls: int, kept: float) -> Program:
 
 def _policy_update(run: RunContext, calls: int, kept: float) -> Program:
   config = run.config.policy
-  length = run.row_lengths[-1]
-  batch: PolicyBatch = sample_batch(run, [None] * config.training.batch_size, length)
+  layout, size = sample_layout(run), config.training.batch_size
+  batch: PolicyBatch = sample_batch(run, layout, [None] * size, -1)
 
   def lower() -> Lowered:
     optimizer = make_optimizer(config.training, calls)
@@ -171,9 +214,7 @@ def _policy_update(run: RunContext, calls: int, kept: float) -> Program:
     update = make_policy_update(run.policy, optimizer, config, run.mesh, accumulation=accumulation)
     return _lower_update(run.policy, config.training, calls, update, batch)
 
-  response = length - run.config.data.query_length
-  rows = batch.rows.tokens[..., 0].size
-  forward = model_flops.forward_flops(run.origins.policy, rows, length, logits=response)
+  forward = _forward_flops(run, run.origins.policy, layout, -1, size, True)
   flops = model_flops.training_flops(forward, adapters=run.policy.lora is not None)
   path = "config.policy.training"
   return Program(

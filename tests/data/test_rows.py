@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from apo_jax.data.rows import Response, flatten, make_rows, row_length
+from apo_jax.data.rows import (
+  Response,
+  flatten,
+  make_rows,
+  make_shared_rows,
+  row_length,
+  shared_row_length,
+)
 
 EOS = 2
 
@@ -80,3 +87,40 @@ def test_row_length_is_what_just_fits():
   with pytest.raises(ValueError, match="need 6 places"):
     make_rows([(query, responses)], 3, length - 1, EOS)
   assert row_length(query, []) == row_length(query, [None]) == 3
+
+
+def test_shared_rows_by_hand():
+  responses = [Response([5, 6]), Response([9], finished=False), Response([])]
+  rows = make_shared_rows([([1, 7, 8], responses)], 11, EOS)
+  np.testing.assert_array_equal(rows.tokens, [[1, 7, 8, 5, 6, EOS, 9, EOS, EOS, 0, 0]])
+  np.testing.assert_array_equal(rows.segment_ids, [[1, 1, 1, 2, 2, 2, 3, 3, 4, 0, 0]])
+  np.testing.assert_array_equal(rows.positions[:, :9], [[0, 1, 2, 3, 4, 5, 3, 4, 3]])
+  mask = np.array([[0, 0, 0, 1, 1, 1, 1, 0, 1, 0, 0]], bool)
+  np.testing.assert_array_equal(rows.response_mask, mask)
+  assert [array.dtype for array in rows] == [np.int32, np.int32, np.int32, bool]
+
+
+def test_a_shared_row_has_no_place_for_missing_responses():
+  items = [([1, 7], [None, Response([5]), None, Response([6])]), ([3, 4], [None]), ([3], [])]
+  rows = make_shared_rows(items, 7, EOS)
+  np.testing.assert_array_equal(rows.tokens, [[1, 7, 5, EOS, 6, EOS, 0], [0] * 7, [0] * 7])
+  # A response keeps its number.
+  np.testing.assert_array_equal(rows.segment_ids, [[1, 1, 3, 3, 5, 5, 0], [0] * 7, [0] * 7])
+  assert not rows.response_mask[1:].any()
+
+
+def test_a_shared_row_of_one_response_is_a_separate_row():
+  items = [([1, 7, 8], [Response([5, 6])]), ([1], [Response([9], finished=False)]), ([4], [None])]
+  separate, shared = make_rows(items, 1, 8, EOS), make_shared_rows(items, 8, EOS)
+  for one, other in zip(flatten(separate), shared, strict=True):
+    np.testing.assert_array_equal(one, other)
+
+
+def test_shared_row_length_is_what_just_fits():
+  query, responses = [1, 7], [Response([5]), None, Response([5, 6, 5], finished=False)]
+  length = shared_row_length(query, responses)
+  assert length == 2 + 2 + 4
+  make_shared_rows([(query, responses)], length, EOS)
+  expected = "query of 2 and a response of 1 and 3 tokens need 8 places, the row has 7"
+  with pytest.raises(ValueError, match=expected):
+    make_shared_rows([(query, responses)], length - 1, EOS)

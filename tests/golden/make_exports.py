@@ -105,7 +105,7 @@ def compute(config: Config, run_dir: Path, player: str) -> dict:
     "opening": " " if isinstance(codec.form, HhForm) else codec.form.opening,
   }
   if player == "reward":
-    return numbers | {"rewards": read.tolist()}
+    return numbers | {"rewards": read[:, 0].tolist()}
   logits = model.logits(read[0])[..., : definition.architecture.vocab_size].tolist()
   return numbers | {"logits": [row[:n] for row, n in zip(logits, lengths, strict=True)]}
 

@@ -148,7 +148,7 @@ def test_reward_model(tmp_path):
   @jax.jit
   def loss(parameters):
     positions = jnp.broadcast_to(slots, tokens.shape)
-    rewards = definition.bind(parameters)(tokens, segments, positions)
+    rewards = definition.bind(parameters)(tokens, segments, positions)[:, 0]
     return jax.nn.softplus(rewards[1] - rewards[0]), rewards
 
   (value, rewards), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)

@@ -20,7 +20,7 @@ VOCABULARY = 128
 CONFIG = tiny.architecture(vocab_size=VOCABULARY)
 EOS = 1
 HIDDEN = jnp.array([[[1.0, 5.0], [2.0, 4.0], [3.0, 9.0], [8.0, 8.0]]])
-PRESENT = jnp.array([[True, True, True, False]])
+PRESENT = jnp.array([[[True, True, True, False]]])
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,29 @@ PRESENT = jnp.array([[True, True, True, False]])
   ],
 )
 def test_pooling_by_hand(pooling, expected):
-  np.testing.assert_allclose(pool(HIDDEN, PRESENT, pooling)[0], expected)
+  np.testing.assert_allclose(pool(HIDDEN, PRESENT, pooling)[0, 0], expected)
   moved = jnp.roll(HIDDEN, 1, axis=1)  # padding on the left
-  np.testing.assert_allclose(pool(moved, jnp.roll(PRESENT, 1, axis=1), pooling)[0], expected)
+  np.testing.assert_allclose(pool(moved, jnp.roll(PRESENT, 1, axis=2), pooling)[0, 0], expected)
+
+
+@pytest.mark.parametrize(
+  ("pooling", "expected"),
+  [
+    ("last", [[1.0, 5.0], [1.0, 5.0]]),  # of an eos alone the token before is the query's last
+    ("eos", [[2.0, 4.0], [8.0, 8.0]]),
+    ("average", [[1.5, 4.5], [4.5, 6.5]]),
+    ("max", [[2.0, 5.0], [8.0, 8.0]]),
+  ],
+)
+def test_pooling_of_two_sequences_in_a_row_by_hand(pooling, expected):
+  """The first slot is of both, the second of one, the last of the other."""
+  present = jnp.array([[[True, True, False, False], [True, False, False, True]]])
+  np.testing.assert_allclose(pool(HIDDEN, present, pooling)[0], expected)
 
 
 @pytest.mark.parametrize("pooling", ["last", "eos", "average", "max"])
 def test_a_row_of_padding_is_finite(pooling):
-  assert np.isfinite(pool(HIDDEN, jnp.zeros((1, 4), bool), pooling)).all()
+  assert np.isfinite(pool(HIDDEN, jnp.zeros((1, 1, 4), bool), pooling)).all()
 
 
 @functools.cache
@@ -56,7 +71,7 @@ def rewards(pooling: str, responses: list[list[int]], length: int = 10) -> np.nd
   _, parameters, run = reward_model(pooling)
   items = [([3, 4, 5], [Response(response) for response in responses])]
   rows = make_rows(items, len(responses), length, EOS)
-  return np.asarray(run(parameters, *(jnp.asarray(array[0]) for array in rows[:3])))
+  return np.asarray(run(parameters, *(jnp.asarray(array[0]) for array in rows[:3])))[:, 0]
 
 
 def test_last_reads_what_eos_cannot_change():
@@ -66,7 +81,7 @@ def test_last_reads_what_eos_cannot_change():
 
   def difference(pooling: str) -> float:
     _, parameters, run = reward_model(pooling)
-    first, second = run(parameters, tokens, segments, positions)
+    first, second = run(parameters, tokens, segments, positions)[:, 0]
     return abs(float(first - second))
 
   assert difference("last") == 0.0

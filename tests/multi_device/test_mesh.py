@@ -93,12 +93,12 @@ def test_sampling(max_new_tokens, gather):
 
 
 def test_scoring():
-  sequences = [([1, 40, 50], Response([60 + n, 70])) for n in range(11)]
+  sequences = [([1, 40, 50 + n], Response([60 + n, 70])) for n in range(11)]
 
   def run(mesh):
     policy = define_policy(tiny.architecture(), mesh)
     reward_model = define_reward_model(tiny.architecture(), "last", mesh)
-    shape = {"batch_size": 8, "lengths": (8,), "eos": EOS}
+    shape = {"batch_size": 8, "query_length": 4, "lengths": (8,), "eos": EOS}
     return (
       make_logprob_scorer(policy, mesh, **shape)(policy.init(0), sequences),
       make_reward_scorer(reward_model, mesh, **shape)(reward_model.init(0), sequences),

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from apo_jax.models.architecture import architecture_from_shape
+from apo_jax.planning import model_flops
 from apo_jax.planning.described_run import describe_run, find_architectures
 from apo_jax.planning.measure import measure
 from apo_jax.planning.programs import programs
@@ -40,26 +41,48 @@ def products(config, rows, length, logits):
   return shape.layers * (layer + attention) + 2 * rows * logits * shape.embed_dim * vocabulary
 
 
-def test_scoring_is_a_forward_pass():
+def shared_length(config, num_responses):
+  """Of a row of a query and so many responses of 24 tokens each."""
+  assert config.data.response_length == config.sampling.training.max_new_tokens + 1 == 24
+  return config.data.query_length + 24 * num_responses
+
+
+def test_scoring_is_a_forward_pass_over_shared_rows():
   found, run = measured("score rewards")
-  length = run.row_lengths[-1]
-  expected = products(run.config, run.config.evaluation.batch_size, length, 0)
+  config = run.config
+  samples = config.sampling.training.num_samples
+  rows, length = config.evaluation.batch_size // samples, shared_length(config, samples)
+  expected = products(config, rows, length, 0)
   assert found.costs.flops == pytest.approx(expected, rel=0.02)
-  found, run = measured("score logprobs")
-  expected = products(run.config, run.config.evaluation.batch_size, length, length - 1)
+  found, _ = measured("score logprobs")
+  expected = products(config, rows, length, length - 1)
   assert found.costs.flops == pytest.approx(expected, rel=0.02)
 
 
 def test_a_step_is_three_forward_passes():
   found, run = measured("reward step")
-  config, length = run.config, run.row_lengths[-1]
-  samples = config.sampling.training.num_samples
-  rows = 2 * config.reward.preference_batch_size + (1 + samples) * config.reward.training.batch_size
-  assert found.costs.flops == pytest.approx(3 * products(config, rows, length, 0), rel=0.02)
+  config, samples = run.config, run.config.sampling.training.num_samples
+  expected = sum(
+    products(config, rows, shared_length(config, num_responses), 0)
+    for rows, num_responses in (
+      (config.reward.preference_batch_size, 2),
+      (config.reward.training.batch_size, 1 + samples),
+    )
+  )
+  assert found.costs.flops == pytest.approx(3 * expected, rel=0.02)
   found, run = measured("policy step", policy__method="dpo")
-  rows = 2 * config.policy.training.batch_size
-  expected = 3 * products(config, rows, length, length - 1)
+  length = shared_length(run.config, 2)
+  expected = 3 * products(config, config.policy.training.batch_size, length, length - 1)
   assert found.costs.flops == pytest.approx(expected, rel=0.02)
+
+
+def test_model_flops_count_the_pairs_that_are_seen():
+  """By hand: a query of 2 and two responses of 3 see 3 + 2 * (2 * 3 + 6) pairs, not all 36."""
+  assert model_flops.seen_pairs(2, 2, 3.0) == 27
+  architecture = tiny.architecture()
+  both = model_flops.forward_flops(architecture, 1, 8, 0, 27.0)
+  plain = model_flops.forward_flops(architecture, 1, 8, 0)
+  assert plain - both == model_flops.attention_flops(architecture, 9.0)
 
 
 def test_rematerialisation_costs_a_forward_pass_of_the_layers():
