@@ -58,6 +58,10 @@ class ModelConfig:
   shape: ShapeConfig | None  # left out where a checkpoint says it
   remat: Literal["none", "dots", "full"]  # what the backward pass computes again
   compute_dtype: Literal["float32", "bfloat16"]
+  # How whole rows are attended over, in training, scoring and reading of queries: products that XLA
+  # compiles, or a fused kernel, cudnn on GPUs and splash on TPUs, where it can do what the model
+  # needs (models/attention_kernels.py). "auto" is by platform.
+  attention: Literal["auto", "xla", "cudnn", "splash"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +207,15 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+  """What lies where while it is not computed with."""
+
+  # Parameters of the player whose turn it is not wait in the host's memory, so that two players fit
+  # where one does; each change of turns copies them.
+  park_idle_player: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
   """When training states are saved, and how many stay."""
 
@@ -235,6 +248,7 @@ class Config:
   sampling: SamplingConfig
   evaluation: EvaluationConfig
   mesh: MeshConfig
+  memory: MemoryConfig
   checkpoints: CheckpointConfig
   logging: LoggingConfig
 

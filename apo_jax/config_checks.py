@@ -10,7 +10,7 @@ import ml_collections
 
 from apo_jax.config import Config, DataConfig, MeshConfig
 from apo_jax.config_fields import ConfigError, read_fields
-from apo_jax.models.architecture import Architecture
+from apo_jax.models.architecture import FUSED_ATTENTION, Architecture
 
 
 def from_config_dict(config: ml_collections.ConfigDict) -> Config:
@@ -95,6 +95,22 @@ def check_mesh(config: Config, architectures: Mapping[str, Architecture], mesh: 
           f"{source} has {name} = {size}; it must split evenly over mesh {axis} = {shards} devices,"
           f" as with {_next_multiple(size, shards)}."
         )
+
+
+def check_attention(config: Config, platform: str) -> None:
+  """Checks that devices of this platform ("tpu", "gpu", "cpu") have the attention asked for.
+
+  Raises:
+    ConfigError: they do not.
+  """
+  asked, own = config.model.attention, FUSED_ATTENTION.get(platform)
+  if asked not in ("auto", "xla", own):
+    runs_on = {name: other for other, name in FUSED_ATTENTION.items()}[asked].upper()
+    known = "'auto' or 'xla'" if own is None else f"'auto', 'xla' or {own!r}"
+    raise ConfigError(
+      f"config.model.attention is {asked!r}, which runs on a {runs_on}; these devices are"
+      f" {platform.upper()}s, so it must be {known}."
+    )
 
 
 def _next_multiple(size: int, divisor: int) -> int:

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from apo_jax import files
 from apo_jax.config import Config, to_dict
-from apo_jax.config_checks import check_mesh, resolve_mesh
+from apo_jax.config_checks import check_attention, check_mesh, resolve_mesh
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import load_data
 from apo_jax.data.tokens import Codec, make_codec
@@ -110,6 +110,7 @@ def play(
       raised before any work is done.
   """
   sizes = resolve_mesh(config, jax.device_count())
+  check_attention(config, jax.devices()[0].platform)
   origins = find_origins(config)
   check_mesh(config, origins.architectures(), sizes)
   data = load_data(config)

@@ -21,6 +21,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Where the run is kept; by default runs/NAME-HASH of the config."
 )
+_COMPILATION_CACHE = flags.DEFINE_string(
+  "compilation_cache",
+  None,
+  "Where compiled programs are kept, for the next start; by default in the run directory, '' keeps"
+  " none.",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -42,12 +48,14 @@ def main(arguments: list[str]) -> int:
   import jax
 
   from apo_jax import distributed, game, run_directory
+  from apo_jax.compilation_cache import use_compilation_cache
   from apo_jax.training import TrainingDiverged
 
   try:
     join_processes()
     default = f"runs/{Path(config_file).stem}-{run_directory.identity(config)}"
     run_dir = Path(_RUN_DIR.value or default)
+    use_compilation_cache(_COMPILATION_CACHE.value, run_dir)
     report = game.play(config, run_dir)
   except (ConfigError, TrainingDiverged) as error:
     return distributed.leave(refuse(str(error)))

@@ -65,18 +65,29 @@ def _row(evaluation: Mapping[str, Any]) -> str:
   )
 
 
-def _shown(values: Mapping[str, float]) -> str:
-  return " ".join(f"{name}={value:.4g}" for name, value in values.items())
-
-
 class PhaseProgress:
-  """How far one phase has come; made by `Progress.phase`."""
+  """How far one phase has come; made by `Progress.phase`.
 
-  def __init__(self, total: int | None, changed: Callable[["PhaseProgress"], None]):
+  Attributes:
+    total: units of work there are, None if that is not known.
+    done: units of work done.
+    values: those shown.
+    first_seconds: the phase's age when its first unit of work was done, None where nobody said so.
+  """
+
+  def __init__(
+    self,
+    total: int | None,
+    changed: Callable[["PhaseProgress"], None],
+    clock: Callable[[], float],
+  ):
     self.total = total
     self.done = 0
     self.values: dict[str, float] = {}
+    self.first_seconds: float | None = None
     self._changed = changed
+    self._clock = clock
+    self._started = clock()
 
   def advance(self, n: int = 1, **values: SupportsFloat) -> None:
     """Counts `n` more units of work and shows the values, such as loss=0.31, until the next."""
@@ -84,10 +95,28 @@ class PhaseProgress:
     self.values.update({name: float(value) for name, value in values.items()})
     self._changed(self)
 
+  def first_done(self) -> None:
+    """Says that the first unit of work is done, which compiles what the others use again."""
+    self.first_seconds = self.seconds
+
+  @property
+  def seconds(self) -> float:
+    """The phase's age."""
+    return self._clock() - self._started
+
   @property
   def count(self) -> str:
     """The units done, "3/24", or "3" where the total is not known."""
     return f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
+
+
+def _shown(phase: PhaseProgress) -> str:
+  return " ".join(f"{name}={value:.4g}" for name, value in phase.values.items())
+
+
+def _first(phase: PhaseProgress) -> str:
+  seconds = phase.first_seconds
+  return "" if seconds is None else f" (the first after {seconds:.1f} s)"
 
 
 class Progress:
@@ -157,7 +186,7 @@ class Progress:
       the object to `advance`.
     """
     if not self._enabled:
-      yield PhaseProgress(total, lambda _: None)
+      yield PhaseProgress(total, lambda _: None, self._clock)
     elif self._console is not None:
       with self._bar(self._console, title, total) as phase:
         yield phase
@@ -179,12 +208,15 @@ class Progress:
       task = bars.add_task(title, total=total, shown="")
       yield PhaseProgress(
         total,
-        lambda phase: bars.update(task, completed=phase.done, shown=_shown(phase.values)),
+        lambda phase: bars.update(
+          task, completed=phase.done, shown=f"{_shown(phase)}{_first(phase)}"
+        ),
+        self._clock,
       )
 
   @contextmanager
   def _lines(self, title: str, total: int | None, unit: str) -> Iterator[PhaseProgress]:
-    started = last = self._clock()
+    last = self._clock()
 
     def changed(phase: PhaseProgress) -> None:
       nonlocal last
@@ -192,14 +224,14 @@ class Progress:
       # The last unit is told by the line at the end.
       if now - last >= _SECONDS_BETWEEN_LINES and phase.done != total:
         last = now
-        self.message(f"{title}: {phase.count} {_shown(phase.values)}".rstrip())
+        self.message(f"{title}: {phase.count} {_shown(phase)}".rstrip())
 
-    phase = PhaseProgress(total, changed)
+    phase = PhaseProgress(total, changed, self._clock)
     self.message(title if total is None else f"{title}: {total} {unit}")
     try:
       yield phase
     except BaseException:
-      self.message(f"{title}: stopped at {phase.count} after {self._clock() - started:.1f} s")
+      self.message(f"{title}: stopped at {phase.count} after {phase.seconds:.1f} s")
       raise
-    seconds = f"{phase.count} {unit} in {self._clock() - started:.1f} s"
-    self.message(f"{title}: {seconds} {_shown(phase.values)}".rstrip())
+    seconds = f"{phase.count} {unit} in {phase.seconds:.1f} s{_first(phase)}"
+    self.message(f"{title}: {seconds} {_shown(phase)}".rstrip())

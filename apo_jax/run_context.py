@@ -23,6 +23,7 @@ from apo_jax.models.definition import (
   join,
 )
 from apo_jax.origins import Origins
+from apo_jax.parking import fetch, host_memory, park
 from apo_jax.progress import Progress
 from apo_jax.row_layouts import RowLayout, choose_layout
 from apo_jax.sampler import Sampler
@@ -59,7 +60,9 @@ class RunContext:
     self.codec = codec
     self.progress = progress
     self.writer = writer
-    self._parameters: collections.OrderedDict[str, Parameters] = collections.OrderedDict()
+    # Trained parameters by player, frozen ones by model: they go to the host and back one by one.
+    self._trained: collections.OrderedDict[str, Parameters] = collections.OrderedDict()
+    self._frozen: dict[str, Parameters] = {}
     self._made: dict[Hashable, Any] = {}
 
   @property
@@ -78,18 +81,22 @@ class RunContext:
     reward = self.config.reward
     return define_reward_model(self.origins.reward, reward.pooling, self.mesh, reward.lora)
 
-  @functools.cached_property
-  def _frozen_policy(self) -> Parameters:
-    return frozen_policy(self.origins, self.policy)
-
-  @functools.cached_property
-  def _frozen_reward(self) -> Parameters:
-    policy = {} if self.policy.lora is None else self._frozen_policy
-    return frozen_reward(self.origins, self.policy, policy, self.reward_model)
-
   def frozen(self, definition: Definition) -> Parameters:
     """The frozen parameters of one of the run's models; none where all are trained."""
-    return self._frozen_policy if definition is self.policy else self._frozen_reward
+    name = "policy" if definition is self.policy else "reward"
+    if name not in self._frozen:
+      self._frozen[name] = self._begin_frozen(definition)
+    elif self._parks:
+      self._frozen[name] = fetch(self._frozen[name], self._host)
+    return self._frozen[name]
+
+  def _begin_frozen(self, definition: Definition) -> Parameters:
+    if definition is self.policy:
+      return frozen_policy(self.origins, self.policy)
+    both_adapt = self.policy.lora is not None and self.reward_model.lora is not None
+    shares = both_adapt and self.origins.reward_checkpoint is None
+    policy = self.frozen(self.policy) if shares else {}
+    return frozen_reward(self.origins, self.policy, policy, self.reward_model)
 
   @functools.cached_property
   def sampler(self) -> Sampler:
@@ -187,22 +194,51 @@ class RunContext:
       self._made[key] = make()
     return self._made[key]
 
-  def remember(self, player: str, parameters: Parameters) -> None:
-    """Keeps parameters in memory, and lets go of those not used for longest."""
-    self._parameters[player] = parameters
-    self._parameters.move_to_end(player)
+  def remember(self, player: str, trained: Parameters) -> None:
+    """Keeps a player's trained parameters in memory, and lets go of those not used for longest."""
+    self._trained[player] = trained
+    self._trained.move_to_end(player)
     self._forget(_KEPT_IN_MEMORY)
 
   def parameters(self, player: str) -> Parameters:
-    """A player's parameters, trained and frozen, from memory or its checkpoint."""
-    if player not in self._parameters:
+    """A player's parameters, trained and frozen, from memory or its checkpoint.
+
+    With `memory.park_idle_player` all that other players alone need is parked on the host before.
+    """
+    definition = self.reward_model if "reward" in player else self.policy
+    self.park_idle(definition, player)
+    if player not in self._trained:
       self._forget(_KEPT_IN_MEMORY - 1)  # before the new ones take their memory
-      definition = self.reward_model if "reward" in player else self.policy
-      trained = load_parameters(self.checkpoint_dir(player), definition)
-      self.remember(player, join(trained, self.frozen(definition)))
-    self._parameters.move_to_end(player)
-    return self._parameters[player]
+      self.remember(player, load_parameters(self.checkpoint_dir(player), definition))
+    elif self._parks:
+      self._trained[player] = fetch(self._trained[player], self._host)
+    self._trained.move_to_end(player)
+    return join(self._trained[player], self.frozen(definition))
+
+  def park_idle(self, definition: Definition, player: str | None = None) -> None:
+    """Moves to the host all parameters but `player`'s trained and `definition`'s frozen ones.
+
+    Frozen parameters that both models read stay. Does nothing without `memory.park_idle_player`.
+    """
+    if not self._parks:
+      return
+    active = "policy" if definition is self.policy else "reward"
+    in_use = {id(array) for array in jax.tree.leaves(self._frozen.get(active, {}))}
+    for name, frozen in self._frozen.items():
+      if name != active:
+        self._frozen[name] = park(frozen, self._host, in_use)
+    for name, trained in self._trained.items():
+      if name != player:
+        self._trained[name] = park(trained, self._host)
+
+  @property
+  def _parks(self) -> bool:
+    return self.config.memory.park_idle_player
+
+  @functools.cached_property
+  def _host(self) -> str:
+    return host_memory(self.mesh)
 
   def _forget(self, kept: int) -> None:
-    while len(self._parameters) > kept:
-      self._parameters.popitem(last=False)
+    while len(self._trained) > kept:
+      self._trained.popitem(last=False)

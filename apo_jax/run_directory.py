@@ -24,7 +24,7 @@ from apo_jax.origins import Origins
 from apo_jax.run_context import RunContext
 
 # What may differ when a run goes on: where it runs, how much it says, and how long it plays.
-_MAY_CHANGE = ("rounds", "mesh", "checkpoints", "logging")
+_MAY_CHANGE = ("rounds", "mesh", "memory", "checkpoints", "logging")
 
 
 def identity(config: Config) -> str:

@@ -180,7 +180,7 @@ def start(
   present = jnp.arange(width)[None, :] < queries.lengths[:, None]
   segments = jnp.where(present, SHARED_SEGMENT, PADDING_SEGMENT)
   positions = jnp.broadcast_to(jnp.arange(width), (batch, width))
-  hidden, kept = policy(queries.tokens, segments, positions, keep=True)
+  hidden, kept = policy(queries.tokens, segments, positions, separate=True, keep=True)
   last = jnp.maximum(queries.lengths - 1, 0)
   hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
   logits = policy.logits(hidden)

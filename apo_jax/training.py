@@ -43,7 +43,7 @@ def train(
     place: puts a host batch onto the devices.
     num_steps: updates of the whole phase.
     checkpoints: where states are saved, every `save_every` updates and after the last.
-    progress: told of every update.
+    progress: told of every update, and of the first as soon as it is done.
     writer: given the metrics of every `log_every`-th update and the last.
     round: the round, for the writer.
     phase: the phase's name, for the writer and messages.
@@ -65,7 +65,7 @@ def train(
 
   def finish(step: int, metrics: Mapping[str, jax.Array]) -> None:
     """Fetches the metrics of an update, which waits for it; so it is called one update late."""
-    values = {name: float(value) for name, value in metrics.items()}
+    values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
       raise TrainingDiverged(
@@ -78,7 +78,11 @@ def train(
 
   waiting: tuple[int, Mapping[str, jax.Array]] | None = None
   for step in range(first + 1, num_steps + 1):
+    # While the devices make an update, the next batch is built, placed and dispatched.
     state, metrics = update(state, place(next(inputs)))
+    if step == first + 1:
+      jax.block_until_ready(metrics)  # the one update that compiles: its time is told apart
+      progress.first_done()
     if waiting is not None:
       finish(*waiting)
     waiting = (step, metrics)

@@ -13,7 +13,7 @@ from apo_jax import files
 from apo_jax.checkpoints import open_phase
 from apo_jax.config import TrainingConfig
 from apo_jax.data.input import batches
-from apo_jax.models.definition import Definition, Parameters, join
+from apo_jax.models.definition import Definition, Parameters
 from apo_jax.optimization import (
   Metrics,
   TrainState,
@@ -73,20 +73,27 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
   if plan.num_steps:
     optimizer = make_optimizer(plan.training, plan.schedule_steps)
   update = run.once((plan.phase, plan.schedule_steps), lambda: plan.make_update(optimizer))
-  frozen = run.frozen(plan.definition)
   if plan.definition.lora is not None:
+    frozen = functools.partial(run.frozen, plan.definition)
     seed = derive_key(config.seed, "dropout", plan.round, plan.phase)
     update = functools.partial(_with_adapters, update, frozen, seed)
+
+  def start() -> TrainState:
+    state = init_state(plan.definition, optimizer, plan.start())
+    run.park_idle(plan.definition)  # what it was made from
+    return state
+
+  run.park_idle(plan.definition)
   name = f"round {plan.round} {plan.phase}" if plan.round else plan.phase
   with (
+    run.progress.phase(name.replace("_", " "), plan.num_steps) as progress,
     open_phase(
       run.checkpoint_dir(plan.player), seed=config.seed, keep=config.checkpoints.keep
     ) as checkpoints,
-    run.progress.phase(name.replace("_", " "), plan.num_steps) as progress,
   ):
     state = train(
       update,
-      lambda: init_state(plan.definition, optimizer, plan.start()),
+      start,
       abstract_state(plan.definition, optimizer),
       batches(plan.num_steps, plan.build),
       plan.place,
@@ -99,7 +106,7 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
       round=plan.round,
       phase=plan.phase,
     )
-  run.remember(plan.player, join(state.parameters, frozen))
+  run.remember(plan.player, state.parameters)
   if run.is_writer:
     files.write_json(
       run.round_dir(plan.round) / f"{plan.phase}.json",
@@ -108,11 +115,17 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
         "started_from": plan.started_from,
         "updates": plan.num_steps,
         "seconds": time.monotonic() - began,
+        # Compilation included; null where no update was left to make.
+        "seconds_to_first_update": progress.first_seconds,
       },
     )
 
 
 def _with_adapters(
-  update: Update, frozen: Parameters, seed: np.ndarray, state: TrainState, batch: Any
+  update: Update,
+  frozen: Callable[[], Parameters],
+  seed: np.ndarray,
+  state: TrainState,
+  batch: Any,
 ) -> tuple[TrainState, Metrics]:
-  return update(state, batch, frozen, seed)
+  return update(state, batch, frozen(), seed)

@@ -36,6 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
     "full"  # what the backward pass computes again: none, dots, full (quickest on a CPU)
   )
   model.compute_dtype = "float32"  # masters are float32 always
+  model.attention = "auto"  # of whole rows: xla, cudnn, splash; auto is by platform
 
   config.tokenizer = tokenizer = ml_collections.ConfigDict()
   tokenizer.path = ""  # "" is the checkpoint's, or else a byte-level BPE trained on the run's data
@@ -104,6 +105,9 @@ def get_config() -> ml_collections.ConfigDict:
   mesh.data = -1  # devices that split the batch; -1 takes all that are left
   mesh.fsdp = 1  # devices that split the batch and the weights
   mesh.tensor = 1  # devices that split heads, MLP and vocabulary
+
+  config.memory = memory = ml_collections.ConfigDict()
+  memory.park_idle_player = False  # the player whose turn it is not waits in the host's memory
 
   config.checkpoints = checkpoints = ml_collections.ConfigDict()
   checkpoints.every_steps = 100  # updates

@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
   model.checkpoint = "huggyllama/llama-7b"  # directory or hub name; yours to provide
   model.remat = "full"  # ours: the backward pass computes every layer again
   model.compute_dtype = "bfloat16"  # ours; masters are float32 always
+  model.attention = "auto"  # of whole rows: xla, cudnn, splash; auto is by platform
 
   config.tokenizer = tokenizer = ml_collections.ConfigDict()
   tokenizer.path = ""  # "" is the checkpoint's
@@ -108,6 +109,9 @@ def get_config() -> ml_collections.ConfigDict:
   mesh.data = 1  # devices that split the batch only
   mesh.fsdp = -1  # devices that split the batch and the weights; -1 takes all that are left
   mesh.tensor = 1  # devices that split heads, MLP and vocabulary
+
+  config.memory = memory = ml_collections.ConfigDict()  # ours
+  memory.park_idle_player = False  # the player whose turn it is not waits in the host's memory
 
   config.checkpoints = checkpoints = ml_collections.ConfigDict()  # ours
   checkpoints.every_steps = 200  # updates

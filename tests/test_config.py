@@ -142,6 +142,8 @@ def test_a_field_reference_is_resolved():
     ("model", 3, ["config.model is 3", "a ConfigDict of fields"]),
     # Choices.
     ("model.remat", "some", ["config.model.remat is 'some'", "'none', 'dots' or 'full'"]),
+    ("model.attention", "flash", ["config.model.attention is 'flash'", "'cudnn' or 'splash'"]),
+    ("memory.park_idle_player", 1, ["config.memory.park_idle_player is 1", "True or False"]),
     ("model.remat", 1, ["config.model.remat is 1", "'none', 'dots' or 'full'"]),
     ("model.compute_dtype", "int8", ["config.model.compute_dtype", "'float32' or 'bfloat16'"]),
     ("data.source", "hub", ["config.data.source is 'hub'", "'embedded' or 'files'"]),

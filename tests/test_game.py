@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from apo_jax import game, run_directory
+from apo_jax import game, parking, run_context, run_directory
 from apo_jax.config_fields import ConfigError
 from apo_jax.data.samples import read_samples
 from apo_jax.files import read_json
@@ -148,6 +148,40 @@ def test_stopping_within_a_training_phase_changes_nothing(finished, tmp_path, ph
   assert ours["samples"] == theirs["samples"]
   key = lambda line: (line["round"], line["phase"], line["step"])  # noqa: E731
   assert sorted(ours["metrics"], key=key) == sorted(theirs["metrics"], key=key)
+
+
+def test_parking_the_idle_player_changes_no_number(finished, tmp_path, monkeypatch):
+  """The first round again, with parameters that go to the host and back between phases."""
+  run_dir = tmp_path / "run"
+  shutil.copytree(finished, run_dir)
+  for path in (*run_dir.glob("rounds/0[12]"), *run_dir.glob("checkpoints/0[12]_*")):
+    shutil.rmtree(path)
+  (run_dir / "metrics.jsonl").unlink()
+  moved = []
+
+  def park(tree, kind, in_use=()):
+    parked = parking.park(tree, kind, in_use)
+    moved.append(
+      any(a is not b for a, b in zip(*map(jax.tree.leaves, (tree, parked)), strict=True))
+    )
+    return parked
+
+  monkeypatch.setattr(run_context, "park", park)
+  game.play(tiny.config(rounds=1, memory__park_idle_player=True), run_dir)
+  # Before the reward step the policy, after it has begun its start; the reward model for the
+  # policy's samples; and so on.
+  assert sum(moved) >= 6
+  first_round = [line for line in numbers(finished)["metrics"] if line["round"] == 1]
+  assert numbers(run_dir)["metrics"] == first_round
+  for path in ("evaluation.json", "golden_samples.jsonl", "policy_samples.jsonl"):
+    ours, theirs = (run / "rounds/01" / path for run in (run_dir, finished))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_training_phase_tells_its_first_update_apart(finished):
+  for phase in ("00/supervised", "00/reward_base", "01/reward", "02/policy"):
+    took = read_json(finished / f"rounds/{phase}.json")
+    assert 0 < took["seconds_to_first_update"] <= took["seconds"]
 
 
 def test_provenance_names_what_a_round_started_from(finished):

@@ -133,3 +133,25 @@ def test_a_disabled_progress_is_silent():
   progress.round_row(EVALUATION)
   progress.table([EVALUATION])
   assert stream.getvalue() == ""
+
+
+def test_the_first_unit_is_told_apart():
+  clock = Clock()
+  progress, stream = plain(clock)
+  with progress.phase("round 1 reward step", 3) as phase:
+    assert phase.first_seconds is None
+    clock.now += 8.0
+    phase.first_done()
+    clock.now += 1.0
+    for _ in range(3):
+      phase.advance(loss=0.5)
+    assert phase.first_seconds == 8.0
+  assert stream.getvalue().splitlines()[-1] == (
+    "round 1 reward step: 3/3 updates in 9.0 s (the first after 8.0 s) loss=0.5"
+  )
+  terminal = Terminal()
+  with Progress(True, terminal, clock).phase("round 1 reward step", 1) as phase:
+    clock.now += 2.0
+    phase.first_done()
+    phase.advance(loss=0.5)
+  assert "loss=0.5 (the first after 2.0 s)" in terminal.getvalue()

@@ -6,13 +6,14 @@ import io
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apo_jax.checkpoints import open_phase
+from apo_jax.checkpoints import PhaseCheckpoints, open_phase
 from apo_jax.data.input import batches as input_batches
 from apo_jax.metrics_writer import MetricsWriter, read_metrics
-from apo_jax.optimization import abstract_state, init_state, make_optimizer
+from apo_jax.optimization import TrainState, abstract_state, init_state, make_optimizer
 from apo_jax.policy_step import make_policy_update
 from apo_jax.progress import Progress
 from apo_jax.sharding import place_batch
@@ -222,3 +223,72 @@ def test_without_an_update_the_start_is_saved(tmp_path):
   assert_bits_equal(restored.state, start())
   assert restored.input_position == {"next_index": 0}
   assert steps_on_disk(tmp_path) == [0] and lines(tmp_path) == []
+
+
+class NoCheckpoints(PhaseCheckpoints):
+  """In place of a phase's checkpoints: there are none, and saves are noted."""
+
+  def __init__(self, notes):
+    self.notes = notes
+
+  def restore(self, abstract):
+    return None
+
+  def save(self, state, step, input_position):
+    self.notes.append(f"save {step} at {input_position['next_index']}")
+
+
+def order(monkeypatch, run_dir, num_steps, save_every):
+  """What the loop does with the host's batches 0, 1, … and an update that computes nothing."""
+  notes, nothing = [], TrainState(jnp.int32(0), {}, ())
+
+  def place(step):
+    notes.append(f"place {step + 1}")
+    return step + 1
+
+  def update(state, batch):
+    notes.append(f"update {batch}")
+    return state, {"loss": jnp.float32(batch)}
+
+  def read(metrics):
+    notes.append(f"read {metrics['loss']:.0f}")
+    return metrics
+
+  monkeypatch.setattr(jax, "device_get", read)
+
+  with (
+    MetricsWriter(
+      run_dir, tensorboard=False, wandb=False, wandb_project="", config={}, enabled=True
+    ) as writer,
+    Progress(True, io.StringIO()).phase("policy", num_steps) as progress,
+  ):
+    train(
+      update,
+      lambda: nothing,
+      nothing,
+      input_batches(num_steps, lambda step: step),
+      place,
+      num_steps,
+      checkpoints=NoCheckpoints(notes),
+      save_every=save_every,
+      progress=progress,
+      writer=writer,
+      log_every=1,
+      **PLACE,
+    )
+  assert [line["loss"] for line in lines(run_dir)] == list(range(1, num_steps + 1))
+  return notes
+
+
+def test_an_update_is_dispatched_before_the_metrics_of_the_last_are_read(monkeypatch, tmp_path):
+  expected = ["place 1", "update 1"]
+  for step in (2, 3, 4):
+    expected += [f"place {step}", f"update {step}", f"read {step - 1}"]
+  assert order(monkeypatch, tmp_path, 4, save_every=9) == [*expected, "read 4", "save 4 at 4"]
+
+
+def test_before_a_save_the_metrics_are_read_and_no_batch_is_taken_ahead(monkeypatch, tmp_path):
+  assert order(monkeypatch, tmp_path, 3, save_every=2) == [
+    *["place 1", "update 1", "place 2", "update 2", "read 1", "read 2", "save 2 at 2"],
+    *["place 3", "update 3", "read 3", "save 3 at 3"],
+  ]

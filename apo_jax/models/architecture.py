@@ -9,6 +9,9 @@ from typing import Literal
 
 from apo_jax.config import ModelConfig
 
+# The fused attention of each platform that has one.
+FUSED_ATTENTION: dict[str, Literal["cudnn", "splash"]] = {"tpu": "splash", "gpu": "cudnn"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Rope:
@@ -60,6 +63,7 @@ class Architecture:
     query_scale: of attention's logits.
     attention_softcap, logits_softcap: cap * tanh(x / cap); 0 is off (Gemma 2).
     remat, compute_dtype: as in `config.ModelConfig`.
+    attention: the same; "auto" is "xla" until `definition` has chosen by the mesh.
   """
 
   vocab_size: int
@@ -74,6 +78,7 @@ class Architecture:
   query_scale: float
   remat: Literal["none", "dots", "full"]
   compute_dtype: Literal["float32", "bfloat16"]
+  attention: Literal["auto", "xla", "cudnn", "splash"]
   activation: Literal["silu", "gelu_tanh"] = "silu"
   attention_bias: bool = False
   query_key_norms: bool = False
@@ -97,6 +102,13 @@ class Architecture:
     return -(-self.vocab_size // 128) * 128
 
 
+def on_platform(architecture: Architecture, platform: str) -> Architecture:
+  """The architecture with its attention chosen for "tpu", "gpu" or "cpu" where it is "auto"."""
+  if architecture.attention != "auto":
+    return architecture
+  return dataclasses.replace(architecture, attention=FUSED_ATTENTION.get(platform, "xla"))
+
+
 def architecture_from_shape(model: ModelConfig, vocab_size: int) -> Architecture:
   """The architecture of `model.shape`."""
   shape = model.shape
@@ -113,4 +125,5 @@ def architecture_from_shape(model: ModelConfig, vocab_size: int) -> Architecture
     query_scale=shape.head_dim**-0.5,
     remat=model.remat,
     compute_dtype=model.compute_dtype,
+    attention=model.attention,
   )

@@ -26,6 +26,7 @@ from apo_jax.models.attention import (
   soft_cap,
   within_window,
 )
+from apo_jax.models.attention_kernels import make_kernel
 from apo_jax.models.projection import project
 from apo_jax.sharding import constrain
 
@@ -257,20 +258,27 @@ class Decoder(nnx.Module):
     segment_ids: Int[Array, "B T"],
     positions: Int[Array, "B T"],
     *,
+    separate: bool = False,
     keep: bool = False,
     dropout_key: Key[Array, ""] | None = None,
   ) -> tuple[Float[Array, "B T D"], KeyValues | None]:
     """Final hidden states, normalised; with `keep`, also keys and values, [L, B, T, K, D] each.
 
-    `dropout_key` is for training: it turns the adapters' dropout on.
+    `separate` is the caller's word that each row is a query, at most one response to it, then
+    padding, which fused attention reads faster. `dropout_key` is for training: it turns the
+    adapters' dropout on.
     """
     architecture = self.architecture
     mask = attention_mask(segment_ids)
     back = positions[:, :, None] - positions[:, None, :]
+    kernel = make_kernel(architecture, mask, separate=separate)
 
     def attend_row(queries: Array, keys: Array, values: Array, layer: LayerInput):
+      kept = (keys, values) if keep else None
+      if kernel is not None:
+        return kernel(queries, keys, values), kept
       seen = mask if layer.window is None else mask & within_window(back, layer.window)
-      return attend(queries, keys, values, seen, architecture), (keys, values) if keep else None
+      return attend(queries, keys, values, seen, architecture), kept
 
     graphdef, stacked = nnx.split(self.layers)
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Int
 
 from apo_jax.config import LoraConfig
 from apo_jax.models import lora as lora_adapters
-from apo_jax.models.architecture import Architecture
+from apo_jax.models.architecture import Architecture, on_platform
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.parameters import Parameters
 from apo_jax.models.reward_model import REWARD_HEAD, RewardModel
@@ -108,7 +108,7 @@ def define_policy(
   architecture: Architecture, mesh: Mesh, lora: LoraConfig | None = None
 ) -> Definition:
   """The decoder with its language-model head; a `lora` of rank 0 counts as None."""
-  lora = _used(lora)
+  lora, architecture = _used(lora), on_platform(architecture, _platform(mesh))
   return _define(lambda rngs: Decoder(architecture, rngs, lora=lora), architecture, mesh, lora)
 
 
@@ -116,12 +116,16 @@ def define_reward_model(
   architecture: Architecture, pooling: str, mesh: Mesh, lora: LoraConfig | None = None
 ) -> Definition:
   """The decoder with a reward head; a `lora` of rank 0 counts as None."""
-  lora = _used(lora)
+  lora, architecture = _used(lora), on_platform(architecture, _platform(mesh))
 
   def build(rngs: nnx.Rngs) -> RewardModel:
     return RewardModel(architecture, pooling, rngs, lora=lora)
 
   return _define(build, architecture, mesh, lora)
+
+
+def _platform(mesh: Mesh) -> str:
+  return mesh.devices.flat[0].platform
 
 
 def _used(lora: LoraConfig | None) -> LoraConfig | None:

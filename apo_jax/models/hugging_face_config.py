@@ -95,7 +95,7 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
 
   Args:
     directory: of the checkpoint.
-    model: gives `remat` and `compute_dtype`, which no checkpoint says.
+    model: gives `remat`, `compute_dtype` and `attention`, which no checkpoint says.
     field: the config field that named the checkpoint, for errors.
 
   Raises:
@@ -153,6 +153,7 @@ def _architecture(
     query_scale=(config.query_pre_attn_scalar if gemma else head_dim) ** -0.5,
     remat=model.remat,
     compute_dtype=model.compute_dtype,
+    attention=model.attention,
     activation=_ACTIVATIONS[activation],
     # Qwen2 has biases without saying so. Other families' switch would add one to the output too.
     attention_bias=family == "qwen2",

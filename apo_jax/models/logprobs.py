@@ -26,9 +26,12 @@ def sequence_logprobs(
 
   A response that a row does not hold gets 0.
   """
-  hidden, _ = policy(rows.tokens, rows.segment_ids, rows.positions, dropout_key=dropout_key)
-  # With one response it is everywhere the slot before, which takes no gathering.
-  previous = None if num_responses == 1 else predicting_slots(rows.segment_ids)
+  separate = num_responses == 1
+  hidden, _ = policy(
+    rows.tokens, rows.segment_ids, rows.positions, separate=separate, dropout_key=dropout_key
+  )
+  # In a separate row it is everywhere the slot before, which takes no gathering.
+  previous = None if separate else predicting_slots(rows.segment_ids)
   found = token_logprobs(policy, hidden, rows.tokens, rows.response_mask, previous)
   return sum_by_response(found, rows.segment_ids, num_responses)
 

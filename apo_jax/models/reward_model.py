@@ -77,7 +77,10 @@ class RewardModel(nnx.Module):
 
     What a row gets for a response that it does not hold means nothing.
     """
-    hidden, _ = self.trunk(tokens, segment_ids, positions, dropout_key=dropout_key)
+    separate = num_responses == 1
+    hidden, _ = self.trunk(
+      tokens, segment_ids, positions, separate=separate, dropout_key=dropout_key
+    )
     pooled = pool(hidden, seen_slots(segment_ids, num_responses), self.pooling)
     head = self.reward_head[...]
     return jnp.einsum("brd,d->br", pooled, head, precision=jax.lax.Precision.HIGHEST)

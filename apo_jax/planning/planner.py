@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from apo_jax.config import Config, MeshConfig
-from apo_jax.config_checks import check_mesh, resolve_mesh
+from apo_jax.config_checks import check_attention, check_mesh, resolve_mesh
 from apo_jax.config_fields import ConfigError
 from apo_jax.planning.chips import CHIPS, Chip
 from apo_jax.planning.described_run import describe_run, find_architectures
@@ -106,6 +106,7 @@ def make_plan(
   origins = find_architectures(config)
   devices = find_devices(topology)
   sizes = resolve_mesh(config, len(devices))
+  check_attention(config, devices[0].platform)
   check_mesh(config, origins.architectures(), sizes)
   work = round_work(config)
   mesh = make_mesh(sizes, devices)

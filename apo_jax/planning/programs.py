@@ -61,9 +61,12 @@ class Program:
 def programs(run: RunContext, work: RoundWork) -> list[Program]:
   """The programs that a round calls, in its order."""
   sampling = run.config.sampling
-  policy, reward = _resident(run, run.policy), _resident(run, run.reward_model)
   # The sampler has weights of its own, or reads those of training.
-  beside_sampler = policy + reward if run.sampler.form.changes else reward
+  beside_sampler = _resident(run, run.policy) if run.sampler.form.changes else 0.0
+  policy = reward = 0.0
+  if not run.config.memory.park_idle_player:
+    policy, reward = _resident(run, run.policy), _resident(run, run.reward_model)
+  beside_sampler += reward
   longest = run.row_lengths[-1]
   judged = run.config.data.query_length + sampling.evaluation.max_new_tokens + 1
   samples, judged_samples = sampling.training.num_samples, sampling.evaluation.num_samples

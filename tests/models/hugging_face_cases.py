@@ -27,7 +27,9 @@ POLICIES = (
   "gemma3_text",
 )
 REWARD = "llama_reward"
-MODEL = ModelConfig(checkpoint="a checkpoint", shape=None, remat="none", compute_dtype="float32")
+MODEL = ModelConfig(
+  checkpoint="a checkpoint", shape=None, remat="none", compute_dtype="float32", attention="auto"
+)
 FIELD = "config.model.checkpoint"
 
 

@@ -177,7 +177,7 @@ def test_random_weights_become_a_llama(tmp_path, tied):
   parameters = definition.init(0)
   base = llama_config(definition.architecture, 100)
   exported = export_policy(tmp_path / "exported", definition, parameters, base, "llama")
-  assert cases.read(exported).architecture == definition.architecture
+  assert cases.read(exported).architecture == architecture
   again = imported(exported)[1]
   # No file holds the rows that belong to no token; they come back as zeros.
   tables = {

@@ -138,3 +138,6 @@ def test_memory_is_what_the_arguments_are():
   # What the round started from, and the other player.
   assert found.program.kept == policy + reward
   assert found.needed >= found.arguments + policy + reward
+  # Which wait on the host if asked to.
+  parked, _ = measured("policy step", memory__park_idle_player=True)
+  assert parked.program.kept == 0 and parked.needed < found.needed
