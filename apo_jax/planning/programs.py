@@ -12,10 +12,10 @@ from jax.stages import Lowered
 
 from apo_jax.config import SamplerConfig, TrainingConfig
 from apo_jax.data.input import bucket_of
+from apo_jax.models import model_flops
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.definition import Definition
 from apo_jax.optimization import Update, abstract_state, make_optimizer
-from apo_jax.planning import model_flops
 from apo_jax.planning.round_work import PREFERENCE_RESPONSES, RoundWork
 from apo_jax.policy_step import PolicyBatch, make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update

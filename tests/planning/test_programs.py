@@ -5,8 +5,8 @@ import functools
 import jax
 import pytest
 
+from apo_jax.models import model_flops
 from apo_jax.models.architecture import architecture_from_shape
-from apo_jax.planning import model_flops
 from apo_jax.planning.described_run import describe_run, find_architectures
 from apo_jax.planning.measure import measure
 from apo_jax.planning.programs import programs
