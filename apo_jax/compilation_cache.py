@@ -13,7 +13,8 @@ def use_compilation_cache(given: str | None, run_dir: Path) -> None:
   """Says where compiled programs are kept and looked for; called before anything is compiled.
 
   Several processes may share it: JAX lets the first one alone write, and what one of them cannot
-  read, such as an entry that a kill cut short, it compiles.
+  read, such as an entry that a kill cut short, it compiles. On CPUs JAX's keys differ between
+  processes, so that there the first alone finds what it wrote.
 
   Args:
     given: a directory, a URI that JAX knows, or "" for none. None leaves it to JAX's own setting

@@ -27,9 +27,9 @@ def choose(architecture: Architecture, length: int) -> Literal["xla", "cudnn", "
   """What attends over rows of `length` slots: `architecture.attention`, or "xla" where it cannot.
 
   A window that is shorter than the rows is left to XLA: it differs between layers, which are one
-  compiled body. splash needs rows of at least one block. cudnn needs 16 bits, no soft cap, and heads
-  of at most 128 features and a multiple of 8. Rows are padded to what else a kernel asks of lengths:
-  a whole number of blocks, an even number.
+  compiled body. splash needs rows of at least one block. cudnn needs 16 bits, no soft cap, and
+  heads of at most 128 features and a multiple of 8. Rows are padded to what else a kernel asks of
+  lengths: a whole number of blocks, an even number.
   """
   chosen = architecture.attention
   if any(0 < kind.window < length for kind in architecture.kinds):

@@ -16,6 +16,7 @@ _INSTRUCTION = re.compile(r"(ROOT )?%?([\w.\-]+) = (.*)$")
 _OPCODE = re.compile(r"([a-z][\w\-]*)\(")
 _NAME = re.compile(r"%([\w.\-]+)")
 _COMMENT = re.compile(r"/\*.*?\*/")
+_KERNEL_METADATA = re.compile(r"kernel_metadata=\{\n.*?\n\}", re.DOTALL)
 _SPACE = re.compile(r"S\((\d+)\)")
 
 
@@ -157,7 +158,9 @@ def parse_arrays(text: str) -> tuple[Array, ...]:
 
 
 def _whole_lines(text: str) -> list[str]:
-  """Lines without comments and indentation."""
+  """Lines without comments and indentation, an instruction each."""
+  # What a Pallas kernel says of itself is printed on lines of its own.
+  text = _KERNEL_METADATA.sub("kernel_metadata={}", text)
   return [_COMMENT.sub("", line).strip() for line in text.splitlines()]
 
 

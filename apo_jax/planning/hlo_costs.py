@@ -41,6 +41,9 @@ _COLLECTIVES = (
   "collective-permute",
   "collective-broadcast",
 )
+# Matrix products of a block: of logits and values forwards, and in the two backward kernels, which
+# compute the logits again, what their gradients take.
+_SPLASH_PRODUCTS = {"fwd": 2, "dq": 3, "dkv": 4}
 _TRIPS = re.compile(r'"known_trip_count":\s*\{\s*"n":\s*"(\d+)"')
 
 
@@ -240,8 +243,21 @@ def _flops(computation: Computation, one: Instruction) -> float:
     left, right = (computation.instructions[name].arrays[0].dims for name in one.operands)
     return convolution_flops(left, right, one.arrays[0].dims, one.attributes)
   if one.opcode == "custom-call":
-    return _library_flops(computation, one)
+    return _splash_flops(computation, one) or _library_flops(computation, one)
   return 0.0
+
+
+def _splash_flops(computation: Computation, one: Instruction) -> float:
+  """FLOPs of the splash kernels, at most: causal masks leave out the blocks above the diagonal."""
+  found = re.match(r"splash_mha_(fwd|dq|dkv)", one.name)
+  if found is None:
+    return 0.0
+  block_mask, queries = (computation.instructions[one.operands[place]] for place in (0, 3))
+  *rows_and_heads, slots, head_dim = queries.arrays[0].dims
+  blocks = block_mask.arrays[0].dims[-2]
+  share = (blocks + 1) / (2 * blocks)
+  product = 2.0 * math.prod(rows_and_heads) * slots**2 * head_dim * share
+  return product * _SPLASH_PRODUCTS[found[1]]
 
 
 def _library_flops(computation: Computation, one: Instruction) -> float:

@@ -207,3 +207,20 @@ ENTRY %main (p: f32[8,128], s: f32[1,128]) -> f32[8,128] {{
 }}
 """
   assert program_costs(parse(text), 1) == Costs(bytes=2.0 * 128 * 4)
+
+
+@pytest.mark.parametrize(("kernel", "products"), [("fwd", 2), ("dq", 3), ("dkv", 4)])
+def test_a_splash_kernel_counts_its_causal_blocks(kernel, products):
+  """Seven blocks a side: 28 of 49 are at or below the diagonal."""
+  text = f"""HloModule step, num_partitions=4
+
+ENTRY %main (a: s8[1,7,7], q: bf16[32,896,128]) -> bf16[32,896,128] {{
+  %a = s8[1,7,7]{{2,1,0}} parameter(0)
+  %q = bf16[32,896,128]{{2,1,0}} parameter(1)
+  ROOT %splash_mha_{kernel}.2 = bf16[32,896,128]{{2,1,0}} custom-call(%a, %a, %a, %q), x={{kernel_metadata={{
+"xprof_metadata":"{{\\"block_q\\": 128}}"
+}}}}, metadata={{op_name="jit(step)"}}
+}}
+"""
+  costs = program_costs(parse(text), 1)
+  assert costs.flops == products * 2 * 32 * 128 * (28 * 128**2)
