@@ -6,7 +6,7 @@ import numpy as np
 
 from apo_jax.config import Config, PolicyConfig
 from apo_jax.data.records import Demonstration, Preference
-from apo_jax.data.rows import Item, Response, Rows
+from apo_jax.data.rows import Item, Response, Rows, distinct_scores
 from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.row_layouts import RowLayout
@@ -112,10 +112,11 @@ def preference_rows(
 ) -> tuple[Rows, np.ndarray]:
   """Rows and scores [B, R] of preferences."""
   scores = np.full((len(records), layout.num_responses), PADDING_SCORE, np.float32)
+  items = preference_items(run, records)
   for index, record in enumerate(records):
     if record is not None:
-      scores[index, : len(record.scores)] = record.scores
-  return layout.rows(preference_items(run, records), bucket, run.codec.eos), scores
+      scores[index, : len(record.scores)] = distinct_scores(items[index][1], record.scores)
+  return layout.rows(items, bucket, run.codec.eos), scores
 
 
 def golden_rows(

@@ -115,6 +115,19 @@ def make_shared_rows(items: Sequence[Item], length: int, eos: int) -> Rows:
   return Rows(tokens, segments, positions, mask)
 
 
+def distinct_scores(responses: Sequence[Response], scores: Sequence[float]) -> list[float]:
+  """The scores of responses, where one that the cut has made equal to an earlier one has its score.
+
+  A reward model cannot tell them apart: they are no preference, and only rounding would say who
+  wins.
+  """
+  seen: dict[tuple[int, ...], float] = {}
+  return [
+    seen.setdefault(tuple(response.tokens), score)
+    for response, score in zip(responses, scores, strict=True)
+  ]
+
+
 def flatten(rows: Rows) -> Rows:
   """[B, R, T] to [B * R, T]."""
   return Rows(*(array.reshape(-1, array.shape[-1]) for array in rows))

@@ -8,6 +8,7 @@ import numpy as np
 
 from apo_jax import files
 from apo_jax.data.records import Preference
+from apo_jax.data.rows import distinct_scores
 from apo_jax.data.samples import SampledQuery, read_samples, write_samples
 from apo_jax.evaluation.text import distinct_2, longer_wins_accuracy
 from apo_jax.evaluation.win_rate import win_rate
@@ -97,10 +98,11 @@ def _preference_rewards(
 ) -> tuple[jax.Array, jax.Array]:
   """Rewards and scores Float32[B, R] of preferences; scores of -1 are padding."""
   queries = run.codec.encode_queries([preference.query for preference in preferences])
+  encoded = [run.codec.encode_responses(preference.responses) for preference in preferences]
   sequences = [
     (query, response)
-    for query, preference in zip(queries, preferences, strict=True)
-    for response in run.codec.encode_responses(preference.responses)
+    for query, responses in zip(queries, encoded, strict=True)
+    for response in responses
   ]
   flat = iter(run.reward_scorer(run.parameters(reward_model), sequences, progress.advance))
   widest = max(len(preference.responses) for preference in preferences)
@@ -109,7 +111,7 @@ def _preference_rewards(
   for index, preference in enumerate(preferences):
     count = len(preference.scores)
     rewards[index, :count] = [next(flat) for _ in range(count)]
-    scores[index, :count] = preference.scores
+    scores[index, :count] = distinct_scores(encoded[index], preference.scores)
   return jnp.asarray(rewards), jnp.asarray(scores)
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from apo_jax.data.rows import (
   Response,
+  distinct_scores,
   flatten,
   make_rows,
   make_shared_rows,
@@ -124,3 +125,8 @@ def test_shared_row_length_is_what_just_fits():
   expected = "query of 2 and a response of 1 and 3 tokens need 8 places, the row has 7"
   with pytest.raises(ValueError, match=expected):
     make_shared_rows([(query, responses)], length - 1, EOS)
+
+
+def test_responses_that_are_equal_after_the_cut_are_no_preference():
+  responses = [Response([5, 6], False), Response([5], True), Response([5, 6], True), Response([7])]
+  assert distinct_scores(responses, (1.0, 0.0, 0.5, 2.0)) == [1.0, 0.0, 1.0, 2.0]

@@ -217,7 +217,7 @@ def test_a_splash_kernel_counts_its_causal_blocks(kernel, products):
 ENTRY %main (a: s8[1,7,7], q: bf16[32,896,128]) -> bf16[32,896,128] {{
   %a = s8[1,7,7]{{2,1,0}} parameter(0)
   %q = bf16[32,896,128]{{2,1,0}} parameter(1)
-  ROOT %splash_mha_{kernel}.2 = bf16[32,896,128]{{2,1,0}} custom-call(%a, %a, %a, %q), x={{kernel_metadata={{
+  ROOT %splash_mha_{kernel}.2 = bf16[1] custom-call(%a, %a, %a, %q), x={{kernel_metadata={{
 "xprof_metadata":"{{\\"block_q\\": 128}}"
 }}}}, metadata={{op_name="jit(step)"}}
 }}

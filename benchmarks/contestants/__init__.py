@@ -1,0 +1,1 @@
+"""What runs in a process and virtual environment of its own; each module imports one library."""
