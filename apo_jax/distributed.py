@@ -2,11 +2,14 @@
 
 import os
 import sys
+import time
 import types
 
 import jax
 
 from apo_jax.config_fields import ConfigError
+
+_GRACE_SECONDS = 2.0
 
 
 def initialize(
@@ -64,10 +67,12 @@ def initialize(
 
 
 def leave(code: int) -> int:
-  """Ends this process with `code`, at once where others may wait for it; else returns `code`."""
+  """Ends this process with `code`, soon where others may wait for it; else returns `code`."""
   if jax.distributed.is_initialized():
     sys.stdout.flush()
     sys.stderr.flush()
+    # Others come to the same end, but may still be joining, which they cannot without process 0.
+    time.sleep(_GRACE_SECONDS)
     os._exit(code)
   return code
 

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 
 from apo_jax.data.rows import Item, Rows, make_rows, make_shared_rows, row_length, shared_row_length
 from apo_jax.models.architecture import Architecture
+from apo_jax.models.attention_kernels import choose
 from apo_jax.models.model_flops import attention_flops, layer_flops
 
 LENGTH_STEP = 8  # padded lengths that are computed are multiples of it
+
+# Softmax reads and writes every pair of slots of every head: as long as so many FLOPs of products.
+# Measured in float32 on a CPU, forward and backward: 200 to 1,200, the more the longer the rows.
+SOFTMAX_FLOPS = 600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +44,7 @@ class RowLayout:
 def choose_layout(
   architecture: Architecture, num_responses: int, query_length: int, lengths: Sequence[int]
 ) -> RowLayout:
-  """The layout that a model reads with the fewest FLOPs.
+  """The layout that a model reads in less time, as far as FLOPs tell.
 
   Args:
     architecture: the model's.
@@ -73,15 +78,22 @@ def shared_lengths(
 def sharing_pays(
   architecture: Architecture, num_responses: int, separate_length: int, shared_length: int
 ) -> bool:
-  """Whether a shared row takes fewer FLOPs than `num_responses` separate rows.
+  """Whether a shared row takes less time than `num_responses` separate rows.
 
-  Of a forward pass; a backward pass takes twice its FLOPs. Logits are left out, of which a shared
-  row never has more.
+  It has fewer tokens, but attention computes all pairs of a row's slots and masks what is not seen:
+  long responses to a short query are quicker apart.
   """
-  separate = num_responses * _row_flops(architecture, separate_length)
-  return num_responses > 1 and _row_flops(architecture, shared_length) < separate
+  separate = num_responses * row_flops(architecture, separate_length)
+  return num_responses > 1 and row_flops(architecture, shared_length) < separate
 
 
-def _row_flops(architecture: Architecture, length: int) -> float:
-  """Of all layers. Attention computes all pairs of a row's slots, and masks what is not seen."""
-  return length * layer_flops(architecture) + attention_flops(architecture, float(length**2))
+def row_flops(architecture: Architecture, length: int) -> float:
+  """What a forward pass over a row takes, in FLOPs of matrix products.
+
+  A backward pass takes twice as much. Logits are left out, of which a shared row never has more.
+  """
+  pairs = float(length**2)
+  softmax = 0.0
+  if choose(architecture, length) == "xla":  # fused kernels keep it out of memory
+    softmax = architecture.layers * architecture.heads * pairs * SOFTMAX_FLOPS
+  return length * layer_flops(architecture) + attention_flops(architecture, pairs) + softmax

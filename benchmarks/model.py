@@ -14,5 +14,6 @@ def architecture(model: Mapping[str, Any]) -> Architecture:
     shape=ShapeConfig(**model["shape"]),
     remat=model["remat"],
     compute_dtype=model["dtype"],
+    attention="auto",
   )
   return architecture_from_shape(config, model["vocab_size"])

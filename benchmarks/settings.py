@@ -33,7 +33,7 @@ flags.register_multi_flags_validator(
 flags.DEFINE_integer("repeats", 3, "Timed runs of each contestant.", lower_bound=1)
 flags.DEFINE_string("trl_python", "", "The Python of an environment with TRL; else left out.")
 flags.DEFINE_string("tunix_python", "", "The Python of an environment with Tunix; else left out.")
-flags.DEFINE_string("output", "", "The JSON's path; runs/benchmarks/NAME.json if empty.")
+flags.DEFINE_string("json", "", "The JSON's path; runs/benchmarks/NAME.json if empty.")
 
 
 def model() -> dict[str, Any]:
@@ -63,7 +63,7 @@ def itemsize() -> int:
 
 def output(benchmark: str) -> Path:
   """Where the JSON goes."""
-  return Path(FLAGS.output or f"runs/benchmarks/{benchmark}.json")
+  return Path(FLAGS.json or f"runs/benchmarks/{benchmark}.json")
 
 
 def surroundings() -> dict[str, Any]:

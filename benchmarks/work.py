@@ -1,14 +1,14 @@
 """The work that a benchmark has to do, counted analytically, and the least time it can take.
 
 A query is read once however many responses it has, logits are of response tokens alone, nothing is
-computed twice: what no program can go below, not what one does (`apo_jax.planning.model_flops`).
+computed twice: what no program can go below, not what one does (`apo_jax.models.model_flops`).
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from apo_jax.models import model_flops
 from apo_jax.models.architecture import Architecture
-from apo_jax.planning import model_flops
 
 
 class Work(NamedTuple):

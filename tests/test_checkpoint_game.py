@@ -81,7 +81,8 @@ def test_checkpoints_hold_adapters_alone(adapted, checkpoint):
   assert all(not np.any(start["layers"][name]) for name in b)
   assert all(np.any(trained["layers"][name]) for name in b)
   kept = sum(path.stat().st_size for path in (adapted / "checkpoints").rglob("*") if path.is_file())
-  assert kept < 5 * checkpoint.joinpath("model.safetensors").stat().st_size  # 5 players, moments
+  # Two steps of 5 players, with moments; of whole models it would be 30 times the checkpoint.
+  assert kept < 8 * checkpoint.joinpath("model.safetensors").stat().st_size
 
 
 def test_the_policy_starts_from_the_checkpoint(adapted, checkpoint):
@@ -126,6 +127,7 @@ def test_reward_adapters_start_from_the_checkpoint_itself(adapted, checkpoint):
     assert read_json(adapted / f"rounds/00/{phase}.json")["started_from"] == str(checkpoint)
 
 
+@pytest.mark.slow
 def test_a_stopped_game_with_adapters_and_dropout_goes_on_as_if_it_had_not(
   adapted, checkpoint, tmp_path
 ):
@@ -173,6 +175,7 @@ def test_a_reward_checkpoint_brings_its_head_and_its_trunk(checkpoint, reward_ch
   np.testing.assert_array_equal(whole["trunk"]["embedding"], first["trunk"]["embedding"])
 
 
+@pytest.mark.slow
 def test_a_game_plays_from_a_reward_checkpoint(checkpoint, reward_checkpoint, tmp_path):
   settings = config(
     checkpoint,

@@ -69,6 +69,7 @@ def entries(run_dir: Path) -> dict[str, int]:
   return {path.name: path.stat().st_mtime_ns for path in (run_dir / DIRECTORY).glob("*-cache")}
 
 
+@pytest.mark.slow
 def test_the_same_command_in_the_same_directory_compiles_from_the_cache(tmp_path):
   run_dir = tmp_path / "run"
   shorter = {"reward__base__epochs": 0, "evaluation__num_queries": 4}

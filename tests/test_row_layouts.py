@@ -6,23 +6,25 @@ import numpy as np
 import pytest
 
 from apo_jax.data.rows import Response
-from apo_jax.row_layouts import RowLayout, choose_layout, shared_lengths, sharing_pays
+from apo_jax.row_layouts import RowLayout, choose_layout, row_flops, shared_lengths, sharing_pays
 from tests import tiny
 
 EOS = tiny.codec().eos
 # A token takes 2 * 2 layers * 32 * (4 * 8 + 2 * 2 * 8 + 4 * 8 + 3 * 64) = 36,864 FLOPs in products
-# with weights, and a pair of slots 2 * 2 layers * 2 * 4 * 8 = 256 in attention.
+# with weights, and a pair of slots 2 * 2 layers * 2 * 4 * 8 = 256 in attention's products. Softmax
+# counts as 600 for each of 2 layers * 4 heads.
 ARCHITECTURE = tiny.architecture()
-TOKEN, PAIR = 36_864, 256
+TOKEN, PAIR = 36_864, 256 + 4_800
+WIDE = dataclasses.replace(ARCHITECTURE, embed_dim=4096, mlp_dim=16_384)
 
 
 def flops(length):
   return TOKEN * length + PAIR * length**2
 
 
-def test_the_flops_are_the_tiny_decoders():
-  a = ARCHITECTURE
-  assert (a.layers, a.embed_dim, a.heads, a.kv_heads, a.head_dim, a.mlp_dim) == (2, 32, 4, 2, 8, 64)
+@pytest.mark.parametrize("length", [1, 54, 1000])
+def test_flops_of_a_row_by_hand(length):
+  assert row_flops(ARCHITECTURE, length) == pytest.approx(flops(length))
 
 
 @pytest.mark.parametrize("num_responses", [2, 4, 5])
@@ -39,8 +41,7 @@ def test_long_responses_to_short_queries_do_not_pay():
   assert choose_layout(ARCHITECTURE, 4, 256, (288,)).shared
   assert not choose_layout(ARCHITECTURE, 4, 8, (512,)).shared
   # A wider model is less occupied with attention.
-  wide = dataclasses.replace(ARCHITECTURE, embed_dim=4096, mlp_dim=16_384)
-  assert choose_layout(wide, 4, 128, (512,)).shared
+  assert choose_layout(WIDE, 4, 128, (512,)).shared
   assert not choose_layout(ARCHITECTURE, 4, 128, (512,)).shared
 
 
@@ -64,7 +65,7 @@ def test_lengths_are_shares_of_the_longest():
 def test_tokens_saved(num_responses):
   """All but one of the queries: (R - 1) Q of R (Q + A) tokens."""
   query, response = 256, 128
-  layout = choose_layout(ARCHITECTURE, num_responses, query, (query + response,))
+  layout = choose_layout(WIDE, num_responses, query, (query + response,))
   separate = num_responses * (query + response)
   read = layout.lengths[-1] * (1 if layout.shared else num_responses)
   assert separate - read == (num_responses - 1) * query
@@ -84,3 +85,9 @@ def test_separate_rows_of_a_layout():
   item = ([1, 7], [Response([5]), Response([5, 6, 5])])
   assert layout.needed(item) == 6
   assert layout.rows([item], 0, EOS).tokens.shape == (1, 3, 8)
+
+
+def test_a_fused_kernel_keeps_softmax_out_of_memory():
+  fused = dataclasses.replace(ARCHITECTURE, attention="splash")
+  assert row_flops(fused, 256) == TOKEN * 256 + 256 * 256**2
+  assert row_flops(fused, 64) == flops(64)  # shorter than a block of the kernel

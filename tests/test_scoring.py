@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from apo_jax import row_layouts
 from apo_jax.data.rows import Response, make_rows
 from apo_jax.models.definition import define_reward_model
 from apo_jax.row_layouts import RowLayout
@@ -17,6 +18,14 @@ from tests import batches, tiny
 
 CONFIG = tiny.config()
 EOS = tiny.codec().eos
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_rows():
+  """Responses share rows, which would not pay in a model this small."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(row_layouts, "SOFTMAX_FLOPS", 0.0)
+    yield
 
 
 @functools.cache

@@ -4,10 +4,11 @@ import sys
 
 import pytest
 
+from apo_jax.command_line import parse_flags
 from apo_jax.config_fields import ConfigError
 from apo_jax.data.reading import read_records
 from apo_jax.data.records import Demonstration, Preference, Query
-from apo_jax.data.tfds.build import _parse_flags, build
+from apo_jax.data.tfds.build import build
 from apo_jax.data.tfds.builder import write_records
 from tests import tiny
 
@@ -115,7 +116,7 @@ def test_what_cannot_be_built_is_named(tmp_path, monkeypatch, source, changes, w
 
 def test_an_unknown_flag_is_named_in_one_sentence(capsys):
   with pytest.raises(SystemExit) as error:
-    _parse_flags(["build", "--sauce=here"])
+    parse_flags(["build", "--sauce=here"])
   assert error.value.code == 2
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("apo_jax: Unknown command line flag 'sauce'")

@@ -5,14 +5,18 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from apo_jax.data.samples import read_samples
 from apo_jax.files import read_json
 from apo_jax.metrics_writer import read_metrics
 from tests import checkpoints, tiny
 
-# Sharded weights add up in another order, and a few updates carry the difference on.
-TOLERANCE = 5e-5
+# Sharded weights add up in another order. Adam divides a gradient by its own size, so that one
+# whose sign is a matter of rounding moves its weight by a whole step: what comes after several
+# phases of updates agrees less.
+BEFORE_ROUNDS = {"rtol": 1e-5, "atol": 5e-5}
+IN_ROUNDS = {"rtol": 1e-3, "atol": 2e-3}
 
 
 def play(arguments: list[str]) -> None:
@@ -28,6 +32,7 @@ def play(arguments: list[str]) -> None:
   assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_numbers_of_one(tmp_path):
   """From a checkpoint: a policy with adapters beside frozen shards, a whole reward model."""
   flags = tiny.flags(
@@ -63,15 +68,16 @@ def test_two_processes_end_with_the_numbers_of_one(tmp_path):
     if abs(theirs.get("margin", 1.0)) < 1e-5:
       # The first DPO update compares the policy with itself: only rounding says who wins.
       keys -= {"accuracy"}
+    bounds = IN_ROUNDS if theirs["round"] else BEFORE_ROUNDS
     for key in keys:
-      np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=TOLERANCE, err_msg=key)
+      np.testing.assert_allclose(ours[key], theirs[key], **bounds, err_msg=key)
   ours, theirs = (read_json(run / "rounds/01/evaluation.json") for run in (two, one))
   for part in ("confidence", "accuracy", "count"):
     expected = [np.nan if value is None else value for value in theirs["calibration"][part]]
     actual = [np.nan if value is None else value for value in ours["calibration"][part]]
-    np.testing.assert_allclose(actual, expected, atol=1e-5, err_msg=part)
+    np.testing.assert_allclose(actual, expected, **IN_ROUNDS, err_msg=part)
   for key in theirs.keys() - {"calibration"}:
-    np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-5, atol=TOLERANCE, err_msg=key)
+    np.testing.assert_allclose(ours[key], theirs[key], **IN_ROUNDS, err_msg=key)
   assert read_json(two / "rounds/01/provenance.json")["mesh"]["fsdp"] == 2
 
 

@@ -51,7 +51,7 @@ def test_scoring():
   def run(mesh):
     policy = define_policy(tiny.architecture(), mesh)
     reward_model = define_reward_model(tiny.architecture(), "last", mesh)
-    shape = {"batch_size": 8, "query_length": 4, "lengths": (8,), "eos": tiny.codec().eos}
+    shape = {"batch_size": 8, "query_length": 6, "lengths": (8,), "eos": tiny.codec().eos}
     scorers = (
       make_logprob_scorer(policy, mesh, **shape),
       make_reward_scorer(reward_model, mesh, **shape),
