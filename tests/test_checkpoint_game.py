@@ -71,6 +71,7 @@ def test_both_players_share_one_frozen_copy_of_the_checkpoint(checkpoint):
     assert ours is theirs
 
 
+@pytest.mark.slow
 def test_checkpoints_hold_adapters_alone(adapted, checkpoint):
   settings = config(checkpoint, **LORA)
   _, policy, _ = definitions(settings)
@@ -85,6 +86,7 @@ def test_checkpoints_hold_adapters_alone(adapted, checkpoint):
   assert kept < 8 * checkpoint.joinpath("model.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 def test_the_policy_starts_from_the_checkpoint(adapted, checkpoint):
   """Round 0 is the imported model: equal samples with adapters and without, equal weights."""
   settings = config(checkpoint)
@@ -107,6 +109,7 @@ def copied(run_dir: Path, tmp_path: Path) -> Path:
   return shutil.copytree(run_dir, tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_weights(adapted, checkpoint, tmp_path):
   other = shutil.copytree(checkpoint, tmp_path / "other")
   checkpoints.write(other, seed=5)
@@ -115,6 +118,7 @@ def test_a_run_does_not_go_on_with_other_weights(adapted, checkpoint, tmp_path):
     game.play(config(other, **LORA), run_dir)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_a_checkpoint_that_has_moved(adapted, checkpoint, tmp_path):
   moved = shutil.copytree(checkpoint, tmp_path / "moved")
   run_dir = copied(adapted, tmp_path)
@@ -122,6 +126,7 @@ def test_a_run_goes_on_with_a_checkpoint_that_has_moved(adapted, checkpoint, tmp
   assert read_json(run_dir / "config.json")["model"]["checkpoint"] == str(moved)
 
 
+@pytest.mark.slow
 def test_reward_adapters_start_from_the_checkpoint_itself(adapted, checkpoint):
   for phase in ("reward_base", "testing_reward"):
     assert read_json(adapted / f"rounds/00/{phase}.json")["started_from"] == str(checkpoint)
@@ -225,6 +230,7 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
   assert "nowhere" in message
 
 
+@pytest.mark.slow
 def test_the_run_directory_shows_what_the_models_read(adapted):
   text = (adapted / "preview.txt").read_text(encoding="utf-8")
   joined = text.replace("‹", "").replace("›", "")
