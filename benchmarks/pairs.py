@@ -17,7 +17,7 @@ flags.DEFINE_integer("response_tokens", 160, "Tokens of a response, eos included
 
 def case() -> dict[str, Any]:
   """The flags of this case."""
-  return {name: FLAGS[name].value for name in ("pairs", "query_tokens", "response_tokens")}
+  return settings.case("pairs", "query_tokens", "response_tokens")
 
 
 def contestants() -> list[race.Entry]:

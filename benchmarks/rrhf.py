@@ -24,8 +24,7 @@ def main(argv: Sequence[str]) -> None:
   """Runs the benchmark."""
   del argv
   model = settings.model()
-  names = ("queries", "samples", "query_tokens", "response_tokens")
-  case = {name: FLAGS[name].value for name in names}
+  case = settings.case("queries", "samples", "query_tokens", "response_tokens")
   sizes = FLAGS.query_tokens, FLAGS.response_tokens, FLAGS.vocab_size
   items = data.items(FLAGS.queries, FLAGS.samples, *sizes)
   entries = [

@@ -37,9 +37,7 @@ def main(argv: Sequence[str]) -> None:
   """Runs the benchmark."""
   del argv
   model = settings.model()
-  case = {
-    name: FLAGS[name].value for name in ("queries", "samples", "query_tokens", "tokens", "shortest")
-  }
+  case = settings.case("queries", "samples", "query_tokens", "tokens", "shortest")
   shortest = FLAGS.shortest or FLAGS.tokens
   lengths = data.spread(shortest, FLAGS.tokens, FLAGS.queries, FLAGS.samples)
   job = {

@@ -22,8 +22,7 @@ def main(argv: Sequence[str]) -> None:
   """Runs the benchmark."""
   del argv
   model = settings.model()
-  names = ("queries", "samples", "query_tokens", "response_tokens")
-  case = {name: FLAGS[name].value for name in names}
+  case = settings.case("queries", "samples", "query_tokens", "response_tokens")
   sizes = FLAGS.query_tokens, FLAGS.response_tokens, FLAGS.vocab_size
   items = data.items(FLAGS.queries, FLAGS.samples, *sizes)
   with_logits = {"reward scores": False, "logprob scores": True}

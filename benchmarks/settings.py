@@ -56,6 +56,11 @@ def model() -> dict[str, Any]:
   }
 
 
+def case(*names: str) -> dict[str, Any]:
+  """The values of a benchmark's own flags."""
+  return {name: FLAGS[name].value for name in names}
+
+
 def itemsize() -> int:
   """Bytes of a number in `--dtype`."""
   return {"float32": 4, "bfloat16": 2}[FLAGS.dtype]

@@ -1,7 +1,6 @@
 """What JAX reaches on this machine, and the memory that a process of it takes."""
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import resident
+from benchmarks.rate import rate
 
-# A limit is measured for at least so long.
-LEAST_SECONDS = 1.0
 COPIED_BYTES = 2**28
 
 
@@ -49,16 +47,9 @@ def peak_bytes(device: jax.Device, held: int) -> int:
 
 
 def _rate(amount: float, call: Callable[[], Any]) -> float:
-  """Amounts a second, behind calls that do not count."""
-  # An accelerator is given the next call while it works on one.
-  calls_a_wait = 1 if jax.default_backend() == "cpu" else 10
+  """Amounts a second of calls that do so much each."""
 
-  def wait() -> None:
-    jax.block_until_ready([call() for _ in range(calls_a_wait)][-1])
+  def calls(count: int) -> None:
+    jax.block_until_ready([call() for _ in range(count)][-1])
 
-  wait()
-  calls, began = 0, time.perf_counter()
-  while (passed := time.perf_counter() - began) < LEAST_SECONDS:
-    wait()
-    calls += calls_a_wait
-  return amount * calls / passed
+  return rate(amount, calls, accelerator=jax.default_backend() != "cpu")

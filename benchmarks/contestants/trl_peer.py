@@ -20,8 +20,8 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from benchmarks import data, resident
 from benchmarks.protocol import Server
+from benchmarks.rate import rate
 
-LEAST_SECONDS = 1.0
 COPIED_BYTES = 2**28
 MOST_STEPS = 10**6  # the benchmark ends the process before
 ON_GPU = torch.cuda.is_available()
@@ -198,22 +198,15 @@ def peak_bytes(held: int) -> int:
 
 
 def _rate(amount: float, call: Callable[[], Any]) -> float:
-  """Amounts a second, behind calls that do not count."""
-  # An accelerator is given the next call while it works on one.
-  calls_a_wait = 10 if ON_GPU else 1
+  """Amounts a second of calls that do so much each."""
 
-  def wait() -> None:
-    for _ in range(calls_a_wait):
+  def calls(count: int) -> None:
+    for _ in range(count):
       call()
     if ON_GPU:
       torch.cuda.synchronize()
 
-  wait()
-  calls, began = 0, time.perf_counter()
-  while (passed := time.perf_counter() - began) < LEAST_SECONDS:
-    wait()
-    calls += calls_a_wait
-  return amount * calls / passed
+  return rate(amount, calls, accelerator=ON_GPU)
 
 
 def _timed(trainer: type[transformers.Trainer]) -> type[transformers.Trainer]:
