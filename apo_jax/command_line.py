@@ -1,8 +1,12 @@
 """What the commands share: the flags that join processes, and how wrong ones are refused."""
 
 import sys
+from pathlib import Path
 
 from absl import flags
+from ml_collections import config_flags
+
+from apo_jax.config_fields import ConfigError
 
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
@@ -27,6 +31,23 @@ def refuse(sentence: str) -> int:
   """Says what is wrong; returns the exit code."""
   print(f"apo_jax: {sentence}", file=sys.stderr)
   return 2
+
+
+def find_config_file(arguments: list[str]) -> str:
+  """The path that --config names; `arguments` are what is left of the command line, its name first.
+
+  Raises:
+    ConfigError: something there is no flag, or --config is missing or names no file.
+  """
+  if len(arguments) > 1:
+    raise ConfigError(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
+  if flags.FLAGS["config"].value is None:
+    raise ConfigError("--config is missing; give a config file, such as --config=configs/demo.py.")
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  # ml_collections passes what follows a colon to the file's get_config.
+  if not Path(path.split(":")[0]).is_file():
+    raise ConfigError(f"--config is {path!r}, and there is no such file.")
+  return path
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

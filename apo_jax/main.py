@@ -7,7 +7,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from apo_jax import command_line
-from apo_jax.command_line import join_processes, parse_flags, refuse
+from apo_jax.command_line import find_config_file, join_processes, parse_flags, refuse
 from apo_jax.config_checks import from_config_dict
 from apo_jax.config_fields import ConfigError
 
@@ -31,16 +31,9 @@ _COMPILATION_CACHE = flags.DEFINE_string(
 
 def main(arguments: list[str]) -> int:
   """Plays the game that the flags describe; returns the exit code."""
-  if len(arguments) > 1:
-    return refuse(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
-  if _CONFIG.value is None:
-    return refuse("--config is missing; give a config file, such as --config=configs/demo.py.")
-  config_file = config_flags.get_config_filename(flags.FLAGS["config"])
-  # ml_collections passes what follows a colon to the file's get_config.
-  if not Path(config_file.split(":")[0]).is_file():
-    return refuse(f"--config is {config_file!r}, and there is no such file.")
-  logging.set_verbosity(logging.WARNING)
   try:
+    config_file = find_config_file(arguments)
+    logging.set_verbosity(logging.WARNING)
     config = from_config_dict(_CONFIG.value)
   except ConfigError as error:
     return refuse(str(error))

@@ -8,13 +8,12 @@ config.json alone, and no data.
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from apo_jax.command_line import parse_flags, refuse
+from apo_jax.command_line import find_config_file, parse_flags, refuse
 from apo_jax.config_fields import ConfigError
 
 # transformers says at import that it has no PyTorch; none is needed.
@@ -33,14 +32,10 @@ _ONLY = flags.DEFINE_list(
 
 def main(arguments: list[str]) -> int:
   """Prints the plan that the flags ask for; returns the exit code."""
-  if len(arguments) > 1:
-    return refuse(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
-  if _CONFIG.value is None:
-    return refuse("--config is missing; give a config file, such as --config=configs/demo.py.")
-  config_file = config_flags.get_config_filename(flags.FLAGS["config"])
-  # ml_collections passes what follows a colon to the file's get_config.
-  if not Path(config_file.split(":")[0]).is_file():
-    return refuse(f"--config is {config_file!r}, and there is no such file.")
+  try:
+    find_config_file(arguments)
+  except ConfigError as error:
+    return refuse(str(error))
   logging.set_verbosity(logging.WARNING)
   # Imported late, so that a wrong flag is answered at once.
   import jax

@@ -28,7 +28,7 @@ from apo_jax.progress import Progress
 from apo_jax.row_layouts import RowLayout, choose_layout
 from apo_jax.sampler import Sampler
 from apo_jax.scoring import Scorer, make_logprob_scorer, make_reward_scorer
-from apo_jax.starts import frozen_policy, frozen_reward
+from apo_jax.starts import frozen_policy, frozen_reward, share_frozen
 
 # Sets of parameters that stay in memory: the policy at work and the reward model at work.
 _KEPT_IN_MEMORY = 2
@@ -93,8 +93,7 @@ class RunContext:
   def _begin_frozen(self, definition: Definition) -> Parameters:
     if definition is self.policy:
       return frozen_policy(self.origins, self.policy)
-    both_adapt = self.policy.lora is not None and self.reward_model.lora is not None
-    shares = both_adapt and self.origins.reward_checkpoint is None
+    shares = share_frozen(self.origins, self.policy, self.reward_model)
     policy = self.frozen(self.policy) if shares else {}
     return frozen_reward(self.origins, self.policy, policy, self.reward_model)
 

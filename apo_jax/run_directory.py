@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,14 @@ def check_owner(run_dir: Path, config: Config, origins: Origins, data: GameData)
     run_dir.mkdir(parents=True, exist_ok=True)
     known = _read_if_there(run_dir / "config.json")
     known_data = _read_if_there(run_dir / "data.json")
-    known_origins = _read_if_there(run_dir / "origins.json")
+    known_weights = _read_if_there(run_dir / "origins.json") or {}
   except (OSError, ValueError) as error:
     raise ConfigError(f"--run_dir is {str(run_dir)!r}, which cannot be used: {error}") from error
-  check_weights(run_dir, origins)
+  _compare_weights(known_weights, run_dir, origins)
   if known is not None:
     for field, old, new in _differences(known, to_dict(config), "config"):
       # A checkpoint may move: its weights were found to be the same.
-      moved = old and new and field in (known_origins or {})
+      moved = old and new and field in known_weights
       if field.split(".")[1] not in _MAY_CHANGE and not moved:
         raise ConfigError(
           f"{field} is {new!r}, but the run in {run_dir} was started with {old!r}; give another "
@@ -73,7 +74,11 @@ def check_weights(run_dir: Path, origins: Origins) -> None:
   Raises:
     ConfigError: they do not.
   """
-  for field, old in (_read_if_there(run_dir / "origins.json") or {}).items():
+  _compare_weights(_read_if_there(run_dir / "origins.json") or {}, run_dir, origins)
+
+
+def _compare_weights(known: Mapping[str, str], run_dir: Path, origins: Origins) -> None:
+  for field, old in known.items():
     if origins.fingerprints.get(field, old) != old:
       raise ConfigError(
         f"The weights of {field} have changed since the run in {run_dir} was started; give the old"

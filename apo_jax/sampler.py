@@ -1,6 +1,5 @@
 """Samples of any number of queries: batches of a few fixed shapes, each process its own rows."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from apo_jax.decoding_weights import DecodingWeights, decoding_form
 from apo_jax.models.definition import Definition, Parameters
 from apo_jax.packing import NOBODY, STEPS_WORTH_PACKING, Batch, fits, pack, shapes
 from apo_jax.sampling import QueryBatch, Samples, State, decode, make_choose, start
-from apo_jax.sharding import RULES, local_rows, named, place_batch
+from apo_jax.sharding import batch_shards, local_rows, named, place_batch
 
 # Steps of decoding between two looks at which rows are over.
 STEPS_A_CALL = 8
@@ -89,7 +88,7 @@ class Sampler:
     self.mesh = mesh
     self.buckets = buckets
     self.batch_size = batch_size
-    self._shards = math.prod(mesh.shape[axis] for axis in RULES["batch"])
+    self._shards = batch_shards(mesh)
     # Queries are read half a batch at a time, so that they can join a batch half of which is over.
     halves = batch_size % (2 * self._shards) == 0
     self.start_size = batch_size // 2 if halves else batch_size

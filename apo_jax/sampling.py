@@ -1,9 +1,9 @@
 """Responses from the policy: S samples a query, from one prefill, token by token.
 
 `start` reads a batch of queries and draws every response's first token, `decode` draws some more;
-both are pure, to be jitted. `sample` is the two in a row. The random key of a token depends on its
-query's seed, the sample's index and the token's alone, so the same query and seed give the same
-samples whatever batch they are drawn in.
+both are pure, to be jitted. The random key of a token depends on its query's seed, the sample's
+index and the token's alone, so the same query and seed give the same samples whatever batch they
+are drawn in.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,6 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 from apo_jax.config import SamplerConfig
 from apo_jax.data.rows import PADDING_SEGMENT, SHARED_SEGMENT
 from apo_jax.models.decoder import Cache, Decoder, KeyValues, Place, split_layers
-from apo_jax.sharding import constrain
 
 # Tokens that are drawn from together; a decoder's logits are whole blocks.
 VOCABULARY_BLOCK = 128
@@ -246,26 +245,6 @@ def decode(
   carry = (state.responses, state.drawing, state.clock)
   responses, drawing, clock = jax.lax.while_loop(unfinished, advance, carry)
   return state._replace(responses=responses, drawing=drawing, clock=clock)
-
-
-def sample(
-  policy: Decoder,
-  queries: QueryBatch,
-  config: SamplerConfig,
-  *,
-  eos: int,
-  known_tokens: int,
-  table: Int[Array, "states V"] | None,
-) -> Samples:
-  """Draws `config.num_samples` whole responses a query; pure, to be jitted with static keywords.
-
-  The keywords are those of `make_choose`.
-  """
-  choose = make_choose(config, eos=eos, known_tokens=known_tokens, table=table)
-  cache_dtype = policy.architecture.compute_dtype
-  state = start(policy, queries, config, choose, cache_dtype=cache_dtype, split=False)
-  state = decode(policy, state, config.max_new_tokens - 1, choose)
-  return jax.tree.map(lambda array: constrain(array, "batch"), state.drawing.samples)
 
 
 def _sample_keys(seed: UInt32[Array, "2"], samples: int) -> UInt32[Array, "S 2"]:

@@ -2,8 +2,8 @@
 
 import collections
 import itertools
-import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,9 +14,10 @@ from jaxtyping import Array, Float
 from apo_jax.data.rows import Item, Response, Rows
 from apo_jax.models.definition import Definition, Parameters
 from apo_jax.models.logprobs import sequence_logprobs
+from apo_jax.models.reward_model import RewardModel
 from apo_jax.models.row_reading import as_sequences
 from apo_jax.row_layouts import RowLayout, choose_layout
-from apo_jax.sharding import RULES, local_rows, named, place_batch
+from apo_jax.sharding import batch_shards, local_rows, named, place_batch
 
 TokenSequence = tuple[Sequence[int], Response]  # query ids with bos, and one response
 
@@ -28,12 +29,21 @@ class Scorer:
   compiled a padded length and number of responses a row; a row takes the shortest length that holds
   it. Every process calls it with the same sequences; each computes the rows of its own devices, and
   each gets all results.
+
+  Args:
+    definition: the model.
+    score: what the model, its parameters bound, says of rows that hold so many responses each.
+    mesh: the device mesh.
+    batch_size: sequences a call.
+    query_length: tokens of the longest query.
+    lengths: padded lengths of rows that hold one sequence.
+    eos: the id behind every response.
   """
 
   def __init__(
     self,
     definition: Definition,
-    score: Callable[[Parameters, Rows, int], Float[Array, "N R"]],
+    score: Callable[[Any, Rows, int], Float[Array, "N R"]],
     mesh: Mesh,
     *,
     batch_size: int,
@@ -47,8 +57,12 @@ class Scorer:
     self._query_length = query_length
     self._lengths = sorted(set(lengths))
     self._eos = eos
+
+    def bound(parameters: Parameters, rows: Rows, num_responses: int) -> Float[Array, "N R"]:
+      return score(definition.bind(parameters), rows, num_responses)
+
     self._score = jax.jit(
-      score,
+      bound,
       static_argnums=2,
       in_shardings=(definition.shardings, named(mesh, "batch")),
       out_shardings=named(mesh),
@@ -91,7 +105,7 @@ class Scorer:
 
   def rows_a_call(self, layout: RowLayout) -> int:
     """Rows that hold `batch_size` sequences and can be split over the devices."""
-    shards = math.prod(self._mesh.shape[axis] for axis in RULES["batch"])
+    shards = batch_shards(self._mesh)
     rows = -(-self._batch_size // layout.num_responses)
     return -(-rows // shards) * shards
 
@@ -149,60 +163,15 @@ def _item(sequences: Sequence[TokenSequence], places: Sequence[int]) -> Item:
   return sequences[places[0]][0], [sequences[place][1] for place in places]
 
 
-def make_reward_scorer(
-  definition: Definition,
-  mesh: Mesh,
-  *,
-  batch_size: int,
-  query_length: int,
-  lengths: Sequence[int],
-  eos: int,
-) -> Scorer:
-  """A scorer of r(x, y).
+def make_reward_scorer(definition: Definition, mesh: Mesh, **settings: Any) -> Scorer:
+  """A scorer of r(x, y); `settings` are those of `Scorer`."""
 
-  Args:
-    definition: the reward model.
-    mesh: the device mesh.
-    batch_size: sequences a call.
-    query_length: tokens of the longest query.
-    lengths: padded lengths of rows that hold one sequence.
-    eos: the id behind every response.
-  """
+  def rewards(reward_model: RewardModel, rows: Rows, num_responses: int) -> Float[Array, "N R"]:
+    return reward_model(*rows[:3], num_responses)
 
-  def score(parameters: Parameters, rows: Rows, num_responses: int) -> Float[Array, "N R"]:
-    return definition.bind(parameters)(*rows[:3], num_responses)
-
-  return Scorer(
-    definition,
-    score,
-    mesh,
-    batch_size=batch_size,
-    query_length=query_length,
-    lengths=lengths,
-    eos=eos,
-  )
+  return Scorer(definition, rewards, mesh, **settings)
 
 
-def make_logprob_scorer(
-  definition: Definition,
-  mesh: Mesh,
-  *,
-  batch_size: int,
-  query_length: int,
-  lengths: Sequence[int],
-  eos: int,
-) -> Scorer:
-  """A scorer of log pi(y|x); arguments are as those of `make_reward_scorer`."""
-
-  def score(parameters: Parameters, rows: Rows, num_responses: int) -> Float[Array, "N R"]:
-    return sequence_logprobs(definition.bind(parameters), rows, num_responses)
-
-  return Scorer(
-    definition,
-    score,
-    mesh,
-    batch_size=batch_size,
-    query_length=query_length,
-    lengths=lengths,
-    eos=eos,
-  )
+def make_logprob_scorer(definition: Definition, mesh: Mesh, **settings: Any) -> Scorer:
+  """A scorer of log pi(y|x); `settings` are those of `Scorer`."""
+  return Scorer(definition, sequence_logprobs, mesh, **settings)

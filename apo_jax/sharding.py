@@ -10,6 +10,7 @@ each meaning to mesh axes. The mesh has three axes:
 Changing a layout means changing a line of the table, not the models.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,11 @@ def constrain(array: jax.Array, *axes: str | None) -> jax.Array:
   if jax.sharding.get_abstract_mesh().empty:
     return array
   return jax.lax.with_sharding_constraint(array, partition(axes))
+
+
+def batch_shards(mesh: Mesh) -> int:
+  """Into how many parts a batch's rows are split over the devices."""
+  return math.prod(mesh.shape[axis] for axis in RULES["batch"])
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:

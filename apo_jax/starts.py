@@ -72,6 +72,12 @@ def first_reward(
   return {"trunk": trunk, REWARD_HEAD: head}
 
 
+def share_frozen(origins: Origins, policy: Definition, reward_model: Definition) -> bool:
+  """Whether both models' frozen parameters are one checkpoint's, kept once."""
+  both_adapt = policy.lora is not None and reward_model.lora is not None
+  return both_adapt and origins.reward_checkpoint is None
+
+
 def describe(name: str, definition: Definition) -> str:
   """How much of a model is trained, and what the optimizer keeps of it, in one sentence."""
   trained, frozen = map(_count, definition.split(definition.abstract))
@@ -90,7 +96,7 @@ def describe_sharing(origins: Origins, policy: Definition, reward_model: Definit
   if policy.lora is None:
     return None
   sharers = "The policy and its reference"
-  if reward_model.lora is not None and origins.reward_checkpoint is None:
+  if share_frozen(origins, policy, reward_model):
     sharers = "The policy, its reference and the reward models"
   frozen = 4 * _count(policy.split(policy.abstract)[1]) / 1e6
   return f"{sharers} share one copy of the frozen parameters, {frozen:,.1f} MB."

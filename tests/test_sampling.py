@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from apo_jax import sampling, seeds
+from apo_jax import seeds
 from apo_jax.config import SamplerConfig
 from apo_jax.data.rows import Response
 from apo_jax.models.decoder import Decoder
@@ -17,6 +17,7 @@ from apo_jax.sampler import Sampler
 from apo_jax.sampling import QueryBatch, adjust_logits
 from apo_jax.scoring import make_logprob_scorer
 from tests import tiny
+from tests.whole_samples import sample
 
 GREEDY = SamplerConfig(
   num_samples=2,
@@ -171,7 +172,7 @@ def test_first_token_has_the_distribution_of_the_adjusted_logits():
   probabilities /= probabilities.sum()
   codec = tiny.codec()
   ends = {"eos": codec.eos, "known_tokens": codec.size, "table": None}
-  samples = jax.jit(lambda queries: sampling.sample(policy, queries, config, **ends))(
+  samples = jax.jit(lambda queries: sample(policy, queries, config, **ends))(
     QueryBatch(query, jnp.array([4]), jnp.asarray(keys(1)))
   )
   counts = np.bincount(np.asarray(samples.tokens).ravel(), minlength=len(probabilities))
@@ -215,7 +216,7 @@ def run_script(script, config, *, table=None, lengths=(3,)):
 
   @jax.jit
   def run(queries):
-    return sampling.sample(policy, queries, config, eos=9, known_tokens=16, table=table)
+    return sample(policy, queries, config, eos=9, known_tokens=16, table=table)
 
   samples = jax.tree.map(np.asarray, run(queries))
   jax.effects_barrier()

@@ -92,7 +92,7 @@ def make_shared_rows(items: Sequence[Item], length: int, eos: int) -> Rows:
     lengths = _lengths(responses)
     if not lengths:
       continue
-    needed = len(query) + sum(lengths)
+    needed = shared_row_length(query, responses)
     if needed > length:
       listed = " and ".join(str(one - 1) for one in lengths)
       raise ValueError(

@@ -23,6 +23,7 @@ from apo_jax.row_layouts import RowLayout
 from apo_jax.run_context import RunContext
 from apo_jax.sampler import STEPS_A_CALL
 from apo_jax.scoring import Scorer
+from apo_jax.starts import share_frozen
 from apo_jax.training_rows import (
   golden_layout,
   golden_rows,
@@ -101,8 +102,7 @@ def device_bytes(tree: Any) -> float:
 
 def _resident(run: RunContext, definition: Definition) -> float:
   """Bytes a device of a player's parameters that the other player does not share."""
-  both_adapt = run.policy.lora is not None and run.reward_model.lora is not None
-  shares = both_adapt and run.origins.reward_checkpoint is None
+  shares = share_frozen(run.origins, run.policy, run.reward_model)
   return device_bytes(definition.trained if shares else definition.abstract)
 
 

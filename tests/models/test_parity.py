@@ -16,10 +16,11 @@ from apo_jax.config import SamplerConfig
 from apo_jax.models.definition import Definition, Parameters, define_policy, define_reward_model
 from apo_jax.models.hugging_face import import_decoder, import_reward_head
 from apo_jax.models.hugging_face_names import TensorName, reward_head_name, tensor_names
-from apo_jax.sampling import QueryBatch, sample
+from apo_jax.sampling import QueryBatch
 from tests import tiny
 from tests.golden.hugging_face_weights import summary
 from tests.models import hugging_face_cases as cases
+from tests.whole_samples import sample
 
 SMOLLM2 = os.environ.get("APO_JAX_SMOLLM2", "")
 NO_EOS = -1

@@ -1,0 +1,13 @@
+"""Whole responses in one pure call, as the tests of sampling want them."""
+
+from apo_jax.config import SamplerConfig
+from apo_jax.models.decoder import Decoder
+from apo_jax.sampling import QueryBatch, Samples, decode, make_choose, start
+
+
+def sample(policy: Decoder, queries: QueryBatch, config: SamplerConfig, **ends) -> Samples:
+  """Reads the queries and decodes to the end; `ends` are the keywords of `make_choose`."""
+  choose = make_choose(config, **ends)
+  cache_dtype = policy.architecture.compute_dtype
+  state = start(policy, queries, config, choose, cache_dtype=cache_dtype, split=False)
+  return decode(policy, state, config.max_new_tokens - 1, choose).drawing.samples
