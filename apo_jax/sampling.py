@@ -201,10 +201,13 @@ def start(
     stop_state=jnp.zeros(rows, jnp.int32),
     seen=seen,
   )
-  prompts = tuple(jnp.swapaxes(array, 2, 3).astype(cache_dtype) for array in kept)
-  depth, _, heads, _, head_dim = prompts[0].shape
-  ring = (depth, *rows, heads, limit, head_dim)
-  responses = tuple(jnp.zeros(ring, array.dtype) for array in prompts)
+  keys, values = (array.astype(cache_dtype) for array in kept)
+  depth, _, _, heads, head_dim = keys.shape
+  prompts = (keys.transpose(0, 1, 3, 4, 2), values.transpose(0, 1, 3, 2, 4))
+  responses = tuple(
+    jnp.zeros((depth, *rows, heads, *slots), cache_dtype)
+    for slots in ((head_dim, limit), (limit, head_dim))
+  )
   return State(
     prompts=split_layers(prompts) if split else prompts,
     responses=split_layers(responses) if split else responses,

@@ -46,12 +46,22 @@ def rope_frequencies(rope: Rope | None, head_dim: int) -> Float[Array, "half"]:
   return jnp.asarray(frequencies, jnp.float32)
 
 
+def rope_turns(
+  positions: Int[Array, "B T"], frequencies: Float[Array, "half"]
+) -> Float[Array, "2 B T half"]:
+  """Cosine and sine of how far each position turns each pair of features, float32.
+
+  Computed once for all layers and heads: beside a layer's products they would take long.
+  """
+  angles = positions[..., None].astype(jnp.float32) * frequencies
+  return jnp.stack([jnp.cos(angles), jnp.sin(angles)])
+
+
 def rotate(
-  x: Float[Array, "B T N D"], positions: Int[Array, "B T"], frequencies: Float[Array, "half"]
+  x: Float[Array, "B T N D"], turns: Float[Array, "2 B T half"]
 ) -> Float[Array, "B T N D"]:
   """Rotary position embedding (arXiv 2104.09864), pairs (i, i + D/2), computed in float32."""
-  angles = positions[..., None, None].astype(jnp.float32) * frequencies
-  cos, sin = jnp.cos(angles), jnp.sin(angles)
+  cos, sin = turns[:, :, :, None]
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
   return rotated.astype(x.dtype)
@@ -87,23 +97,23 @@ def attend(
 
 def attend_cache(
   queries: Float[Array, "B W N D"],
-  prompt: tuple[Float[Array, "B K P D"], Float[Array, "B K P D"]],
-  responses: tuple[Float[Array, "B W K M D"], Float[Array, "B W K M D"]],
+  prompt: tuple[Float[Array, "B K D P"], Float[Array, "B K P D"]],
+  responses: tuple[Float[Array, "B W K D M"], Float[Array, "B W K M D"]],
   prompt_mask: Bool[Array, "B W P"],
   response_mask: Bool[Array, "B W M"],
   architecture: Architecture,
 ) -> Float[Array, "B W N D"]:
   """The newest token of W responses a prompt reads the prompt and its own response.
 
-  Keys and values are pairs. Heads come before slots in them, so that each is a batch of matrices
-  that the products read as it lies.
+  Keys and values are pairs. Heads come before slots in them, and slots are the last axis of keys,
+  so that each is a batch of matrices that the products read as it lies.
   """
   batch, width, heads, head_dim = queries.shape
-  kv_heads, slots = prompt[0].shape[1:3]
+  kv_heads, slots = prompt[1].shape[1:3]
   grouped = queries.reshape(batch, width, kv_heads, heads // kv_heads, head_dim)
   product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-  far = product("bwkgd,bkpd->bwkgp", grouped, prompt[0])
-  near = product("bwkgd,bwkmd->bwkgm", grouped, responses[0])
+  far = product("bwkgd,bkdp->bwkgp", grouped, prompt[0])
+  near = product("bwkgd,bwkdm->bwkgm", grouped, responses[0])
   logits = jnp.concatenate([far, near], axis=-1) * architecture.query_scale
   if architecture.attention_softcap:
     logits = soft_cap(logits, architecture.attention_softcap)

@@ -13,6 +13,7 @@ from apo_jax.models.attention import (
   attend,
   attend_cache,
   rope_frequencies,
+  rope_turns,
   rotate,
   within_window,
 )
@@ -47,7 +48,8 @@ def test_llama3_keeps_short_wavelengths_and_divides_long_ones():
 def test_no_positions_rotate_nothing():
   x = jax.random.normal(jax.random.key(0), (1, 3, 2, 8))
   positions = jnp.array([[5, 6, 7]])
-  np.testing.assert_array_equal(rotate(x, positions, rope_frequencies(None, 8)), x)
+  turns = rope_turns(positions, rope_frequencies(None, 8))
+  np.testing.assert_array_equal(rotate(x, turns), x)
 
 
 def test_a_large_soft_cap_is_none():
@@ -98,8 +100,8 @@ def test_a_cache_in_two_parts_is_read_as_one(cap):
   mask = np.array([[[1, 0, 0], [1, 1, 0]], [[0, 0, 1], [0, 0, 0]]], bool)
   both = attend_cache(
     queries,
-    (prompt_keys, prompt_values),
-    (keys, values),
+    (prompt_keys.swapaxes(-1, -2), prompt_values),
+    (keys.swapaxes(-1, -2), values),
     jnp.array(prompt_mask),
     jnp.array(mask),
     architecture,

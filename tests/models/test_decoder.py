@@ -176,7 +176,7 @@ def test_steps_from_a_cache_give_the_logits_of_whole_rows(split):
   _, kept = decoder(
     jnp.array(prompts), present.astype(int), jnp.arange(4)[None] * jnp.ones((2, 1), int), keep=True
   )
-  kept = tuple(array.swapaxes(2, 3) for array in kept)
+  kept = (kept[0].transpose(0, 1, 3, 4, 2), kept[1].swapaxes(2, 3))
   ring = tuple(jnp.full((3, 2, 3, *array.shape[2:]), 7.0) for array in kept)
   cache, layers = Cache(kept, ring), None
   if split:
