@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from apo_jax.data.rows import Item, Rows, make_rows, make_shared_rows, row_length, shared_row_length
 from apo_jax.models.architecture import Architecture
+from apo_jax.models.attention import attended_pairs
 from apo_jax.models.attention_kernels import choose
 from apo_jax.models.model_flops import attention_flops, layer_flops
 
 LENGTH_STEP = 8  # padded lengths that are computed are multiples of it
 
-# Softmax reads and writes every pair of slots of every head: as long as so many FLOPs of products.
+# Softmax reads and writes each pair of slots of every head: as long as so many FLOPs of products.
 # Measured in float32 on a CPU, forward and backward: 200 to 1,200, the more the longer the rows.
 SOFTMAX_FLOPS = 600.0
 
@@ -80,8 +81,8 @@ def sharing_pays(
 ) -> bool:
   """Whether a shared row takes less time than `num_responses` separate rows.
 
-  It has fewer tokens, but attention computes all pairs of a row's slots and masks what is not seen:
-  long responses to a short query are quicker apart.
+  It has fewer tokens, but attention computes pairs across responses and masks them: long responses
+  to a short query are quicker apart.
   """
   separate = num_responses * row_flops(architecture, separate_length)
   return num_responses > 1 and row_flops(architecture, shared_length) < separate
@@ -92,8 +93,8 @@ def row_flops(architecture: Architecture, length: int) -> float:
 
   A backward pass takes twice as much. Logits are left out, of which a shared row never has more.
   """
-  pairs = float(length**2)
-  softmax = 0.0
+  pairs, softmax = float(length**2), 0.0
   if choose(architecture, length) == "xla":  # fused kernels keep it out of memory
+    pairs = float(attended_pairs(length))
     softmax = architecture.layers * architecture.heads * pairs * SOFTMAX_FLOPS
   return length * layer_flops(architecture) + attention_flops(architecture, pairs) + softmax

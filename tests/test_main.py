@@ -87,6 +87,7 @@ def test_data_files_that_are_missing_or_empty(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
   """SIGKILL in the middle of a game; the same command again finishes it."""
   flags = tiny.flags(rounds=1, checkpoints__every_steps=1)

@@ -69,7 +69,11 @@ def padded(rows, length):
   return type(rows)(*(np.pad(array, widths) for array in rows))
 
 
-@pytest.mark.parametrize("pooling", ["last", "eos", "average", "max"])
+def slow(value):
+  return pytest.param(value, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("pooling", ["last", slow("eos"), "average", slow("max")])
 def test_reward_updates_are_those_of_separate_rows(pooling):
   separate, shared = batches.reward_batch(), batches.reward_batch(shared=True)
   expected = run(*reward_update(pooling), separate)
@@ -102,7 +106,7 @@ def test_preferences_alone():
     {"method": "rjs"},
     {"method": "rrhf"},
     {"method": "dpo", "pairs": "best_worst"},
-    {"method": "dpo", "pairs": "best_rest"},
+    slow({"method": "dpo", "pairs": "best_rest"}),
     {"method": "dpo", "pairs": "all"},
   ],
   ids=lambda changes: "-".join(changes.values()),

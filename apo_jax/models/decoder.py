@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int, Key
 from apo_jax.config import LoraConfig
 from apo_jax.models.architecture import Architecture, Rope
 from apo_jax.models.attention import (
-  attend,
   attend_cache,
+  attend_earlier,
   attention_mask,
   rope_frequencies,
   rope_turns,
@@ -124,7 +124,7 @@ class Decoder(nnx.Module):
       if kernel is not None:
         return kernel(queries, keys, values), kept
       seen = mask if layer.window is None else mask & within_window(back, layer.window)
-      return attend(queries, keys, values, seen, architecture), kept
+      return attend_earlier(queries, keys, values, seen, architecture), kept
 
     graphdef, stacked = nnx.split(self.layers)
     turns = self._turns(positions)
