@@ -8,6 +8,7 @@ import pytest
 from apo_jax import row_layouts
 from apo_jax.models import model_flops
 from apo_jax.models.architecture import architecture_from_shape
+from apo_jax.models.attention import attended_pairs
 from apo_jax.planning.described_run import describe_run, find_architectures
 from apo_jax.planning.measure import measure
 from apo_jax.planning.programs import programs
@@ -40,12 +41,12 @@ def measured(name, **overrides):
 
 
 def products(config, rows, length, logits):
-  """FLOPs of a forward pass by hand, with attention to all tokens, as the program computes it."""
+  """FLOPs of a forward pass by hand, with all pairs of slots that attention computes."""
   shape = config.model.shape
   heads, kv_heads = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
   tokens = rows * length
   layer = 2 * tokens * shape.embed_dim * (2 * heads + 2 * kv_heads + 3 * shape.mlp_dim)
-  attention = 2 * 2 * tokens * length * heads
+  attention = 2 * 2 * rows * attended_pairs(length) * heads
   vocabulary = architecture_from_shape(config.model, config.tokenizer.vocab_size).vocab_rows
   return shape.layers * (layer + attention) + 2 * rows * logits * shape.embed_dim * vocabulary
 
