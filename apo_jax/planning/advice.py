@@ -27,6 +27,8 @@ def _sentence(plan: Plan, config: Config, measured: Measured) -> str:
       flags.append(f"--{program.accumulation}={accumulation * 2}")
     else:
       flags.append(f"--{program.rows_field}={rows // 2}")
+  if program.rows_field == "config.sampling.batch_size" and config.sampling.gather_weights:
+    flags.append("--config.sampling.gather_weights=False")
   if program.kept and not config.memory.park_idle_player:
     flags.append("--config.memory.park_idle_player=True")
   if plan.mesh.data > 1:

@@ -12,7 +12,8 @@ from apo_jax.planning.hlo_costs import Costs, program_costs
 from apo_jax.planning.programs import Program
 
 _UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_USED = re.compile(r"Used ([\d.]+)([BKMGT])")
+# Of all memory, or of temporaries where these alone are too much.
+_USED = re.compile(r"(?:Used |required for HLO temporaries \()([\d.]+)([BKMGT])")
 
 
 @dataclasses.dataclass(frozen=True)

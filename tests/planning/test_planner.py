@@ -70,6 +70,9 @@ def test_the_text_says_what_does_not_fit_and_what_to_change(plan):
   assert "policy step needs" in text
   assert "--config.policy.training.accumulation=2" in text
   assert "--config.sampling.batch_size=8" in text
+  assert "gather_weights" not in text
+  text = render(small, tiny.config(sampling__gather_weights=True))
+  assert "--config.sampling.batch_size=8 or --config.sampling.gather_weights=False" in text
 
 
 def test_an_unknown_chip_is_not_timed():
