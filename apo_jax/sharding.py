@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from apo_jax.config import MeshConfig
@@ -39,8 +40,13 @@ RULES: dict[str | None, str | tuple[str, ...] | None] = {
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
   """The mesh of shape (data, fsdp, tensor); `config` has no -1 left (see `resolve_mesh`)."""
-  shape = (config.data, config.fsdp, config.tensor)
-  return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+  shape, types = (config.data, config.fsdp, config.tensor), (AxisType.Auto,) * 3
+  try:
+    return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+  except NotImplementedError:  # of a torus none of whose axes is as long as one of the mesh's
+    devices = jax.devices() if devices is None else devices
+    split = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(split, AXES, axis_types=types)
 
 
 def partition(axes: Sequence[str | None]) -> PartitionSpec:

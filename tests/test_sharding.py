@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from apo_jax.config import MeshConfig
 from apo_jax.sharding import (
   constrain,
   local_rows,
+  make_mesh,
   named,
   partition,
   place_batch,
 )
-from tests import tiny
+from tests import tiny, tpu
 
 
 def test_one_device_holds_every_row():
@@ -63,3 +65,11 @@ def test_with_a_mesh_the_layout_is_constrained_and_the_values_stay():
     jaxpr = jax.make_jaxpr(lambda x: constrain(x, "batch", "mlp"))(array)
   np.testing.assert_array_equal(result, array)
   assert "sharding_constraint" in str(jaxpr)
+
+
+def test_a_mesh_may_split_the_axes_of_a_torus():
+  """No axis of 8 × 8 × 8 chips has 4, and each chip has its place all the same."""
+  devices = tpu.devices("v5p:8x8x8")
+  mesh = make_mesh(MeshConfig(1, 128, 4), devices)
+  assert mesh.devices.shape == (1, 128, 4)
+  assert {device.id for device in mesh.devices.flat} == {device.id for device in devices}

@@ -1,7 +1,9 @@
 """TPU slices that are not there, for tests that compile for them."""
 
 import importlib.util
+from collections.abc import Sequence
 
+import jax
 import pytest
 from jax.sharding import Mesh
 
@@ -10,9 +12,13 @@ from apo_jax.planning.devices import find_devices
 from apo_jax.sharding import make_mesh
 
 
-def mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-  """A mesh over a slice's first devices, at most four; without libtpu the test is skipped."""
+def devices(topology: str) -> Sequence[jax.Device]:
+  """Those of a slice; without libtpu the test is skipped."""
   if importlib.util.find_spec("libtpu") is None:
     pytest.skip("libtpu, which compiles for TPUs, is not installed: pip install 'apo_jax[tpu]'")
-  devices = find_devices("v5e:2x2")[: data * fsdp * tensor]
-  return make_mesh(MeshConfig(data, fsdp, tensor), devices)
+  return find_devices(topology)
+
+
+def mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+  """A mesh over a slice's first devices, at most four."""
+  return make_mesh(MeshConfig(data, fsdp, tensor), devices("v5e:2x2")[: data * fsdp * tensor])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from jax.sharding import Mesh
 from safetensors.numpy import load_file
 
@@ -30,6 +31,7 @@ def test_what_was_split_is_written_whole(tmp_path):
     np.testing.assert_array_equal(written[name], values, err_msg=name)
 
 
+@pytest.mark.slow
 def test_adapters_that_were_split(tmp_path):
   """Merged and alone, on 8 devices and on one."""
 

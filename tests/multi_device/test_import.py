@@ -10,7 +10,7 @@ from tests import tiny
 from tests.models import hugging_face_cases as cases
 
 
-@pytest.mark.parametrize("name", ["qwen2", "gemma3_text"])
+@pytest.mark.parametrize("name", ["qwen2", pytest.param("gemma3_text", marks=pytest.mark.slow)])
 def test_a_policy(name, tmp_path, monkeypatch):
   checkpoint = cases.read(cases.write_sharded(tmp_path, name))
   reads, read = [], TensorFiles.read

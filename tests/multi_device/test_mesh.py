@@ -21,7 +21,10 @@ from tests import batches, tiny
 
 CONFIG = tiny.config()
 TRAINING = dataclasses.replace(CONFIG.policy.training, learning_rate=1e-3, warmup_steps=0)
-ALL_KINDS = pytest.mark.parametrize("shape", [(2, 2, 2), (8, 1, 1), (1, 4, 2)], ids=str)
+SLOW = pytest.mark.slow
+ALL_KINDS = pytest.mark.parametrize(
+  "shape", [(2, 2, 2), pytest.param((8, 1, 1), marks=SLOW), (1, 4, 2)], ids=str
+)
 EOS = tiny.codec().eos
 
 
@@ -65,7 +68,9 @@ def test_policy_update(shape):
   assert_equal_to_one_device(run, shape)
 
 
-@pytest.mark.parametrize(("max_new_tokens", "gather"), [(23, False), (40, False), (23, True)])
+@pytest.mark.parametrize(
+  ("max_new_tokens", "gather"), [pytest.param(23, False, marks=SLOW), (40, False), (23, True)]
+)
 def test_sampling(max_new_tokens, gather):
   """With 40 tokens there is time for the batch to shrink, on each device by itself."""
   queries = [[1, *range(40, 43 + n)] for n in range(10)]

@@ -18,7 +18,7 @@ from tests.multi_device.test_mesh import ALL_KINDS, CONFIG, assert_equal_to_one_
 GRADIENT = optax.trace(decay=0.0)
 
 
-@pytest.mark.parametrize("pooling", ["last", "average"])
+@pytest.mark.parametrize("pooling", ["last", pytest.param("average", marks=pytest.mark.slow)])
 def test_reward_update(pooling):
   def run(mesh):
     definition = define_reward_model(tiny.architecture(), pooling, mesh)
