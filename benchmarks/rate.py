@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+# The copy that a machine's limit is measured by.
+COPIED_BYTES = 2**28
 # A limit is measured for at least so long.
 LEAST_SECONDS = 1.0
 # An accelerator is given the next call while it works on one.

@@ -20,9 +20,8 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from benchmarks import data, resident
 from benchmarks.protocol import Server
-from benchmarks.rate import rate
+from benchmarks.rate import COPIED_BYTES, rate
 
-COPIED_BYTES = 2**28
 MOST_STEPS = 10**6  # the benchmark ends the process before
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
