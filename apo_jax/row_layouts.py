@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from apo_jax.data.rows import Item, Rows, make_rows, make_shared_rows, row_length, shared_row_length
 from apo_jax.models.architecture import Architecture
-from apo_jax.models.attention import attended_pairs
 from apo_jax.models.attention_kernels import choose
+from apo_jax.models.block_attention import attended_pairs
 from apo_jax.models.model_flops import attention_flops, layer_flops
 
 LENGTH_STEP = 8  # padded lengths that are computed are multiples of it

@@ -1,7 +1,6 @@
-"""Attention's parts: who sees whom, rotary positions, and the weighted sum."""
+"""Attention's parts: who sees whom, rotary positions, and reading a cache."""
 
 import functools
-import itertools
 import math
 
 import jax
@@ -11,10 +10,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from apo_jax.data.rows import PADDING_SEGMENT, SHARED_SEGMENT
 from apo_jax.models.architecture import Architecture, Rope
-
-# More blocks leave out more pairs, compile longer, and make products too small to be quick.
-MOST_BLOCKS = 8
-SMALLEST_BLOCK = 64  # slots
 
 
 def attention_mask(segment_ids: Int[Array, "B T"]) -> Bool[Array, "B T T"]:
@@ -75,62 +70,6 @@ def rotate(
 def soft_cap(x: Float[Array, "*N"], cap: float) -> Float[Array, "*N"]:
   """cap * tanh(x / cap), which keeps |x| below cap (Gemma 2, arXiv 2408.00118)."""
   return cap * jnp.tanh(x / cap)
-
-
-def attend(
-  queries: Float[Array, "B T N D"],
-  keys: Float[Array, "B S K D"],
-  values: Float[Array, "B S K D"],
-  mask: Bool[Array, "B T S"],
-  architecture: Architecture,
-) -> Float[Array, "B T N D"]:
-  """Grouped-query attention; query heads n * N/K to (n + 1) * N/K read key head n."""
-  scale, cap = architecture.query_scale, architecture.attention_softcap
-  if not cap:
-    return jax.nn.dot_product_attention(queries, keys, values, mask=mask[:, None], scale=scale)
-  batch, length, heads, head_dim = queries.shape
-  kv_heads = keys.shape[2]
-  grouped = queries.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-  logits = jnp.einsum("btkgd,bskd->bkgts", grouped, keys, preferred_element_type=jnp.float32)
-  logits = soft_cap(logits * scale, cap)
-  # A row that sees nothing is padding: finite, so that it gives no NaN.
-  logits = jnp.where(mask[:, None, None], logits, jnp.finfo(jnp.float32).min)
-  weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
-  attended = jnp.einsum("bkgts,bskd->btkgd", weights, values)
-  return attended.reshape(batch, length, heads, head_dim)
-
-
-def attend_earlier(
-  queries: Float[Array, "B T N D"],
-  keys: Float[Array, "B T K D"],
-  values: Float[Array, "B T K D"],
-  mask: Bool[Array, "B T T"],
-  architecture: Architecture,
-) -> Float[Array, "B T N D"]:
-  """Attention of rows whose mask shows no slot a later one.
-
-  Block by block of queries, each with the keys up to its end: what would be masked behind them is
-  never computed. With n blocks (n + 1) / 2n of all pairs are.
-  """
-  edges = _block_edges(queries.shape[1])
-  return jnp.concatenate(
-    [
-      attend(queries[:, a:b], keys[:, :b], values[:, :b], mask[:, a:b, :b], architecture)
-      for a, b in itertools.pairwise(edges)
-    ],
-    axis=1,
-  )
-
-
-def attended_pairs(length: int) -> int:
-  """Pairs of slots that `attend_earlier` computes for a row of this length."""
-  return sum((b - a) * b for a, b in itertools.pairwise(_block_edges(length)))
-
-
-def _block_edges(length: int) -> tuple[int, ...]:
-  """Where the blocks begin, and the length."""
-  blocks = max(1, min(MOST_BLOCKS, length // SMALLEST_BLOCK))
-  return tuple(length * block // blocks for block in range(blocks + 1))
 
 
 def attend_cache(

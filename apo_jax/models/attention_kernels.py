@@ -1,8 +1,7 @@
 """Attention over whole rows by fused kernels, which keep the logits out of memory.
 
 splash is Pallas' block-sparse flash attention for TPUs, cudnn the flash attention of NVIDIA's
-library. XLA's own products (`attention.attend`) are what they are compared with, and what serves
-where they cannot.
+library. XLA's own products (`block_attention`) serve where they cannot.
 """
 
 from collections.abc import Callable

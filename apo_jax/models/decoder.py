@@ -17,7 +17,6 @@ from apo_jax.config import LoraConfig
 from apo_jax.models.architecture import Architecture, Rope
 from apo_jax.models.attention import (
   attend_cache,
-  attend_earlier,
   attention_mask,
   rope_frequencies,
   rope_turns,
@@ -25,6 +24,7 @@ from apo_jax.models.attention import (
   within_window,
 )
 from apo_jax.models.attention_kernels import make_kernel
+from apo_jax.models.block_attention import KEPT, attend_earlier
 from apo_jax.models.layer import Layer, LayerInput, rms_norm
 from apo_jax.sharding import constrain
 
@@ -254,10 +254,16 @@ def _write(
 
 
 def _remat(body, policy: str):
-  """The layer with what its backward pass recomputes: nothing, all but matrix products, or all."""
+  """The layer with what its backward pass recomputes: nothing, all but products, or all.
+
+  Products are those with weights, and what attention by XLA has attended to.
+  """
   if policy == "none":
     return body
   if policy == "dots":
-    keep = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    policies = jax.checkpoint_policies
+    keep = policies.save_from_both_policies(
+      policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(KEPT)
+    )
     return jax.checkpoint(body, policy=keep, prevent_cse=False)
   return jax.checkpoint(body, prevent_cse=False)

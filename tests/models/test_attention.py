@@ -10,17 +10,14 @@ import pytest
 
 from apo_jax.models.architecture import Rope
 from apo_jax.models.attention import (
-  attend,
   attend_cache,
-  attend_earlier,
-  attended_pairs,
-  attention_mask,
   rope_frequencies,
   rope_turns,
   rotate,
   within_window,
 )
 from tests import tiny
+from tests.models.plain_attention import attend
 
 
 @pytest.mark.parametrize(
@@ -53,56 +50,6 @@ def test_no_positions_rotate_nothing():
   positions = jnp.array([[5, 6, 7]])
   turns = rope_turns(positions, rope_frequencies(None, 8))
   np.testing.assert_array_equal(rotate(x, turns), x)
-
-
-@pytest.mark.parametrize("length", [40, 130, 600])
-@pytest.mark.parametrize("softcap", [0.0, 5.0])
-def test_blocks_attend_as_whole_rows_do(length, softcap):
-  """Of shared rows with padding, in one block, two, and as many as there may be."""
-  architecture = dataclasses.replace(tiny.architecture(), attention_softcap=softcap)
-  segments = jnp.array(np.sort(np.random.default_rng(0).integers(1, 5, (2, length)), axis=1))
-  segments = segments.at[1, length - 9 :].set(0)
-  shape = (2, length, architecture.kv_heads, architecture.head_dim)
-  heads = (2, length, architecture.heads, architecture.head_dim)
-  queries = jax.random.normal(jax.random.key(0), heads)
-  keys, values = (jax.random.normal(jax.random.key(n), shape) for n in (1, 2))
-  mask = attention_mask(segments)
-  whole = attend(queries, keys, values, mask, architecture)
-  found = attend_earlier(queries, keys, values, mask, architecture)
-  read = np.asarray(segments > 0)
-  np.testing.assert_allclose(found[read], whole[read], atol=1e-5)
-  assert np.isfinite(found).all()
-
-
-def test_blocks_leave_out_most_of_what_is_masked():
-  assert attended_pairs(40) == 40**2
-  assert attended_pairs(130) == 65 * 65 + 65 * 130
-  assert attended_pairs(800) == 800**2 * 9 / 16
-
-
-def test_a_large_soft_cap_is_none():
-  architecture = tiny.architecture()
-  shape = (2, 5, architecture.kv_heads, architecture.head_dim)
-  heads = (2, 5, architecture.heads, architecture.head_dim)
-  queries = jax.random.normal(jax.random.key(0), heads)
-  keys, values = (jax.random.normal(jax.random.key(n), shape) for n in (1, 2))
-  mask = jnp.broadcast_to(jnp.tril(jnp.ones((5, 5), bool)), (2, 5, 5))
-
-  def attended(cap: float) -> np.ndarray:
-    capped = dataclasses.replace(architecture, attention_softcap=cap)
-    return np.asarray(attend(queries, keys, values, mask, capped))
-
-  np.testing.assert_allclose(attended(1e4), attended(0.0), atol=1e-5)
-  assert np.abs(attended(0.5) - attended(0.0)).max() > 0.01
-
-
-def test_a_row_that_sees_nothing_is_finite():
-  architecture = tiny.architecture(attention_softcap=5.0)
-  shape = (1, 2, architecture.kv_heads, architecture.head_dim)
-  queries = jnp.ones((1, 2, architecture.heads, architecture.head_dim))
-  nothing = jnp.zeros((1, 2, 2), bool)
-  for made in (architecture, dataclasses.replace(architecture, attention_softcap=0.0)):
-    assert np.isfinite(attend(queries, jnp.ones(shape), jnp.ones(shape), nothing, made)).all()
 
 
 @pytest.mark.parametrize("cap", [0.0, 0.5])

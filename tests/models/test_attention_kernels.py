@@ -12,11 +12,12 @@ from apo_jax.config_fields import ConfigError
 from apo_jax.data.rows import PADDING_SEGMENT
 from apo_jax.models import attention_kernels
 from apo_jax.models.architecture import LayerKind, Rope, on_platform
-from apo_jax.models.attention import attend, attention_mask
+from apo_jax.models.attention import attention_mask
 from apo_jax.models.attention_kernels import choose
 from apo_jax.models.definition import define_policy
 from apo_jax.sharding import named
 from tests import tiny, tpu
+from tests.models.plain_attention import attend
 
 WINDOWED = (LayerKind(Rope(1e4)), LayerKind(Rope(1e4), window=512))
 
