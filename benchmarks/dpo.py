@@ -1,4 +1,4 @@
-"""A DPO step: ours, TRL's DPOTrainer with and without recomputing activations, Tunix's DPOTrainer.
+"""A DPO step: ours and TRL's DPOTrainer with and without recomputing activations, Tunix's.
 
     python -m benchmarks.dpo --trl_python=... --tunix_python=...
 

@@ -1,4 +1,4 @@
-"""The most memory that a DPO step takes: ours, TRL's with and without recomputing, Tunix's.
+"""The most memory that a DPO step takes: ours and TRL's with and without recomputing, Tunix's.
 
     python -m benchmarks.memory --trl_python=... --tunix_python=...
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
         taken.setdefault(entry.name, []).append(most["bytes"])
         race.say(f"{entry.name}: {most['bytes'] / GIB:.2f} GiB")
   medians = {name: statistics.median(amounts) for name, amounts in taken.items()}
-  ours = medians[entries[0].name]
+  ours = medians[race.RECOMPUTING]
   rows = [[name, f"{most / GIB:.2f}", f"{ours / most:.2f}x"] for name, most in medians.items()]
   text = report.table(["", "most memory, GiB", "ours takes"], rows)
   text = "\n".join([text, *left_out])

@@ -29,7 +29,7 @@ def contestants() -> list[race.Entry]:
     "items": data.items(FLAGS.pairs, PAIR, *sizes),
   }
   return [
-    race.Entry("apo_jax", race.OURS, job),
+    *race.both_ways(job),
     race.Entry("TRL", race.TRL, job | {"checkpointing": False}),
     race.Entry("TRL, checkpointing", race.TRL, job | {"checkpointing": True}),
     race.Entry("Tunix", race.TUNIX, job),

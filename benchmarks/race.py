@@ -19,6 +19,7 @@ OURS = "benchmarks.contestants.ours"
 TRL = "benchmarks.contestants.trl_peer"
 TUNIX = "benchmarks.contestants.tunix_peer"
 PEERS = (TRL, TUNIX)
+RECOMPUTING = "apo_jax, recomputing"
 
 # The first run compiles. Tunix's trainer compiles its step once more in the second.
 WARM_UPS = 2
@@ -36,6 +37,12 @@ class Entry(NamedTuple):
   name: str
   module: str
   job: Mapping[str, Any]
+
+
+def both_ways(job: Mapping[str, Any]) -> list[Entry]:
+  """Our step on a job as it is, and with a backward pass that computes all layers again."""
+  again = job | {"model": job["model"] | {"remat": "full"}}
+  return [Entry("apo_jax", OURS, job), Entry(RECOMPUTING, OURS, again)]
 
 
 class Runs(NamedTuple):

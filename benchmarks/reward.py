@@ -1,4 +1,4 @@
-"""A reward step: ours, TRL's RewardTrainer with and without recomputing activations.
+"""A reward step: ours and TRL's RewardTrainer, with and without recomputing activations.
 
     python -m benchmarks.reward --trl_python=...
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
   items = data.items(FLAGS.queries, responses, *sizes)
   job = {"work": "reward", "model": model, "items": items}
   entries = [
-    race.Entry("apo_jax", race.OURS, job),
+    *race.both_ways(job),
     race.Entry("TRL", race.TRL, job | {"checkpointing": False}),
     race.Entry("TRL, checkpointing", race.TRL, job | {"checkpointing": True}),
   ]

@@ -19,7 +19,7 @@ flags.DEFINE_integer("mlp_dim", 1536, "Features of the gated unit.", lower_bound
 flags.DEFINE_integer("vocab_size", 49152, "Tokens.", lower_bound=8)
 flags.DEFINE_bool("tied_embeddings", True, "The output projection is the embedding's transpose.")
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of computing and of caches.")
-flags.DEFINE_enum("remat", "full", ["none", "dots", "full"], "What our backward pass recomputes.")
+flags.DEFINE_enum("remat", "dots", ["none", "dots", "full"], "What our backward pass recomputes.")
 
 flags.register_validator(
   "head_dim", lambda size: size % 2 == 0, "must be even: rotary positions turn pairs of features."
