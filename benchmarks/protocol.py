@@ -7,6 +7,7 @@ given its job; it answers with its facts once it is built. After that a request 
 Nothing is imported here but Python's own modules: every contestant imports this.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -102,7 +103,8 @@ class Contestant:
 
   def close(self) -> None:
     """Lets the process end, or ends it where it does not."""
-    self._process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it has ended, with a request unread
+      self._process.stdin.close()
     try:
       self._process.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
