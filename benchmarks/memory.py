@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
   taken: dict[str, list[float]] = {}
   with tempfile.TemporaryDirectory() as folder:
     scratch = pathlib.Path(folder)
-    entries, left_out = race.prepared(pairs.contestants(), scratch)
+    entries, left_out = race.prepared(pairs.contestants(both_ways=True), scratch)
     for _ in range(FLAGS.repeats):
       for entry in entries:
         *_, most = race.alone(entry, ["run", "run", "memory"], scratch)

@@ -20,16 +20,17 @@ def case() -> dict[str, Any]:
   return settings.case("pairs", "query_tokens", "response_tokens")
 
 
-def contestants() -> list[race.Entry]:
-  """All that make the step."""
+def contestants(*, both_ways: bool) -> list[race.Entry]:
+  """All that make the step; ours without recomputation, or both ways (`race.both_ways`)."""
   sizes = FLAGS.query_tokens, FLAGS.response_tokens, FLAGS.vocab_size
   job = {
     "work": "dpo",
     "model": settings.model(),
     "items": data.items(FLAGS.pairs, PAIR, *sizes),
   }
+  ours = race.both_ways(job)
   return [
-    *race.both_ways(job),
+    *(ours if both_ways else ours[:1]),
     race.Entry("TRL", race.TRL, job | {"checkpointing": False}),
     race.Entry("TRL, checkpointing", race.TRL, job | {"checkpointing": True}),
     race.Entry("Tunix", race.TUNIX, job),

@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.stages import Lowered
 
-from apo_jax.config import SamplerConfig, TrainingConfig
+from apo_jax.config import SamplerConfig
 from apo_jax.data.input import bucket_of
 from apo_jax.models import model_flops
 from apo_jax.models.architecture import Architecture
@@ -197,7 +198,7 @@ def _reward_update(run: RunContext, calls: int, kept: float) -> Program:
       num_samples=run.config.sampling.training.num_samples,
       accumulation=config.training.accumulation,
     )
-    return _lower_update(run.reward_model, config.training, calls, update, batch)
+    return _lower_update(run.reward_model, optimizer, update, batch)
 
   flops = model_flops.training_flops(forward, adapters=run.reward_model.lora is not None)
   path = "config.reward.training"
@@ -215,7 +216,7 @@ def _policy_update(run: RunContext, calls: int, kept: float) -> Program:
     optimizer = make_optimizer(config.training, calls)
     accumulation = config.training.accumulation
     update = make_policy_update(run.policy, optimizer, config, run.mesh, accumulation=accumulation)
-    return _lower_update(run.policy, config.training, calls, update, batch)
+    return _lower_update(run.policy, optimizer, update, batch)
 
   forward = _forward_flops(run, run.origins.policy, layout, -1, size, True)
   flops = model_flops.training_flops(forward, adapters=run.policy.lora is not None)
@@ -226,9 +227,9 @@ def _policy_update(run: RunContext, calls: int, kept: float) -> Program:
 
 
 def _lower_update(
-  definition: Definition, training: TrainingConfig, calls: int, update: Update, batch: Any
+  definition: Definition, optimizer: optax.GradientTransformation, update: Update, batch: Any
 ) -> Lowered:
-  state = abstract_state(definition, make_optimizer(training, calls))
+  state = abstract_state(definition, optimizer)
   arguments = [state, _abstract(batch)]
   if definition.lora is not None:
     arguments += [
