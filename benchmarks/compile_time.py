@@ -29,6 +29,7 @@ def main(argv: Sequence[str]) -> None:
     "work": "compilation",
     "items": data.items(4, 2, 96, 160, vocab),
     "queries": data.queries(8, 64, vocab),
+    "batch": 8,
     "lengths": [[64] * 4] * 8,
   }
   depths = (FLAGS.shallow, FLAGS.deep)

@@ -2,10 +2,12 @@
 
     python -m benchmarks.sampling --trl_python=... --tunix_python=...
     python -m benchmarks.sampling --shortest=8 --tokens=128 --trl_python=... --tunix_python=...
+    python -m benchmarks.sampling --queries=32 --batch=8 --shortest=8 --tokens=128 --trl_python=...
 
 Some samples to each of some queries, at temperature 1 with no filter. All responses have `--tokens`
 tokens, or with `--shortest` lengths from there to `--tokens` in even steps, in a random order: the
-same for all contestants, which are told when a response is over (each says how).
+same for all contestants, which are told when a response is over (each says how). With `--batch` the
+queries do not all fit: peers take one batch after another, ours fills up as responses end.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_integer("queries", 8, "Queries.", lower_bound=1)
 flags.DEFINE_integer("samples", 4, "Responses a query.", lower_bound=1)
+flags.DEFINE_integer("batch", 0, "Queries in memory at a time; 0 takes all.", lower_bound=0)
 flags.DEFINE_integer("query_tokens", 64, "Tokens of a query.", lower_bound=1)
 flags.DEFINE_integer(
   "tokens", 64, "Tokens of a response; with --shortest, of the longest.", lower_bound=1
@@ -37,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
   """Runs the benchmark."""
   del argv
   model = settings.model()
-  case = settings.case("queries", "samples", "query_tokens", "tokens", "shortest")
+  case = settings.case("queries", "samples", "batch", "query_tokens", "tokens", "shortest")
   shortest = FLAGS.shortest or FLAGS.tokens
   lengths = data.spread(shortest, FLAGS.tokens, FLAGS.queries, FLAGS.samples)
   job = {
@@ -45,6 +48,7 @@ def main(argv: Sequence[str]) -> None:
     "model": model,
     "queries": data.queries(FLAGS.queries, FLAGS.query_tokens, FLAGS.vocab_size),
     "lengths": lengths,
+    "batch": FLAGS.batch or FLAGS.queries,
   }
   entries = [
     race.Entry("apo_jax", race.OURS, job),

@@ -47,7 +47,7 @@ def sampling_config(job: Mapping[str, Any]) -> SamplerConfig:
 
 
 def make_sampler(job: Mapping[str, Any]) -> Sampler:
-  """For all queries in one batch, read at their own length; eos is never drawn."""
+  """For batches of `job["batch"]` queries, read at their own length; eos is never drawn."""
   shape = architecture(job["model"])
   end = data.eos(shape.vocab_size)
   return Sampler(
@@ -55,7 +55,7 @@ def make_sampler(job: Mapping[str, Any]) -> Sampler:
     TokenIds(end, size=end),
     mesh(),
     buckets=(len(job["queries"][0]),),
-    batch_size=len(job["queries"]),
+    batch_size=job["batch"],
     cache_dtype=shape.compute_dtype,
     gather_weights=False,
   )

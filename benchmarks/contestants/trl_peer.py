@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def sampling(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
-  """`generate` on all queries at once, several sequences of each.
+  """`generate` on one batch of queries after another, several sequences of each.
 
   Each response ends on the schedule as it would end by eos; like after an eos, its row stays in the
   batch until the last one ends.
@@ -73,18 +73,27 @@ def sampling(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
   ).to(DEVICE)
   # Only the schedule ends a response.
   model.generation_config.eos_token_id = None
-  queries = torch.tensor(job["queries"], device=DEVICE)
-  limits = torch.tensor(job["lengths"], device=DEVICE).reshape(-1)
-  width = queries.shape[1]
+  size, samples = job["batch"], len(job["lengths"][0])
+  batches = [
+    (
+      torch.tensor(job["queries"][first : first + size], device=DEVICE),
+      torch.tensor(job["lengths"][first : first + size], device=DEVICE).reshape(-1),
+    )
+    for first in range(0, len(job["queries"]), size)
+  ]
 
   class Schedule(transformers.StoppingCriteria):
     """A row is over when it has as many tokens as its response is to have."""
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
-      return input_ids.shape[1] - width >= limits
+    def __init__(self, width: int, limits: torch.Tensor) -> None:
+      self.width, self.limits = width, limits
 
-  def run() -> dict[str, Any]:
-    began = time.perf_counter()
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
+      return input_ids.shape[1] - self.width >= self.limits
+
+  def generate(queries: torch.Tensor, limits: torch.Tensor) -> int:
+    """Samples one batch; says how many tokens of it count."""
+    width = queries.shape[1]
     drawn = model.generate(
       input_ids=queries,
       attention_mask=torch.ones_like(queries),
@@ -92,14 +101,17 @@ def sampling(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
       temperature=1.0,
       top_k=0,
       top_p=1.0,
-      num_return_sequences=len(job["lengths"][0]),
+      num_return_sequences=samples,
       max_new_tokens=int(limits.max()),
       pad_token_id=data.PADDING,
-      stopping_criteria=transformers.StoppingCriteriaList([Schedule()]),
+      stopping_criteria=transformers.StoppingCriteriaList([Schedule(width, limits)]),
     ).cpu()
-    seconds = time.perf_counter() - began
-    tokens = torch.clamp(limits, max=drawn.shape[1] - width).sum()
-    return {"seconds": seconds, "tokens": int(tokens)}
+    return int(torch.clamp(limits, max=drawn.shape[1] - width).sum())
+
+  def run() -> dict[str, Any]:
+    began = time.perf_counter()
+    tokens = sum(generate(*batch) for batch in batches)
+    return {"seconds": time.perf_counter() - began, "tokens": tokens}
 
   return run
 
