@@ -230,6 +230,13 @@ def decode(
   """
   prompts, prompt_lengths, end = state.prompts, state.prompt_lengths, state.clock + steps
 
+  # Between steps without axes of length 1: XLA for CPUs copies what it writes to in two shapes.
+  def squeezed(responses: Any) -> Any:
+    return jax.tree.map(jnp.squeeze, responses)
+
+  def whole(responses: Any) -> Any:
+    return jax.tree.map(lambda ring, like: ring.reshape(like.shape), responses, state.responses)
+
   def advance(carry: tuple) -> tuple:
     """Reads the newest token of every response, then draws the next."""
     responses, drawing, clock = carry
@@ -238,16 +245,16 @@ def decode(
     token = jnp.take_along_axis(samples.tokens, newest[..., None], axis=-1)[..., 0]
     ages = jnp.where(drawing.live, samples.lengths, 0)
     place = Place(prompt_lengths, ages, jnp.mod(clock, samples.tokens.shape[-1]))
-    hidden, cache = policy.step(token, place, Cache(prompts, responses), layers)
-    return cache.responses, choose(drawing, policy.logits(hidden)), clock + 1
+    hidden, cache = policy.step(token, place, Cache(prompts, whole(responses)), layers)
+    return squeezed(cache.responses), choose(drawing, policy.logits(hidden)), clock + 1
 
   def unfinished(carry: tuple) -> Bool[Array, ""]:
     _, drawing, clock = carry
     return (clock < end) & jnp.any(drawing.live)
 
-  carry = (state.responses, state.drawing, state.clock)
+  carry = (squeezed(state.responses), state.drawing, state.clock)
   responses, drawing, clock = jax.lax.while_loop(unfinished, advance, carry)
-  return state._replace(responses=responses, drawing=drawing, clock=clock)
+  return state._replace(responses=whole(responses), drawing=drawing, clock=clock)
 
 
 def _sample_keys(seed: UInt32[Array, "2"], samples: int) -> UInt32[Array, "S 2"]:

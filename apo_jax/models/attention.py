@@ -89,15 +89,26 @@ def attend_cache(
   kv_heads, slots = prompt[1].shape[1:3]
   grouped = queries.reshape(batch, width, kv_heads, heads // kv_heads, head_dim)
   product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-  far = product("bwkgd,bkdp->bwkgp", grouped, prompt[0])
+  far = product("bknd,bkdp->bknp", _by_prompt(grouped), prompt[0])
   near = product("bwkgd,bwkdm->bwkgm", grouped, responses[0])
-  logits = jnp.concatenate([far, near], axis=-1) * architecture.query_scale
+  logits = jnp.concatenate([_by_response(far, width), near], axis=-1) * architecture.query_scale
   if architecture.attention_softcap:
     logits = soft_cap(logits, architecture.attention_softcap)
   mask = jnp.concatenate([prompt_mask, response_mask], axis=-1)[:, :, None, None]
   # A row that sees nothing is over: finite, so that it gives no NaN.
   logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
   weights = jax.nn.softmax(logits, axis=-1).astype(queries.dtype)
-  attended = product("bwkgp,bkpd->bwkgd", weights[..., :slots], prompt[1])
-  attended += product("bwkgm,bwkmd->bwkgd", weights[..., slots:], responses[1])
-  return attended.reshape(queries.shape).astype(queries.dtype)
+  far = product("bknp,bkpd->bknd", _by_prompt(weights[..., :slots]), prompt[1])
+  near = product("bwkgm,bwkmd->bwkgd", weights[..., slots:], responses[1])
+  return (_by_response(far, width) + near).reshape(queries.shape).astype(queries.dtype)
+
+
+def _by_prompt(array: Float[Array, "B W K G _"]) -> Float[Array, "B K W*G _"]:
+  """All that reads a prompt's key head side by side, as one product takes them."""
+  batch, width, kv_heads, group, last = array.shape
+  return array.transpose(0, 2, 1, 3, 4).reshape(batch, kv_heads, width * group, last)
+
+
+def _by_response(array: Float[Array, "B K N _"], width: int) -> Float[Array, "B W K N//W _"]:
+  batch, kv_heads, _, last = array.shape
+  return array.reshape(batch, kv_heads, width, -1, last).transpose(0, 2, 1, 3, 4)
