@@ -58,7 +58,7 @@ def make_optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTr
     return jax.tree_util.tree_map_with_path(is_weight, parameters)
 
   return optax.chain(
-    optax.clip_by_global_norm(config.clip_norm),
+    clip_by_global_norm(config.clip_norm),
     optax.adamw(
       make_schedule(config, total_steps),
       b1=config.beta1,
@@ -67,6 +67,24 @@ def make_optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTr
       mask=decayed,
     ),
   )
+
+
+def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
+  """Scales all gradients so that their common norm is at most `limit`.
+
+  optax's own divides each gradient, which compilers do once and keep: a second copy of all of them.
+  A product with one factor is done wherever the gradients are read.
+
+  Args:
+    limit: the norm over all leaves (arXiv 1211.5063, algorithm 1).
+  """
+
+  def scale(gradients: Parameters, parameters: Parameters | None) -> Parameters:
+    del parameters
+    factor = limit / jnp.maximum(optax.tree.norm(gradients), limit)
+    return jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), gradients)
+
+  return optax.stateless(scale)
 
 
 def abstract_state(definition: Definition, optimizer: optax.GradientTransformation) -> TrainState:
@@ -143,7 +161,24 @@ def jit_update(
       key = jax.random.wrap_key_data(seed, impl="threefry2x32")
       return update(state, batch, frozen, jax.random.fold_in(key, state.step))
 
-  return jax.jit(step, in_shardings=layouts, out_shardings=(state, named(mesh)), donate_argnums=0)
+  return jax.jit(
+    step,
+    in_shardings=layouts,
+    out_shardings=(state, named(mesh)),
+    donate_argnums=0,
+    compiler_options=_compiler_options(definition, mesh),
+  )
+
+
+def _compiler_options(definition: Definition, mesh: Mesh) -> dict[str, str] | None:
+  """Of a step that computes all again to save memory: XLA for CPUs is to save it too.
+
+  Else it makes whatever can be made, so that gradients' zeros lie beside all logits.
+  """
+  on_cpu = mesh.devices.flat[0].platform == "cpu"
+  if on_cpu and definition.architecture.remat == "full":
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+  return None
 
 
 def accumulate_gradients(

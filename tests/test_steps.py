@@ -13,7 +13,7 @@ from apo_jax import objectives
 from apo_jax.data.rows import Rows, flatten
 from apo_jax.models.definition import define_reward_model
 from apo_jax.models.logprobs import sequence_logprobs
-from apo_jax.optimization import init_state, make_optimizer, make_schedule
+from apo_jax.optimization import clip_by_global_norm, init_state, make_optimizer, make_schedule
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
 from tests import batches, tiny
@@ -206,6 +206,18 @@ def test_gradient_norm_is_that_of_the_loss():
   _, metrics = run_policy(batch, method="rjs")
   expected = optax.tree.norm(gradient(parameters))
   np.testing.assert_allclose(metrics["gradient_norm"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0, 2.0])
+def test_gradients_are_clipped_as_optax_clips_them(share):
+  _, parameters = tiny.policy()
+  gradients = jax.tree.map(lambda leaf: 3 * leaf + 0.1, parameters)
+  limit = share * float(optax.tree.norm(gradients))
+  theirs = optax.clip_by_global_norm(limit)
+  expected, _ = theirs.update(gradients, theirs.init(gradients))
+  ours = clip_by_global_norm(limit)
+  clipped, _ = ours.update(gradients, ours.init(gradients))
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), clipped, expected)
 
 
 def test_weight_decay_spares_norms():

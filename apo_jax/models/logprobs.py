@@ -10,8 +10,8 @@ from apo_jax.data.rows import Rows
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.row_reading import predicting_slots, sum_by_response
 
-# Logits that a device holds at a time, float32: 128 MiB. Tokens are read in chunks of that size, so
-# that memory does not grow with the vocabulary.
+# Most logits that a device holds at a time, float32: 128 MiB. Tokens are read in chunks of at most
+# that size, so that memory does not grow with the vocabulary.
 CHUNK_LOGITS = 2**25
 
 
@@ -54,7 +54,8 @@ def token_logprobs(
   batch, length = targets.shape
   mesh = jax.sharding.get_abstract_mesh()
   logits_a_slot = batch * policy.architecture.vocab_rows // max(math.prod(mesh.shape.values()), 1)
-  width = max(CHUNK_LOGITS // logits_a_slot, 1)
+  # A power of two, as most counts of tokens are multiples of one: no chunk is nearly empty.
+  width = 2 ** int(math.log2(max(CHUNK_LOGITS // logits_a_slot, 1)))
   if width >= length:
     before = hidden[:, :-1] if previous is None else _rows_at(hidden, previous[:, 1:])
     found = _chosen(policy, before, targets, wanted)
