@@ -144,7 +144,10 @@ class _Counter:
     return found
 
   def _trips(self, loop: Instruction) -> int:
-    """How often a loop runs: as the compiler says, or as its condition's only limit does."""
+    """How often a loop runs: as the compiler says, or as its condition's only limit does.
+
+    A loop that the compiler unrolled, as of a product whose shards go round a ring, counts in twos.
+    """
     found = _TRIPS.search(loop.attributes)
     if found:
       return int(found[1])
@@ -153,9 +156,22 @@ class _Counter:
     if root.opcode == "compare" and "direction=LT" in root.attributes:
       limits = [condition.instructions[name] for name in root.operands]
       constants = [int(one.text) for one in limits if one.opcode == "constant"]
+      counters = [one.attribute("index") for one in limits if one.opcode == "get-tuple-element"]
       if constants:
-        return constants[0]
+        return -(-constants[0] // (self._stride(loop, int(counters[0])) if counters else 1))
     return self._unknown_trips
+
+  def _stride(self, loop: Instruction, counter: int) -> int:
+    """What a loop's body adds to the counter that stands at this place of its tuple."""
+    body = self._module.computations[loop.called("body")]
+    root = body.instructions[body.root]
+    if root.opcode == "tuple":
+      new = body.instructions[root.operands[counter]]
+      added = [body.instructions[name] for name in new.operands]
+      constants = [int(one.text) for one in added if one.opcode == "constant"]
+      if new.opcode == "add" and constants:
+        return constants[0]
+    return 1
 
   def _fusion_traffic(self, computation: Computation, fusion: Instruction) -> float:
     fused = self._module.computations[fusion.called("calls")]

@@ -224,3 +224,32 @@ ENTRY %main (a: s8[1,7,7], q: bf16[32,896,128]) -> bf16[32,896,128] {{
 """
   costs = program_costs(parse(text), 1)
   assert costs.flops == products * 2 * 32 * 128 * (28 * 128**2)
+
+
+@pytest.mark.parametrize(("stride", "trips"), [(1, 8), (2, 4), (3, 3)])
+def test_a_loop_counts_by_what_its_body_adds(stride, trips):
+  text = f"""HloModule step, num_partitions=4
+
+%body (c: (s32[], f32[64,64])) -> (s32[], f32[64,64]) {{
+  %c = (s32[], f32[64,64]) parameter(0)
+  %number = s32[] get-tuple-element(%c), index=0
+  %x = f32[64,64]{{1,0}} get-tuple-element(%c), index=1
+  %stride = s32[] constant({stride})
+  %next = s32[] add(%number, %stride)
+  %y = f32[64,64]{{1,0}} dot(%x, %x), lhs_contracting_dims={{1}}, rhs_contracting_dims={{0}}
+  ROOT %t = (s32[], f32[64,64]) tuple(%next, %y)
+}}
+
+%condition (c: (s32[], f32[64,64])) -> pred[] {{
+  %c = (s32[], f32[64,64]) parameter(0)
+  %number = s32[] get-tuple-element(%c), index=0
+  %limit = s32[] constant(8)
+  ROOT %less = pred[] compare(%number, %limit), direction=LT
+}}
+
+ENTRY %main (c: (s32[], f32[64,64])) -> (s32[], f32[64,64]) {{
+  %c = (s32[], f32[64,64]) parameter(0)
+  ROOT %w = (s32[], f32[64,64]) while(%c), condition=%condition, body=%body
+}}
+"""
+  assert program_costs(parse(text), 1).flops == trips * 2 * 64**3
