@@ -173,10 +173,11 @@ def jit_update(
 def _compiler_options(definition: Definition, mesh: Mesh) -> dict[str, str] | None:
   """Of a step that computes all again to save memory: XLA for CPUs is to save it too.
 
-  Else it makes whatever can be made, so that gradients' zeros lie beside all logits.
+  Else it makes whatever can be made, so that gradients' zeros lie beside all logits. On one device
+  alone: of several processes it does not keep what they send each other in one order.
   """
-  on_cpu = mesh.devices.flat[0].platform == "cpu"
-  if on_cpu and definition.architecture.remat == "full":
+  one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+  if one_cpu and definition.architecture.remat == "full":
     return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
   return None
 
