@@ -33,11 +33,12 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
   return view
 
 
-def resolve_mesh(config: Config, num_devices: int) -> MeshConfig:
+def resolve_mesh(config: Config, num_devices: int, slices: int = 1) -> MeshConfig:
   """Returns the mesh of `config` with its -1, if any, filled so that all devices are used.
 
   Raises:
-    ConfigError: if no mesh of this shape holds exactly `num_devices` devices.
+    ConfigError: if no mesh of this shape holds exactly `num_devices` devices, or if its `data` axis
+      does not split evenly over `slices`, the TPU slices that hold them.
   """
   axes = dataclasses.asdict(config.mesh)
   given = math.prod(size for size in axes.values() if size != -1)
@@ -53,7 +54,13 @@ def resolve_mesh(config: Config, num_devices: int) -> MeshConfig:
       f"config.mesh is {shape}, which is {given} devices; data * fsdp * tensor must be the"
       f" {num_devices} devices there are (an axis of -1 fills itself)."
     )
-  return MeshConfig(**{name: num_devices // given if name in free else axes[name] for name in axes})
+  mesh = MeshConfig(**{name: num_devices // given if name in free else axes[name] for name in axes})
+  if mesh.data % slices:
+    raise ConfigError(
+      f"config.mesh.data is {mesh.data}; it must be a multiple of the {slices} TPU slices there"
+      " are, as weights (fsdp and tensor) are split within a slice."
+    )
+  return mesh
 
 
 def check_mesh(config: Config, architectures: Mapping[str, Architecture], mesh: MeshConfig) -> None:

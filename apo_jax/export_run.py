@@ -41,7 +41,7 @@ from apo_jax.origins import Origins, find_origins
 from apo_jax.progress import Progress
 from apo_jax.run_context import RunContext
 from apo_jax.run_directory import barrier, check_weights
-from apo_jax.sharding import make_mesh
+from apo_jax.sharding import make_mesh, tpu_slices
 
 Player = Literal["policy", "reward", "testing_reward"]
 
@@ -155,9 +155,10 @@ def _codec(config: Config, run_dir: Path, origins: Origins) -> Codec:
 
 
 def _mesh(origins: Origins) -> Mesh:
-  """All devices, the weights split over as many as they can be."""
+  """All devices, the weights split over as many of a slice as they can be."""
   devices = jax.device_count()
-  shards = math.gcd(devices, origins.policy.embed_dim, origins.reward.embed_dim)
+  of_a_slice = devices // tpu_slices(jax.devices())
+  shards = math.gcd(of_a_slice, origins.policy.embed_dim, origins.reward.embed_dim)
   return make_mesh(MeshConfig(data=devices // shards, fsdp=shards, tensor=1))
 
 

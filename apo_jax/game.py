@@ -38,7 +38,7 @@ from apo_jax.sampling_phases import (
   sample_policy_queries,
   score_samples,
 )
-from apo_jax.sharding import make_mesh
+from apo_jax.sharding import make_mesh, tpu_slices
 from apo_jax.starts import describe, describe_sharing
 from apo_jax.training_phases import (
   train_policy,
@@ -109,7 +109,7 @@ def play(
     ConfigError: the config does not fit the data, the devices or what the run directory holds;
       raised before any work is done.
   """
-  sizes = resolve_mesh(config, jax.device_count())
+  sizes = resolve_mesh(config, jax.device_count(), tpu_slices(jax.devices()))
   check_attention(config, jax.devices()[0].platform)
   origins = find_origins(config)
   check_mesh(config, origins.architectures(), sizes)

@@ -38,15 +38,36 @@ RULES: dict[str | None, str | tuple[str, ...] | None] = {
 }
 
 
+def tpu_slices(devices: Sequence[jax.Device]) -> int:
+  """How many TPU slices hold these devices. Other devices count as one slice.
+
+  Chips of one slice have links to each other; slices have a network between hosts.
+  """
+  if devices[0].platform != "tpu":  # a GPU's `slice_index` is its host
+    return 1
+  return len({getattr(device, "slice_index", 0) for device in devices})
+
+
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """The mesh of shape (data, fsdp, tensor); `config` has no -1 left (see `resolve_mesh`)."""
+  """The mesh of shape (data, fsdp, tensor); `config` is as `resolve_mesh` gave it.
+
+  Of several TPU slices each holds a part of the `data` axis, so that only sums of gradients cross
+  the network between them.
+  """
+  devices = jax.devices() if devices is None else devices
   shape, types = (config.data, config.fsdp, config.tensor), (AxisType.Auto,) * 3
+  slices = tpu_slices(devices)
+  if slices > 1:
+    within = (config.data // slices, config.fsdp, config.tensor)
+    arranged = mesh_utils.create_hybrid_device_mesh(
+      within, (slices, 1, 1), devices, allow_split_physical_axes=True
+    )
+    return Mesh(arranged, AXES, axis_types=types)
   try:
     return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
   except NotImplementedError:  # of a torus none of whose axes is as long as one of the mesh's
-    devices = jax.devices() if devices is None else devices
-    split = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
-    return Mesh(split, AXES, axis_types=types)
+    arranged = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(arranged, AXES, axis_types=types)
 
 
 def partition(axes: Sequence[str | None]) -> PartitionSpec:

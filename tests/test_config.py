@@ -399,6 +399,16 @@ def test_resolve_mesh_says_how_many_devices_there_are(axes, num_devices, fragmen
     assert fragment in str(error.value)
 
 
+def test_resolve_mesh_gives_every_slice_its_part_of_the_data_axis():
+  config = demo(mesh__data=-1, mesh__fsdp=4)
+  assert resolve_mesh(config, 32, slices=2) == MeshConfig(8, 4, 1)
+  config = demo(mesh__data=1, mesh__fsdp=-1)
+  with pytest.raises(
+    ConfigError, match=r"config\.mesh\.data is 1; .* multiple of the 2 TPU slices"
+  ):
+    resolve_mesh(config, 32, slices=2)
+
+
 @pytest.mark.parametrize("axes", [(1, 1, 1), (8, 1, 1), (2, 4, 1), (1, 4, 2)])
 def test_check_mesh_accepts_what_divides(axes):
   check_mesh(demo(), architectures(demo()), MeshConfig(*axes))

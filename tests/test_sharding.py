@@ -12,6 +12,7 @@ from apo_jax.sharding import (
   named,
   partition,
   place_batch,
+  tpu_slices,
 )
 from tests import tiny, tpu
 
@@ -73,3 +74,18 @@ def test_a_mesh_may_split_the_axes_of_a_torus():
   mesh = make_mesh(MeshConfig(1, 128, 4), devices)
   assert mesh.devices.shape == (1, 128, 4)
   assert {device.id for device in mesh.devices.flat} == {device.id for device in devices}
+
+
+def test_several_slices_split_the_data_axis():
+  """Weights (fsdp, tensor) are split over chips of one slice alone."""
+  devices = tpu.devices("v5e:4x4", slices=2)
+  assert tpu_slices(devices) == 2
+  mesh = make_mesh(MeshConfig(4, 4, 2), devices)
+  assert mesh.devices.shape == (4, 4, 2)
+  assert {device.id for device in mesh.devices.flat} == {device.id for device in devices}
+  slices = np.vectorize(lambda device: device.slice_index)(mesh.devices)
+  np.testing.assert_array_equal(slices, np.broadcast_to([[[0]], [[0]], [[1]], [[1]]], (4, 4, 2)))
+
+
+def test_devices_that_are_no_tpus_are_one_slice():
+  assert tpu_slices(jax.devices()) == 1

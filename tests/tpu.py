@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import pytest
+from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from apo_jax.config import MeshConfig
@@ -12,11 +13,14 @@ from apo_jax.planning.devices import find_devices
 from apo_jax.sharding import make_mesh
 
 
-def devices(topology: str) -> Sequence[jax.Device]:
-  """Those of a slice; without libtpu the test is skipped."""
+def devices(topology: str, slices: int = 1) -> Sequence[jax.Device]:
+  """Those of one or more equal slices; without libtpu the test is skipped."""
   if importlib.util.find_spec("libtpu") is None:
     pytest.skip("libtpu, which compiles for TPUs, is not installed: pip install 'apo_jax[tpu]'")
-  return find_devices(topology)
+  one = find_devices(topology)
+  if slices == 1:
+    return one
+  return topologies.get_topology_desc(topology, platform="tpu", num_slices=slices).devices
 
 
 def mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:

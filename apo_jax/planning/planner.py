@@ -14,7 +14,7 @@ from apo_jax.planning.devices import find_devices
 from apo_jax.planning.measure import Measured, Roofline, measure, roofline
 from apo_jax.planning.programs import Program, programs
 from apo_jax.planning.round_work import round_work
-from apo_jax.sharding import make_mesh
+from apo_jax.sharding import make_mesh, tpu_slices
 
 HOUR = 3600.0
 
@@ -105,7 +105,7 @@ def make_plan(
   """
   origins = find_architectures(config)
   devices = find_devices(topology)
-  sizes = resolve_mesh(config, len(devices))
+  sizes = resolve_mesh(config, len(devices), tpu_slices(devices))
   check_attention(config, devices[0].platform)
   check_mesh(config, origins.architectures(), sizes)
   work = round_work(config)
