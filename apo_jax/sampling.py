@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from apo_jax.config import SamplerConfig
 from apo_jax.data.rows import PADDING_SEGMENT, SHARED_SEGMENT
-from apo_jax.models.decoder import Cache, Decoder, KeyValues, Place, split_layers
+from apo_jax.models.cache import Cache, KeyValues, Place, new_cache, split_layers
+from apo_jax.models.decoder import Decoder
 
 # Tokens that are drawn from together; a decoder's logits are whole blocks.
 VOCABULARY_BLOCK = 128
@@ -201,16 +202,12 @@ def start(
     stop_state=jnp.zeros(rows, jnp.int32),
     seen=seen,
   )
-  keys, values = (array.astype(cache_dtype) for array in kept)
-  depth, _, _, heads, head_dim = keys.shape
-  prompts = (keys.transpose(0, 1, 3, 4, 2), values.transpose(0, 1, 3, 2, 4))
-  responses = tuple(
-    jnp.zeros((depth, *rows, heads, *slots), cache_dtype)
-    for slots in ((head_dim, limit), (limit, head_dim))
-  )
+  cache = new_cache(*kept, width=config.num_samples, slots=limit, dtype=cache_dtype)
+  if split:
+    cache = Cache(split_layers(cache.prompts), split_layers(cache.responses))
   return State(
-    prompts=split_layers(prompts) if split else prompts,
-    responses=split_layers(responses) if split else responses,
+    prompts=cache.prompts,
+    responses=cache.responses,
     prompt_lengths=queries.lengths,
     drawing=choose(drawing, jnp.broadcast_to(logits[:, None], (*rows, vocabulary))),
     clock=jnp.zeros((), jnp.int32),

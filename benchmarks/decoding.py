@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from apo_jax import packing, sampling
 from apo_jax.decoding_weights import DecodingForm, DecodingWeights, decoding_form
-from apo_jax.models.decoder import split_layers
+from apo_jax.models.cache import split_layers
 from apo_jax.models.definition import define_policy
 from apo_jax.models.model_flops import head_flops, layer_flops
 from apo_jax.models.parameters import Parameters

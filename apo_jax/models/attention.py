@@ -82,8 +82,7 @@ def attend_cache(
 ) -> Float[Array, "B W N D"]:
   """The newest token of W responses a prompt reads the prompt and its own response.
 
-  Keys and values are pairs. Heads come before slots in them, and slots are the last axis of keys,
-  so that each is a batch of matrices that the products read as it lies.
+  Keys and values lie as `Cache` says.
   """
   batch, width, heads, head_dim = queries.shape
   kv_heads, slots = prompt[1].shape[1:3]

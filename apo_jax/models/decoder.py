@@ -6,7 +6,7 @@ positions, so padding on either side and several responses behind one query are 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,45 +25,9 @@ from apo_jax.models.attention import (
 )
 from apo_jax.models.attention_kernels import make_kernel
 from apo_jax.models.block_attention import KEPT, attend_earlier
+from apo_jax.models.cache import Cache, KeyValues, Place, split_layers, write_newest
 from apo_jax.models.layer import Layer, LayerInput, rms_norm
 from apo_jax.sharding import constrain
-
-KeyValues = tuple[Array, Array]
-
-
-class Cache(NamedTuple):
-  """Keys and values of what has been read, of B prompts and of W responses to each.
-
-  Responses share one ring of M slots: every step writes one slot of all of them. Each part is keys
-  and values with a leading layer axis, or a tuple of them, one a layer (`split_layers`).
-
-  Attributes:
-    prompts: Float[B, K, D, P] and Float[B, K, P, D].
-    responses: Float[B, W, K, D, M] and Float[B, W, K, M, D].
-  """
-
-  prompts: KeyValues | tuple[KeyValues, ...]
-  responses: KeyValues | tuple[KeyValues, ...]
-
-
-class Place(NamedTuple):
-  """Where one step of decoding stands.
-
-  Attributes:
-    prompt_lengths: tokens of each prompt.
-    ages: tokens of each response that have been read, this step's included; 0 where a row is over.
-    slot: of the ring, where this step's keys and values go. The token n steps back is n slots back.
-  """
-
-  prompt_lengths: Int[Array, "B"]
-  ages: Int[Array, "B W"]
-  slot: Int[Array, ""]
-
-
-def split_layers(stacked: Any) -> tuple[Any, ...]:
-  """A pytree whose leaves have a leading layer axis, as a tuple of pytrees, one a layer."""
-  layers = jax.tree.leaves(stacked)[0].shape[0]
-  return tuple(jax.tree.map(lambda leaf: leaf[n], stacked) for n in range(layers))  # noqa: B023
 
 
 class Decoder(nnx.Module):
@@ -168,11 +132,7 @@ class Decoder(nnx.Module):
         if layer.window is not None:
           far = far & within_window(prompt_back, layer.window)
           near = near & within_window(response_back, layer.window)
-        both = (
-          _write(written[0], keys, index, place.slot, axis=-1),
-          _write(written[1], values, index, place.slot, axis=-2),
-        )
-        own = both
+        both = own = write_newest(written, keys, values, place.slot, index)
         if index is not None:
           own = tuple(jax.lax.dynamic_index_in_dim(ring, index, keepdims=False) for ring in both)
         return attend_cache(queries, prompt, own, far, near, self.architecture), both
@@ -234,23 +194,6 @@ class Decoder(nnx.Module):
       known = jnp.arange(architecture.vocab_rows) < architecture.vocab_size
       logits = jnp.where(known, logits, -jnp.inf)
     return logits
-
-
-def _write(
-  ring: Float[Array, "*L B W K _ _"],
-  new: Float[Array, "B W K D"],
-  layer: Int[Array, ""] | None,
-  slot: Int[Array, ""],
-  *,
-  axis: int,
-) -> Float[Array, "*L B W K _ _"]:
-  """The newest keys or values in their slot of `axis`, of one layer where there are several."""
-  new = jnp.expand_dims(new, axis).astype(ring.dtype)
-  first = [0] * new.ndim
-  first[axis] = slot
-  if layer is not None:
-    new, first = new[None], [layer, *first]
-  return jax.lax.dynamic_update_slice(ring, new, first)
 
 
 def _remat(body, policy: str):

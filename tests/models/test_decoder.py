@@ -12,7 +12,9 @@ from flax import nnx
 
 from apo_jax.data.rows import PADDING_SEGMENT, RESPONSE_SEGMENT, SHARED_SEGMENT
 from apo_jax.models.architecture import LayerKind, Rope
-from apo_jax.models.decoder import Cache, Decoder, Place, attention_mask, split_layers
+from apo_jax.models.attention import attention_mask
+from apo_jax.models.cache import Cache, Place, new_cache, split_layers
+from apo_jax.models.decoder import Decoder
 from apo_jax.models.definition import define_policy
 from tests import tiny
 
@@ -176,11 +178,10 @@ def test_steps_from_a_cache_give_the_logits_of_whole_rows(split):
   _, kept = decoder(
     jnp.array(prompts), present.astype(int), jnp.arange(4)[None] * jnp.ones((2, 1), int), keep=True
   )
-  kept = (kept[0].transpose(0, 1, 3, 4, 2), kept[1].swapaxes(2, 3))
-  ring = tuple(jnp.full((3, 2, 3, *array.shape[2:]), 7.0) for array in kept)
-  cache, layers = Cache(kept, ring), None
+  cache, layers = new_cache(*kept, width=3, slots=4, dtype="float32"), None
+  cache = cache._replace(responses=jax.tree.map(lambda ring: ring + 7, cache.responses))
   if split:
-    cache = Cache(split_layers(kept), split_layers(ring))
+    cache = Cache(split_layers(cache.prompts), split_layers(cache.responses))
     layers = split_layers(nnx.to_pure_dict(nnx.state(decoder.layers)))
   step = jax.jit(lambda tokens, place, cache: decoder.step(tokens, place, cache, layers))
   steps = []
@@ -253,9 +254,8 @@ def test_compile_time_does_not_grow_with_depth(part):
       policy = definition.bind(parameters)
       if part == "whole rows":
         return policy(tokens, tokens, tokens)[0]
-      prompts = jnp.zeros((layers, 1, config.kv_heads, 8, config.head_dim))
-      ring = jnp.zeros((layers, 1, 4, config.kv_heads, 8, config.head_dim))
-      cache = Cache((prompts, prompts), (ring, ring))
+      kept = jnp.zeros((layers, 1, 8, config.kv_heads, config.head_dim))
+      cache = new_cache(kept, kept, width=4, slots=8, dtype="float32")
       return policy.step(tokens, Place(tokens[:, 0], tokens, tokens[0, 0]), cache)
 
     return len(jax.jit(run).lower(definition.abstract, tokens).as_text().splitlines())
