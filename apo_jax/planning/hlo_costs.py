@@ -359,11 +359,14 @@ def _group_size(collective: Instruction, num_devices: int) -> int:
   """Devices that take part in a collective together.
 
   Groups are listed, {{0,1},{2,3}}, or counted, [4,16]<=[64] (4 of 16 each), or they are axes of a
-  mesh, mesh['a'=4,'b'=16] {'b'}, where 'b':(2)8 is 8 of an axis.
+  mesh, mesh['a'=4,'b'=16] {'b'}, where 'b':(2)8 is 8 of an axis. None, or {}, is all devices.
+
+  Raises:
+    ValueError: they are written in another way.
   """
   groups = re.search(r"replica_groups=(.*)", collective.attributes)
-  text = groups[1] if groups else ""
-  mesh = re.match(r"mesh\[([^\]]*)\] \{([^}]*)\}", text)
+  text = groups[1] if groups else "{}"
+  mesh = re.match(r"mesh\[([^\]]*)\](?:, device_ids=\([^{]*\))? \{([^}]*)\}", text)
   if mesh:
     sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
     used = re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", mesh[2])
@@ -372,4 +375,8 @@ def _group_size(collective: Instruction, num_devices: int) -> int:
   if counted:
     return int(counted[2])
   listed = re.match(r"\{\{([\d,]+)\}", text)
-  return len(listed[1].split(",")) if listed else num_devices
+  if listed:
+    return len(listed[1].split(","))
+  if text.startswith("{}"):
+    return num_devices
+  raise ValueError(f"The groups of {collective.name} are not understood: {text[:80]!r}.")

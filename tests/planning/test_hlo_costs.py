@@ -151,11 +151,21 @@ SIZE = 8 * 128 * 4
     ("f32[8,128]{1,0} collective-permute(%p), source_target_pairs={{0,1},{1,0}}", SIZE),
     ("f32[8,128]{1,0} all-reduce(%p), replica_groups=mesh['a'=2,'b'=4] {'b'}", 2 * SIZE * 3 / 4),
     ("f32[8,128]{1,0} all-reduce(%p), replica_groups=mesh['a'=8] {'a':(2)4}", 2 * SIZE * 3 / 4),
+    (
+      "f32[8,128]{1,0} all-reduce(%p),"
+      " replica_groups=mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) {'a'}, dimensions={1}",
+      2 * SIZE * 3 / 4,
+    ),
     ("f32[8,128]{1,0} negate(%p)", 0),
   ],
 )
 def test_what_a_device_sends(line, sent):
   assert one_instruction(line).sent == sent
+
+
+def test_groups_in_another_form_are_no_guess():
+  with pytest.raises(ValueError, match="groups of r are not understood: 'every second'"):
+    one_instruction("f32[8,128]{1,0} all-reduce(%p), replica_groups=every second")
 
 
 def test_a_reduce_scatter_as_tpus_write_it_sends_half_of_an_all_reduce():
