@@ -29,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.model = model = ml_collections.ConfigDict()
   model.checkpoint = "HuggingFaceTB/SmolLM2-135M-Instruct"  # directory or hub name
-  model.remat = "full"  # what the backward pass computes again: none, dots, full
+  model.remat = "full" if full else "dots"  # what backward computes again: none, dots, full
   model.compute_dtype = "bfloat16" if full else "float32"  # masters are float32 always
   model.attention = "auto"  # of whole rows: xla, cudnn, splash; auto is by platform
 
@@ -40,10 +40,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.data = data = ml_collections.ConfigDict()
   data.source = "files"  # embedded, files
   data.num_demonstrations = 0  # at most so many, per split where a split has them; 0 is all
-  data.num_preferences = 0 if full else 48
-  data.num_golden = 0 if full else 48
-  data.num_queries = 0 if full else 48
-  data.num_test = 0 if full else 48
+  data.num_preferences = 0 if full else 96
+  data.num_golden = 0 if full else 96
+  data.num_queries = 0 if full else 96
+  data.num_test = 0 if full else 96
   data.demonstrations = ""  # the checkpoint follows instructions already
   data.preferences = "data/hh/preferences.jsonl.gz"
   data.golden = "data/hh/golden.jsonl.gz"
@@ -97,7 +97,7 @@ def get_config() -> ml_collections.ConfigDict:
   sampling.gather_weights = True  # whole weights on every device while it samples
 
   config.evaluation = evaluation = ml_collections.ConfigDict()
-  evaluation.num_queries = 1024 if full else 48  # test queries, and test preferences, a round
+  evaluation.num_queries = 1024 if full else 96  # test queries, and test preferences, a round
   evaluation.batch_size = 64 if full else 32  # sequences a scoring call
   evaluation.calibration_bins = 10  # uniform bins of confidence
 
