@@ -106,7 +106,7 @@ def get_config() -> ml_collections.ConfigDict:
   evaluation.calibration_bins = 10  # uniform bins of confidence
 
   config.mesh = mesh = ml_collections.ConfigDict()  # ours
-  mesh.data = 1  # devices that split the batch only
+  mesh.data = 1  # devices that split the batch only; docs/scaling.md says what more may save
   mesh.fsdp = -1  # devices that split the batch and the weights; -1 takes all that are left
   mesh.tensor = 1  # devices that split heads, MLP and vocabulary
 
