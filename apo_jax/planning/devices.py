@@ -5,7 +5,10 @@ import os
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jax.experimental import topologies
+from jax.sharding import Mesh
+from jaxtyping import Int
 
 from apo_jax.config_fields import ConfigError
 
@@ -37,3 +40,12 @@ def find_devices(topology: str) -> Sequence[jax.Device]:
       f"--topology is {topology!r}, which libtpu does not know ({reason}); it must be 'local' or a"
       " TPU slice such as 'v5e:8x8', 'v5p:4x4x4' or 'v6e:16x16'."
     ) from error
+
+
+def torus_coordinates(mesh: Mesh) -> Int[np.ndarray, "devices 3"]:
+  """Where each device of a mesh is in the torus of its slice, in the mesh's order.
+
+  Devices that are not TPUs lie on one axis.
+  """
+  devices = mesh.devices.flat
+  return np.array([getattr(one, "coords", (n, 0, 0)) for n, one in enumerate(devices)])

@@ -116,12 +116,10 @@ class Module:
   Attributes:
     computations: by name.
     entry: the name of the one that runs first.
-    num_devices: that run it together.
   """
 
   computations: dict[str, Computation]
   entry: str
-  num_devices: int
 
 
 def parse(text: str) -> Module:
@@ -149,7 +147,7 @@ def parse(text: str) -> Module:
         current = dataclasses.replace(current, root=instruction.name)
   if entry is None:
     raise ValueError("the text has no ENTRY computation; it must be a compiled HLO module.")
-  return Module(computations, entry, _header_number(text, "num_partitions"))
+  return Module(computations, entry)
 
 
 def parse_arrays(text: str) -> tuple[Array, ...]:
@@ -162,11 +160,6 @@ def _whole_lines(text: str) -> list[str]:
   # What a Pallas kernel says of itself is printed on lines of its own.
   text = _KERNEL_METADATA.sub("kernel_metadata={}", text)
   return [_COMMENT.sub("", line).strip() for line in text.splitlines()]
-
-
-def _header_number(text: str, name: str) -> int:
-  found = re.search(rf"\b{name}=(\d+)", text.split("\n", 1)[0])
-  return int(found[1]) if found else 1
 
 
 def _array(kind: str, sizes: str, layout: str) -> Array:

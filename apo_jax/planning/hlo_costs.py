@@ -2,16 +2,18 @@
 
 Loops count as often as they run, branches as their dearest. FLOPs are those of matrix products:
 all else is bound by memory. Memory traffic is every kernel's inputs and outputs in main memory,
-of which a slice counts as what it reads or writes. What a device sends in a collective is what a
-ring of its group needs.
+of which a slice counts as what it reads or writes. `collectives` counts what is sent.
 """
 
 import dataclasses
 import math
+import operator
 import re
 
 import numpy as np
+from jaxtyping import Int
 
+from apo_jax.planning.collectives import AXES, is_collective, sent_along
 from apo_jax.planning.hlo import Computation, Instruction, Module
 
 # These move no data, or their data has been counted where they started.
@@ -32,15 +34,6 @@ _FREE = (
 # The second halves of what `…-start` began.
 _ENDS = ("-done", "-update")
 _SLICES = ("dynamic-slice", "slice", "gather")
-_COLLECTIVES = (
-  "all-gather",
-  "all-reduce",
-  "reduce-scatter",
-  "all-to-all",
-  "ragged-all-to-all",
-  "collective-permute",
-  "collective-broadcast",
-)
 # Matrix products of a block: of logits and values forwards, and in the two backward kernels, which
 # compute the logits again, what their gradients take.
 _SPLASH_PRODUCTS = {"fwd": 2, "dq": 3, "dkv": 4}
@@ -49,36 +42,53 @@ _TRIPS = re.compile(r'"known_trip_count":\s*\{\s*"n":\s*"(\d+)"')
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-  """Of one device: FLOPs of matrix products, bytes of memory traffic, bytes sent to others."""
+  """What one device does.
+
+  Attributes:
+    flops: of matrix products.
+    bytes: of memory traffic.
+    along: bytes sent to others along each axis of the torus that links them.
+  """
 
   flops: float = 0.0
   bytes: float = 0.0
-  sent: float = 0.0
+  along: tuple[float, ...] = (0.0,) * AXES
+
+  @property
+  def sent(self) -> float:
+    """Bytes sent to others."""
+    return math.fsum(self.along)
 
   def __add__(self, other: "Costs") -> "Costs":
-    return Costs(self.flops + other.flops, self.bytes + other.bytes, self.sent + other.sent)
+    along = tuple(map(operator.add, self.along, other.along))
+    return Costs(self.flops + other.flops, self.bytes + other.bytes, along)
 
   def __mul__(self, times: int) -> "Costs":
-    return Costs(self.flops * times, self.bytes * times, self.sent * times)
+    along = tuple(sent * times for sent in self.along)
+    return Costs(self.flops * times, self.bytes * times, along)
 
 
-def program_costs(module: Module, unknown_trips: int) -> Costs:
+def program_costs(
+  module: Module, unknown_trips: int, coordinates: Int[np.ndarray, "devices 3"]
+) -> Costs:
   """The costs of one call of a program.
 
   Args:
     module: the compiled program.
     unknown_trips: how often a loop runs whose trip count depends on data, as sampling does that
       ends early.
+    coordinates: where each device is in the torus, in the order of the program's mesh.
   """
-  return _Counter(module, unknown_trips).computation(module.entry)
+  return _Counter(module, unknown_trips, coordinates).computation(module.entry)
 
 
 class _Counter:
   """Walks a module's computations; each is counted once and remembered."""
 
-  def __init__(self, module: Module, unknown_trips: int):
+  def __init__(self, module: Module, unknown_trips: int, coordinates: Int[np.ndarray, "devices 3"]):
     self._module = module
     self._unknown_trips = unknown_trips
+    self._coordinates = coordinates
     self._known: dict[tuple[str, bool], Costs] = {}
 
   def computation(self, name: str, *, fused: bool = False) -> Costs:
@@ -110,7 +120,7 @@ class _Counter:
     if opcode == "fusion":
       inside = self.computation(one.called("calls"), fused=True)
       return inside + Costs(bytes=0.0 if fused else self._fusion_traffic(computation, one))
-    if _is_collective(one):
+    if is_collective(one):
       return Costs()
     traffic = 0.0 if fused else _traffic(computation, one)
     return Costs(flops=_flops(computation, one), bytes=traffic)
@@ -124,23 +134,24 @@ class _Counter:
     found: dict[str, Costs] = {}
     for one in computation.instructions.values():
       inner: dict[str, Costs] = {}
-      if _is_collective(one):
+      if is_collective(one):
         traffic = math.fsum(computation.instructions[name].traffic for name in one.operands)
-        sent = _sent(computation, one, self._module.num_devices)
+        along = sent_along(computation, one, self._coordinates)
         channel = one.attribute("channel_id") or one.name
-        inner = {channel: Costs(bytes=traffic + _new_traffic(computation, one), sent=sent)}
+        inner = {channel: Costs(bytes=traffic + _new_traffic(computation, one), along=along)}
       elif one.opcode == "fusion":
         name = one.called("calls")
         inner = self._collectives(self._module.computations[name])
         if name.startswith("all-reduce-scatter"):
           # TPUs write a reduce-scatter as an all-reduce of which a slice is kept; it sends half.
           inner = {
-            channel: dataclasses.replace(costs, sent=costs.sent / 2)
+            channel: dataclasses.replace(costs, along=tuple(sent / 2 for sent in costs.along))
             for channel, costs in inner.items()
           }
       for channel, costs in inner.items():
         known = found.get(channel, Costs())
-        found[channel] = Costs(0.0, max(known.bytes, costs.bytes), max(known.sent, costs.sent))
+        along = max(known, costs, key=lambda one: one.sent).along
+        found[channel] = Costs(0.0, max(known.bytes, costs.bytes), along)
     return found
 
   def _trips(self, loop: Instruction) -> int:
@@ -191,7 +202,7 @@ class _Counter:
         total += user.bytes
       elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
         continue  # written in place
-      elif user.opcode == "tuple" or _is_collective(user):
+      elif user.opcode == "tuple" or is_collective(user):
         continue  # handed through, or counted with the collectives
       elif user.opcode == "bitcast":
         total += self._read(fused, user.name)
@@ -206,7 +217,7 @@ class _Counter:
   def _written(self, fused: Computation, name: str) -> float:
     """Bytes that a fused computation writes of its result `name`."""
     one = fused.instructions[name]
-    if one.opcode == "parameter" or _is_collective(one):
+    if one.opcode == "parameter" or is_collective(one):
       return 0.0  # handed through, or counted with the collectives
     if one.opcode == "tuple":
       return math.fsum(self._written(fused, part) for part in one.operands)
@@ -336,47 +347,3 @@ def _valid_places(
     inside = (positions >= 0) & (positions < left * dilate)
     valid += int(np.sum(inside & (positions % dilate == 0)))
   return valid
-
-
-def _is_collective(one: Instruction) -> bool:
-  return one.opcode.removesuffix("-start") in _COLLECTIVES
-
-
-def _sent(computation: Computation, one: Instruction, num_devices: int) -> float:
-  """Bytes that one device sends in a collective."""
-  kind = one.opcode.removesuffix("-start")
-  given = math.fsum(computation.instructions[name].bytes for name in one.operands)
-  if kind in ("collective-permute", "collective-broadcast"):
-    return given
-  size = _group_size(one, num_devices)
-  share = (size - 1) / size
-  if kind == "all-gather":
-    return given * size * share
-  return given * share * (2 if kind == "all-reduce" else 1)
-
-
-def _group_size(collective: Instruction, num_devices: int) -> int:
-  """Devices that take part in a collective together.
-
-  Groups are listed, {{0,1},{2,3}}, or counted, [4,16]<=[64] (4 of 16 each), or they are axes of a
-  mesh, mesh['a'=4,'b'=16] {'b'}, where 'b':(2)8 is 8 of an axis. None, or {}, is all devices.
-
-  Raises:
-    ValueError: they are written in another way.
-  """
-  groups = re.search(r"replica_groups=(.*)", collective.attributes)
-  text = groups[1] if groups else "{}"
-  mesh = re.match(r"mesh\[([^\]]*)\](?:, device_ids=\([^{]*\))? \{([^}]*)\}", text)
-  if mesh:
-    sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
-    used = re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", mesh[2])
-    return math.prod(int(part or sizes[axis]) for axis, part in used)
-  counted = re.match(r"\[(\d+),(\d+)\]", text)
-  if counted:
-    return int(counted[2])
-  listed = re.match(r"\{\{([\d,]+)\}", text)
-  if listed:
-    return len(listed[1].split(","))
-  if text.startswith("{}"):
-    return num_devices
-  raise ValueError(f"The groups of {collective.name} are not understood: {text[:80]!r}.")

@@ -5,6 +5,8 @@ import re
 import time
 
 import jax
+import numpy as np
+from jaxtyping import Int
 
 from apo_jax.planning.chips import Chip
 from apo_jax.planning.hlo import parse
@@ -62,8 +64,8 @@ class Roofline:
     return max(("compute", "memory", "links"), key=lambda name: getattr(self, name))
 
 
-def measure(program: Program) -> Measured:
-  """Compiles a program for the devices of the mesh that is set.
+def measure(program: Program, coordinates: Int[np.ndarray, "devices 3"]) -> Measured:
+  """Compiles a program for the devices of the mesh that is set, which are at these `coordinates`.
 
   Raises:
     jax.errors.JaxRuntimeError: it cannot be compiled, for another reason than memory.
@@ -82,16 +84,16 @@ def measure(program: Program) -> Measured:
   sizes = compiled.memory_analysis()
   arguments, temporaries = float(sizes.argument_size_in_bytes), float(sizes.temp_size_in_bytes)
   outputs = sizes.output_size_in_bytes - sizes.alias_size_in_bytes  # a donated state is both
-  costs = program_costs(parse(compiled.as_text()), program.longest_loop)
+  costs = program_costs(parse(compiled.as_text()), program.longest_loop, coordinates)
   return Measured(
     program, arguments, temporaries, arguments + outputs + temporaries, costs, seconds
   )
 
 
 def roofline(costs: Costs, chip: Chip) -> Roofline:
-  """The least time of a call with these costs."""
+  """The least time of a call with these costs, over the links of the axis that has most to send."""
   return Roofline(
     compute=costs.flops / chip.flops,
     memory=costs.bytes / chip.bandwidth,
-    links=costs.sent / chip.links,
+    links=max(costs.along) / (chip.links / chip.axes),
   )

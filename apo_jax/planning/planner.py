@@ -10,7 +10,7 @@ from apo_jax.config_checks import check_attention, check_mesh, resolve_mesh
 from apo_jax.config_fields import ConfigError
 from apo_jax.planning.chips import CHIPS, Chip
 from apo_jax.planning.described_run import describe_run, find_architectures
-from apo_jax.planning.devices import find_devices
+from apo_jax.planning.devices import find_devices, torus_coordinates
 from apo_jax.planning.measure import Measured, Roofline, measure, roofline
 from apo_jax.planning.programs import Program, programs
 from apo_jax.planning.round_work import round_work
@@ -110,12 +110,12 @@ def make_plan(
   check_mesh(config, origins.architectures(), sizes)
   work = round_work(config)
   mesh = make_mesh(sizes, devices)
-  measured = []
+  measured, coordinates = [], torus_coordinates(mesh)
   # Abstract, as nothing can run on devices that are not there.
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
     run = describe_run(config, origins, mesh)
     for program in _chosen(programs(run, work), only):
-      measured.append(measure(program))
+      measured.append(measure(program, coordinates))
       on_program(measured[-1])
   kind = devices[0].device_kind
   return Plan(sizes, kind, CHIPS.get(kind), tuple(measured), not only, work.assumptions)

@@ -20,10 +20,9 @@ ENTRY %main.3 (a.1: bf16[8,<=16]) -> f32[] {
 """
 
 
-def test_a_module_is_its_computations_and_devices():
+def test_a_module_is_its_computations():
   module = hlo.parse(TEXT)
   assert module.entry == "main.3"
-  assert module.num_devices == 4
   assert list(module.computations) == ["body", "main.3"]
   assert module.computations["main.3"].root == "sum"
   assert list(module.computations["body"].instructions) == ["p", "i", "x", "t"]

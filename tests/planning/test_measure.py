@@ -3,6 +3,7 @@
 import types
 
 import jax
+import numpy as np
 import pytest
 
 from apo_jax.planning.measure import measure
@@ -28,11 +29,11 @@ def failing(message):
   ],
 )
 def test_memory_that_is_lacking_is_the_peak(message):
-  found = measure(failing(message))
+  found = measure(failing(message), np.zeros((1, 3), int))
   assert found.peak == 16.5 * 2**30
   assert found.costs is None and found.temporaries is None
 
 
 def test_another_failure_is_not_one_of_memory():
   with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-    measure(failing("INTERNAL: no lowering of this."))
+    measure(failing("INTERNAL: no lowering of this."), np.zeros((1, 3), int))

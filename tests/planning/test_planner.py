@@ -15,7 +15,7 @@ from apo_jax.planning.planner import make_plan
 from apo_jax.planning.text import render
 from tests import tiny
 
-SLOW_CHIP = Chip("slow chip", 1 * GIB, 1e9, 1e9, 1e9, 2.0)
+SLOW_CHIP = Chip("slow chip", 1 * GIB, 1e9, 1e9, 1e9, 1, 2.0)
 NAMES = [
   "sample: read",
   "sample: 8 tokens",

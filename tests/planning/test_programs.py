@@ -10,6 +10,7 @@ from apo_jax.models import model_flops
 from apo_jax.models.architecture import architecture_from_shape
 from apo_jax.models.block_attention import attended_pairs
 from apo_jax.planning.described_run import describe_run, find_architectures
+from apo_jax.planning.devices import torus_coordinates
 from apo_jax.planning.measure import measure
 from apo_jax.planning.programs import programs
 from apo_jax.planning.round_work import round_work
@@ -37,7 +38,7 @@ def measured(name, **overrides):
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
     run = describe_run(config, find_architectures(config), mesh)
     found = {program.name: program for program in programs(run, round_work(config))}
-    return measure(found[name]), run
+    return measure(found[name], torus_coordinates(mesh)), run
 
 
 def products(config, rows, length, logits):
