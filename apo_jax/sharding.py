@@ -55,19 +55,18 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
   the network between them.
   """
   devices = jax.devices() if devices is None else devices
-  shape, types = (config.data, config.fsdp, config.tensor), (AxisType.Auto,) * 3
+  data, fsdp, tensor = config.data, config.fsdp, config.tensor
   slices = tpu_slices(devices)
+  # A torus may have no axis as long as one of the mesh's: its axes are split then.
   if slices > 1:
-    within = (config.data // slices, config.fsdp, config.tensor)
     arranged = mesh_utils.create_hybrid_device_mesh(
-      within, (slices, 1, 1), devices, allow_split_physical_axes=True
+      (data // slices, fsdp, tensor), (slices, 1, 1), devices, allow_split_physical_axes=True
     )
-    return Mesh(arranged, AXES, axis_types=types)
-  try:
-    return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
-  except NotImplementedError:  # of a torus none of whose axes is as long as one of the mesh's
-    arranged = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
-    return Mesh(arranged, AXES, axis_types=types)
+  else:
+    arranged = mesh_utils.create_device_mesh(
+      (data, fsdp, tensor), devices, allow_split_physical_axes=True
+    )
+  return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def partition(axes: Sequence[str | None]) -> PartitionSpec:
