@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from apo_jax.config import SamplerConfig
 from apo_jax.data.rows import PADDING_SEGMENT, SHARED_SEGMENT
-from apo_jax.models.cache import Cache, KeyValues, Place, new_cache, split_layers
+from apo_jax.models.cache import Cache, KeyValues, Place, new_cache, split_cache
 from apo_jax.models.decoder import Decoder
 
 # Tokens that are drawn from together; a decoder's logits are whole blocks.
@@ -204,7 +204,7 @@ def start(
   )
   cache = new_cache(*kept, width=config.num_samples, slots=limit, dtype=cache_dtype)
   if split:
-    cache = Cache(split_layers(cache.prompts), split_layers(cache.responses))
+    cache = split_cache(cache)
   return State(
     prompts=cache.prompts,
     responses=cache.responses,

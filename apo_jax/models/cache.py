@@ -15,7 +15,7 @@ class Cache(NamedTuple):
   Heads come before slots, and slots are the last axis of keys, so that each head is a matrix that
   the products of `attend_cache` read as it lies. Responses share one ring of M slots: every step
   writes one slot of all of them. Each part is keys and values with a leading layer axis, or a tuple
-  of them, one a layer (`split_layers`).
+  of them, one a layer (`split_cache`).
 
   Attributes:
     prompts: Float[B, K, D, P] and Float[B, K, P, D].
@@ -93,3 +93,8 @@ def split_layers(stacked: Any) -> tuple[Any, ...]:
   """A pytree whose leaves have a leading layer axis, as a tuple of pytrees, one a layer."""
   layers = jax.tree.leaves(stacked)[0].shape[0]
   return tuple(jax.tree.map(lambda leaf: leaf[n], stacked) for n in range(layers))  # noqa: B023
+
+
+def split_cache(cache: Cache) -> Cache:
+  """A cache with a leading layer axis, as one of single layers."""
+  return Cache(split_layers(cache.prompts), split_layers(cache.responses))

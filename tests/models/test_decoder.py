@@ -13,7 +13,7 @@ from flax import nnx
 from apo_jax.data.rows import PADDING_SEGMENT, RESPONSE_SEGMENT, SHARED_SEGMENT
 from apo_jax.models.architecture import LayerKind, Rope
 from apo_jax.models.attention import attention_mask
-from apo_jax.models.cache import Cache, Place, new_cache, split_layers
+from apo_jax.models.cache import Place, new_cache, split_cache, split_layers
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.definition import define_policy
 from tests import tiny
@@ -181,7 +181,7 @@ def test_steps_from_a_cache_give_the_logits_of_whole_rows(split):
   cache, layers = new_cache(*kept, width=3, slots=4, dtype="float32"), None
   cache = cache._replace(responses=jax.tree.map(lambda ring: ring + 7, cache.responses))
   if split:
-    cache = Cache(split_layers(cache.prompts), split_layers(cache.responses))
+    cache = split_cache(cache)
     layers = split_layers(nnx.to_pure_dict(nnx.state(decoder.layers)))
   step = jax.jit(lambda tokens, place, cache: decoder.step(tokens, place, cache, layers))
   steps = []
