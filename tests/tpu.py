@@ -1,6 +1,7 @@
 """TPU slices that are not there, for tests that compile for them."""
 
 import importlib.util
+import os
 from collections.abc import Sequence
 
 import jax
@@ -17,7 +18,8 @@ def devices(topology: str, slices: int = 1) -> Sequence[jax.Device]:
   """Those of one or more equal slices; without libtpu the test is skipped."""
   if importlib.util.find_spec("libtpu") is None:
     pytest.skip("libtpu, which compiles for TPUs, is not installed: pip install 'apo_jax[tpu]'")
-  one = find_devices(topology)
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # tests run side by side
+  one = find_devices(topology)  # and libtpu asks no server
   if slices == 1:
     return one
   return topologies.get_topology_desc(topology, platform="tpu", num_slices=slices).devices

@@ -77,7 +77,7 @@ def _group(collective: Instruction, num_devices: int) -> Int[np.ndarray, "member
   if counted:
     return _numbered(counted[3]).reshape(int(counted[1]), int(counted[2]))[0]
   mesh = re.match(r"mesh\[([^\]]*)\](?:, device_ids=\((\[[^{]*)\))? \{([^}]*)\}", text)
-  if mesh:
+  if mesh and not re.search(r"'([^']+)'.*'\1'", mesh[3]):  # no two parts of one axis
     devices = _numbered(mesh[2]) if mesh[2] else np.arange(num_devices)
     return _of_axes(devices, mesh[1], mesh[3])
   raise ValueError(f"The groups of {collective.name} are not understood: {text[:80]!r}.")

@@ -143,6 +143,29 @@ ENTRY %main (p: f32[8,128]) -> f32[8,128] {{
 SIZE = 8 * 128 * 4
 
 
+@pytest.mark.parametrize(
+  ("line", "sent"),
+  [
+    ("f32[32,128]{1,0} all-gather(%p), replica_groups=[2,4]<=[8], dimensions={0}", 3 * SIZE),
+    ("f32[8,128]{1,0} all-reduce(%p), replica_groups={{0,1},{2,3}}, to_apply=%add", SIZE),
+    ("f32[8,128]{1,0} all-reduce(%p), replica_groups={}, to_apply=%add", 2 * SIZE * 7 / 8),
+    ("f32[2,128]{1,0} reduce-scatter(%p), replica_groups=[2,4]<=[8]", SIZE * 3 / 4),
+    ("f32[8,128]{1,0} all-to-all(%p), replica_groups=[4,2]<=[8]", SIZE / 2),
+    ("f32[8,128]{1,0} collective-permute(%p), source_target_pairs={{0,1},{1,0}}", SIZE),
+    ("f32[8,128]{1,0} all-reduce(%p), replica_groups=mesh['a'=2,'b'=4] {'b'}", 2 * SIZE * 3 / 4),
+    ("f32[8,128]{1,0} all-reduce(%p), replica_groups=mesh['a'=8] {'a':(2)4}", 2 * SIZE * 3 / 4),
+    (
+      "f32[8,128]{1,0} all-reduce(%p),"
+      " replica_groups=mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) {'a'}, dimensions={1}",
+      2 * SIZE * 3 / 4,
+    ),
+    ("f32[8,128]{1,0} negate(%p)", 0),
+  ],
+)
+def test_what_a_device_sends(line, sent):
+  assert one_instruction(line).sent == sent
+
+
 def test_a_reduce_scatter_as_tpus_write_it_sends_half_of_an_all_reduce():
   more = """%all-reduce-scatter.1 (q: f32[8,128]) -> f32[1,128] {
   %q = f32[8,128]{1,0} parameter(0)

@@ -1,4 +1,4 @@
-"""What a plan makes of a program that the compiler gives up on."""
+"""What a plan makes of a program that the compiler gives up on, and the least time of one."""
 
 import types
 
@@ -6,8 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from apo_jax.planning.measure import measure
+from apo_jax.planning.chips import Chip
+from apo_jax.planning.devices import torus_coordinates
+from apo_jax.planning.hlo_costs import Costs
+from apo_jax.planning.measure import measure, roofline
 from apo_jax.planning.programs import Program
+from tests import tiny, tpu
 
 
 def failing(message):
@@ -37,3 +41,18 @@ def test_memory_that_is_lacking_is_the_peak(message):
 def test_another_failure_is_not_one_of_memory():
   with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
     measure(failing("INTERNAL: no lowering of this."), np.zeros((1, 3), int))
+
+
+def test_the_axis_that_has_most_to_send_bounds_the_links():
+  """Of six bytes a second on three axes, two on each."""
+  chip = Chip("chip", 1.0, 10.0, 5.0, 6.0, 3, None)
+  found = roofline(Costs(flops=10.0, bytes=10.0, along=(1.0, 6.0, 1.0)), chip)
+  assert (found.compute, found.memory, found.links) == (1.0, 2.0, 3.0)
+  assert found.seconds == 3.0 and found.bound == "links"
+
+
+def test_coordinates_are_in_the_order_of_the_mesh():
+  np.testing.assert_array_equal(torus_coordinates(tiny.mesh()), [[0, 0, 0]])
+  mesh = tpu.mesh(fsdp=2, tensor=2)
+  expected = [device.coords for device in mesh.devices.flat]
+  np.testing.assert_array_equal(torus_coordinates(mesh), expected)
