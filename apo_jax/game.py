@@ -13,19 +13,31 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from apo_jax import files
-from apo_jax.config import Config, to_dict
-from apo_jax.config_checks import check_attention, check_mesh, resolve_mesh
+from apo_jax.config.schema import Config, to_dict
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import load_data
 from apo_jax.data.tokens import Codec, make_codec
-from apo_jax.evaluation.evaluate import evaluate
-from apo_jax.metrics_writer import MetricsWriter
-from apo_jax.origins import Origins, find_origins
-from apo_jax.progress import Progress
-from apo_jax.report import write_report
-from apo_jax.run_context import RunContext
-from apo_jax.run_directory import (
+from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
+from apo_jax.devices.sharding import make_mesh, tpu_slices
+from apo_jax.logs import files
+from apo_jax.logs.metrics import MetricsWriter
+from apo_jax.logs.progress import Progress
+from apo_jax.phases.evaluation import evaluate
+from apo_jax.phases.sampling import (
+  sample_golden_queries,
+  sample_policy_queries,
+  score_samples,
+)
+from apo_jax.phases.training import (
+  train_policy,
+  train_reward,
+  train_reward_base,
+  train_supervised,
+  train_testing_reward,
+)
+from apo_jax.report.page import write_report
+from apo_jax.run.context import RunContext
+from apo_jax.run.directory import (
   barrier,
   check_owner,
   claim,
@@ -33,20 +45,8 @@ from apo_jax.run_directory import (
   make_tokenizer,
   write_provenance,
 )
-from apo_jax.sampling_phases import (
-  sample_golden_queries,
-  sample_policy_queries,
-  score_samples,
-)
-from apo_jax.sharding import make_mesh, tpu_slices
-from apo_jax.starts import describe, describe_sharing
-from apo_jax.training_phases import (
-  train_policy,
-  train_reward,
-  train_reward_base,
-  train_supervised,
-  train_testing_reward,
-)
+from apo_jax.run.origins import Origins, find_origins
+from apo_jax.run.starts import describe, describe_sharing
 
 EVALUATION = "evaluation.json"
 
@@ -112,7 +112,7 @@ def play(
   sizes = resolve_mesh(config, jax.device_count(), tpu_slices(jax.devices()))
   check_attention(config, jax.devices()[0].platform)
   origins = find_origins(config)
-  check_mesh(config, origins.architectures(), sizes)
+  check_mesh(config, origins.split_sizes(), sizes)
   data = load_data(config)
   check_owner(run_dir, config, origins, data)
   codec = _codec(config, run_dir, origins, data)  # checks that they fit

@@ -6,10 +6,10 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from apo_jax import command_line
-from apo_jax.command_line import find_config_file, join_processes, parse_flags, refuse
-from apo_jax.config_checks import from_config_dict
-from apo_jax.config_fields import ConfigError
+from apo_jax.config import command_line
+from apo_jax.config.checks import from_config_dict
+from apo_jax.config.command_line import find_config_file, parse_flags, process_flags, refuse
+from apo_jax.config.fields import ConfigError
 
 # transformers says at import that it has no PyTorch; none is needed.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -40,13 +40,15 @@ def main(arguments: list[str]) -> int:
   # Imported late, so that a wrong flag or field is answered at once.
   import jax
 
-  from apo_jax import distributed, game, run_directory
-  from apo_jax.compilation_cache import use_compilation_cache
-  from apo_jax.training import TrainingDiverged
+  from apo_jax import game
+  from apo_jax.devices import distributed
+  from apo_jax.devices.compilation_cache import use_compilation_cache
+  from apo_jax.run import directory
+  from apo_jax.training.loop import TrainingDiverged
 
   try:
-    join_processes()
-    default = f"runs/{Path(config_file).stem}-{run_directory.identity(config)}"
+    distributed.initialize(*process_flags())
+    default = f"runs/{Path(config_file).stem}-{directory.identity(config)}"
     run_dir = Path(_RUN_DIR.value or default)
     use_compilation_cache(_COMPILATION_CACHE.value, run_dir)
     report = game.play(config, run_dir)

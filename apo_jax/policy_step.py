@@ -8,11 +8,9 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
-from apo_jax.config import PolicyConfig
-from apo_jax.data.rows import Rows
+from apo_jax.config.schema import PolicyConfig
 from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.models.logprobs import sequence_logprobs
-from apo_jax.models.row_reading import as_sequences, sum_by_response
 from apo_jax.objectives import (
   count_queries,
   dpo_loss,
@@ -20,7 +18,9 @@ from apo_jax.objectives import (
   rjs_loss,
   rrhf_loss,
 )
-from apo_jax.optimization import (
+from apo_jax.rows.reading import as_sequences, sum_by_response
+from apo_jax.rows.rows import Rows
+from apo_jax.training.optimization import (
   Metrics,
   TrainState,
   accumulate_gradients,

@@ -9,13 +9,13 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from apo_jax.config import RewardConfig
-from apo_jax.data.rows import Rows
+from apo_jax.config.schema import RewardConfig
 from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.models.reward_model import RewardModel
-from apo_jax.models.row_reading import as_sequences
 from apo_jax.objectives import apo_reward_loss, apo_reward_normalizers, pairs_from_scores
-from apo_jax.optimization import (
+from apo_jax.rows.reading import as_sequences
+from apo_jax.rows.rows import Rows
+from apo_jax.training.optimization import (
   Metrics,
   TrainState,
   accumulate_gradients,

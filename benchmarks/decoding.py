@@ -19,13 +19,13 @@ import numpy as np
 from absl import app, flags
 from jaxtyping import Array, Float
 
-from apo_jax import packing, sampling
-from apo_jax.decoding_weights import DecodingForm, DecodingWeights, decoding_form
+from apo_jax.inference import decoding, packing
+from apo_jax.inference.decoding_weights import DecodingForm, DecodingWeights, decoding_form
+from apo_jax.inference.sampler import STEPS_A_CALL
 from apo_jax.models.cache import split_layers
 from apo_jax.models.definition import define_policy
 from apo_jax.models.model_flops import head_flops, layer_flops
 from apo_jax.models.parameters import Parameters
-from apo_jax.sampler import STEPS_A_CALL
 from benchmarks import data, report, settings
 from benchmarks.contestants.jax_limits import limits
 from benchmarks.contestants.our_model import mesh
@@ -69,23 +69,23 @@ def _step_seconds(form: DecodingForm, weights: DecodingWeights, groups: int, wid
   job = {"lengths": [[FLAGS.tokens] * width] * groups}
   config = sampling_config(job)
   end = data.eos(FLAGS.vocab_size)
-  choose = sampling.make_choose(config, eos=end, known_tokens=end, table=None)
-  batch = sampling.QueryBatch(
+  choose = decoding.make_choose(config, eos=end, known_tokens=end, table=None)
+  batch = decoding.QueryBatch(
     np.array(queries, np.int32),
     np.full((groups,), FLAGS.query_tokens, np.int32),
     sampling_seeds(groups),
   )
 
   @jax.jit
-  def begin(parameters: Parameters) -> sampling.State:
+  def begin(parameters: Parameters) -> decoding.State:
     policy = form.definition.bind(parameters)
     dtype = form.definition.architecture.compute_dtype
-    return sampling.start(policy, batch, config, choose, cache_dtype=dtype, split=form.split)
+    return decoding.start(policy, batch, config, choose, cache_dtype=dtype, split=form.split)
 
   @functools.partial(jax.jit, donate_argnums=1)
-  def proceed(weights: DecodingWeights, state: sampling.State) -> sampling.State:
+  def proceed(weights: DecodingWeights, state: decoding.State) -> decoding.State:
     policy = form.definition.bind(weights.parameters)
-    return sampling.decode(policy, state, STEPS_A_CALL, choose, weights.layers)
+    return decoding.decode(policy, state, STEPS_A_CALL, choose, weights.layers)
 
   return (
     _median(lambda: begin(weights.parameters), functools.partial(proceed, weights)) / STEPS_A_CALL

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from apo_jax.config import ModelConfig, ShapeConfig
+from apo_jax.config.schema import ModelConfig, ShapeConfig
 from apo_jax.models.architecture import Architecture, architecture_from_shape
 
 

@@ -19,12 +19,12 @@ from absl import app, flags
 from jax.sharding import Mesh
 from jax.stages import Compiled
 
-from apo_jax.config import MeshConfig
+from apo_jax.config.schema import MeshConfig
+from apo_jax.devices.sharding import make_mesh, place_batch
 from apo_jax.models.definition import Definition, define_policy
-from apo_jax.optimization import abstract_state, init_state, make_optimizer
-from apo_jax.planning.devices import LOCAL, find_devices
+from apo_jax.plan.devices import LOCAL, find_devices
 from apo_jax.policy_step import PolicyBatch, make_policy_update
-from apo_jax.sharding import make_mesh, place_batch
+from apo_jax.training.optimization import abstract_state, init_state, make_optimizer
 from benchmarks import data, pairs, report, settings
 from benchmarks.contestants.our_batches import policy_batch
 from benchmarks.contestants.our_model import STEPS, TRAINING, policy_config

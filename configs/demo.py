@@ -11,7 +11,7 @@ Any field can be overridden on the command line, and so swept over:
 
 import ml_collections
 
-from apo_jax.config import RewardSection
+from apo_jax.config.schema import RewardSection
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -14,7 +14,7 @@ Values marked "ours" are where the paper is silent.
 
 import ml_collections
 
-from apo_jax.config import RewardSection
+from apo_jax.config.schema import RewardSection
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import ml_collections
 
-from apo_jax.config import RewardSection
+from apo_jax.config.schema import RewardSection
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from apo_jax.data.rows import Item, Response, Rows, make_rows, make_shared_rows
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.reward_step import RewardBatch
+from apo_jax.rows.rows import Item, Response, Rows, make_rows, make_shared_rows
 from tests import tiny
 
 LENGTH = 16

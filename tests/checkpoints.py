@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from apo_jax.data import toy_dialogues
 from apo_jax.data.tokens import train_tokenizer
+from apo_jax.data.toy import dialogues
 
 CHATML = (
   "{% for m in messages %}{{ '<bos>' if loop.first }}<|{{ m['role'] }}|>{{ m['content'] }}<eos>"
@@ -45,7 +45,7 @@ def write(
   config = CONFIG | {"architectures": [name]} | (labels if reward else {})
   (directory / "config.json").write_text(json.dumps(config))
   save_file(_tensors(reward, np.random.default_rng(seed)), directory / "model.safetensors")
-  data = toy_dialogues.generate(
+  data = dialogues.generate(
     0, num_demonstrations=200, num_preferences=50, num_golden=50, num_queries=50, num_test=50
   )
   texts = [text for record in data.demonstrations for text in (record.query, record.response)]

@@ -5,13 +5,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from apo_jax.checkpoints import open_phase
-from apo_jax.config import Config, to_dict
+from apo_jax.config.schema import Config, to_dict
 from apo_jax.data.tokens import load_tokenizer
-from apo_jax.files import write_json
+from apo_jax.logs.files import write_json
 from apo_jax.models.definition import Definition, Parameters, define_policy, define_reward_model
-from apo_jax.optimization import TrainState
-from apo_jax.origins import find_origins
+from apo_jax.run.origins import find_origins
+from apo_jax.training.checkpoints import open_phase
+from apo_jax.training.optimization import TrainState
 from tests import tiny
 
 RESULTS = (

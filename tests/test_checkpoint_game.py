@@ -8,14 +8,15 @@ import jax
 import numpy as np
 import pytest
 
-from apo_jax import game, starts
-from apo_jax.checkpoints import load_parameters
-from apo_jax.config_fields import ConfigError
-from apo_jax.files import read_json, read_jsonl
-from apo_jax.metrics_writer import read_metrics
+from apo_jax import game
+from apo_jax.config.fields import ConfigError
+from apo_jax.logs.files import read_json, read_jsonl
+from apo_jax.logs.metrics import read_metrics
 from apo_jax.models.definition import define_policy, define_reward_model, join
-from apo_jax.models.hugging_face import import_decoder, import_reward_head
-from apo_jax.origins import find_origins
+from apo_jax.models.hugging_face.importing import import_decoder, import_reward_head
+from apo_jax.run import starts
+from apo_jax.run.origins import find_origins
+from apo_jax.training.checkpoints import load_parameters
 from tests import checkpoints, tiny
 
 LORA = {

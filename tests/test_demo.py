@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apo_jax.files import read_json
+from apo_jax.logs.files import read_json
 from tests import tiny
 
 pytestmark = pytest.mark.slow

@@ -10,11 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from apo_jax import game, parking, row_layouts, run_context, run_directory
-from apo_jax.config_fields import ConfigError
+from apo_jax import game
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.samples import read_samples
-from apo_jax.files import read_json
-from apo_jax.metrics_writer import read_metrics
+from apo_jax.logs.files import read_json
+from apo_jax.logs.metrics import read_metrics
+from apo_jax.models import row_cost
+from apo_jax.run import context, directory, parking
 from tests import tiny
 
 
@@ -26,7 +28,7 @@ class Stopped(Exception):
 def shared_rows():
   """Responses share rows, which would not pay in a model this small."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(row_layouts, "SOFTMAX_FLOPS", 0.0)
+    patch.setattr(row_cost, "SOFTMAX_FLOPS", 0.0)
     yield
 
 
@@ -136,9 +138,9 @@ def test_stopping_within_a_training_phase_changes_nothing(finished, tmp_path, ph
   for player in ("01_policy", "02_policy", "02_reward", f"01_{phase}"):
     shutil.rmtree(run_dir / "checkpoints" / player, ignore_errors=True)
 
-  from apo_jax import training
+  from apo_jax.training import loop
 
-  save = training.PhaseCheckpoints.save
+  save = loop.PhaseCheckpoints.save
 
   def save_then_stop(self, state, step, position):
     save(self, state, step, position)
@@ -148,7 +150,7 @@ def test_stopping_within_a_training_phase_changes_nothing(finished, tmp_path, ph
     tiny.config(), checkpoints=dataclasses.replace(tiny.config().checkpoints, every_steps=1)
   )
   with monkeypatch.context() as patch, pytest.raises(Stopped):
-    patch.setattr(training.PhaseCheckpoints, "save", save_then_stop)
+    patch.setattr(loop.PhaseCheckpoints, "save", save_then_stop)
     game.play(config, run_dir)
   game.play(config, run_dir)
   ours, theirs = numbers(run_dir), numbers(finished)
@@ -175,7 +177,7 @@ def test_parking_the_idle_player_changes_no_number(finished, tmp_path, monkeypat
     )
     return parked
 
-  monkeypatch.setattr(run_context, "park", park)
+  monkeypatch.setattr(context, "park", park)
   game.play(tiny.config(rounds=1, memory__park_idle_player=True), run_dir)
   # Before the reward step the policy, after it has begun its start; the reward model for the
   # policy's samples; and so on.
@@ -315,9 +317,9 @@ def test_more_rounds_continue_the_same_run(finished, tmp_path):
 
 
 def test_identity_ignores_where_and_how_long():
-  one = run_directory.identity(tiny.config())
-  assert one == run_directory.identity(tiny.config(rounds=5, logging__tensorboard=True))
-  assert one != run_directory.identity(tiny.config(seed=1))
+  one = directory.identity(tiny.config())
+  assert one == directory.identity(tiny.config(rounds=5, logging__tensorboard=True))
+  assert one != directory.identity(tiny.config(seed=1))
 
 
 def test_evaluation_is_recorded(finished):

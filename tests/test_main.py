@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from apo_jax.files import read_json
-from apo_jax.metrics_writer import read_metrics
+from apo_jax.logs.files import read_json
+from apo_jax.logs.metrics import read_metrics
 from tests import tiny
 
 

@@ -10,12 +10,17 @@ import optax
 import pytest
 
 from apo_jax import objectives
-from apo_jax.data.rows import Rows, flatten
 from apo_jax.models.definition import define_reward_model
 from apo_jax.models.logprobs import sequence_logprobs
-from apo_jax.optimization import clip_by_global_norm, init_state, make_optimizer, make_schedule
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
+from apo_jax.rows.rows import Rows, flatten
+from apo_jax.training.optimization import (
+  clip_by_global_norm,
+  init_state,
+  make_optimizer,
+  make_schedule,
+)
 from tests import batches, tiny
 
 CONFIG = tiny.config()

@@ -11,13 +11,13 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
-from apo_jax.config import Config, MeshConfig
-from apo_jax.config_checks import from_config_dict
-from apo_jax.data import toy_dialogues
+from apo_jax.config.checks import from_config_dict
+from apo_jax.config.schema import Config, MeshConfig
 from apo_jax.data.tokens import Codec, make_codec, train_tokenizer
+from apo_jax.data.toy import dialogues
+from apo_jax.devices.sharding import make_mesh
 from apo_jax.models.architecture import Architecture, architecture_from_shape
 from apo_jax.models.definition import Definition, Parameters, define_policy
-from apo_jax.sharding import make_mesh
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -92,7 +92,7 @@ def mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
 def codec() -> Codec:
   """The codec of the tiny game, its tokenizer trained on the embedded data."""
   settings = config()
-  data = toy_dialogues.generate(
+  data = dialogues.generate(
     0, num_demonstrations=300, num_preferences=50, num_golden=50, num_queries=50, num_test=50
   )
   texts = [text for record in data.demonstrations for text in (record.query, record.response)]

@@ -9,9 +9,9 @@ import pytest
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from apo_jax.config import MeshConfig
-from apo_jax.planning.devices import find_devices
-from apo_jax.sharding import make_mesh
+from apo_jax.config.schema import MeshConfig
+from apo_jax.devices.sharding import make_mesh
+from apo_jax.plan.devices import find_devices
 
 
 def devices(topology: str, slices: int = 1) -> Sequence[jax.Device]:

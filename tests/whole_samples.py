@@ -1,8 +1,8 @@
 """Whole responses in one pure call, as the tests of sampling want them."""
 
-from apo_jax.config import SamplerConfig
+from apo_jax.config.schema import SamplerConfig
+from apo_jax.inference.decoding import QueryBatch, Samples, decode, make_choose, start
 from apo_jax.models.decoder import Decoder
-from apo_jax.sampling import QueryBatch, Samples, decode, make_choose, start
 
 
 def sample(policy: Decoder, queries: QueryBatch, config: SamplerConfig, **ends) -> Samples:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from apo_jax.data.records import Demonstration, Preference
-from apo_jax.data.rows import RESPONSE_SEGMENT, SHARED_SEGMENT, Rows, make_rows, row_length
 from apo_jax.data.tokens import Codec, Record, responses_of, token_texts
+from apo_jax.rows.rows import RESPONSE_SEGMENT, SHARED_SEGMENT, Rows, make_rows, row_length
 
 _LEGEND = """\
 Each token stands in ‹ ›, with line breaks as \\n; special tokens go by their names. A response's

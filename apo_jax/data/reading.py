@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from apo_jax.config_fields import ConfigError
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.bad_rows import BadRow
 from apo_jax.data.candidates import Kind, Record, Row, to_record
 from apo_jax.data.formats import FORMATS, Format, columns_of, detect_format

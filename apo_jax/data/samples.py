@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-from apo_jax.data.rows import Response
-from apo_jax.files import read_jsonl, write_jsonl
+from apo_jax.logs.files import read_jsonl, write_jsonl
+from apo_jax.rows.rows import Response
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,14 +14,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from apo_jax.config import Config, DataConfig
-from apo_jax.config_fields import ConfigError
-from apo_jax.data import toy_dialogues
+from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import Config, DataConfig
 from apo_jax.data.candidates import Kind
 from apo_jax.data.reading import Reading, read_records, to_records
 from apo_jax.data.records import Demonstration, GameData, Preference, Query, Split
 from apo_jax.data.reports import SourceReport
-from apo_jax.files import json_line
+from apo_jax.data.toy import dialogues
+from apo_jax.logs.files import json_line
 
 Record = TypeVar("Record", Query, Demonstration, Preference)
 
@@ -104,7 +104,7 @@ def side_of(query: str) -> str:
 def _embedded(config: Config) -> GameData:
   data = config.data
   try:
-    return toy_dialogues.generate(
+    return dialogues.generate(
       config.seed,
       num_demonstrations=data.num_demonstrations,
       num_preferences=data.num_preferences,

@@ -16,8 +16,8 @@ import jinja2
 import tokenizers
 import transformers
 
-from apo_jax.config import DataConfig
-from apo_jax.config_fields import ConfigError
+from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import DataConfig
 from apo_jax.data.dialogue import Message, parse_query, render_query
 
 HH = "hh"

@@ -11,11 +11,11 @@ from pathlib import Path
 import tokenizers
 import transformers
 
-from apo_jax.config import Config, SamplingConfig
-from apo_jax.config_fields import ConfigError
+from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import Config, SamplingConfig
 from apo_jax.data.records import Demonstration, GameData, Preference, Query
-from apo_jax.data.rows import Response
 from apo_jax.data.templates import Form, make_form
+from apo_jax.rows.rows import Response
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 

@@ -7,10 +7,8 @@ config's shape are two ways to fill them in.
 import dataclasses
 from typing import Literal
 
-from apo_jax.config import ModelConfig
-
-# The fused attention of each platform that has one.
-FUSED_ATTENTION: dict[str, Literal["cudnn", "splash"]] = {"tpu": "splash", "gpu": "cudnn"}
+from apo_jax.config.schema import ModelConfig
+from apo_jax.devices.platforms import FUSED_ATTENTION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +98,11 @@ class Architecture:
     Rows from `vocab_size` on belong to no token: never read, and their logits are -inf.
     """
     return -(-self.vocab_size // 128) * 128
+
+  def split_sizes(self) -> dict[str, int]:
+    """The sizes of the axes that a mesh may split."""
+    names = ("embed_dim", "heads", "kv_heads", "mlp_dim", "vocab_rows")
+    return {name: getattr(self, name) for name in names}
 
 
 def on_platform(architecture: Architecture, platform: str) -> Architecture:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from apo_jax.data.rows import PADDING_SEGMENT, SHARED_SEGMENT
 from apo_jax.models.architecture import Architecture, Rope
+from apo_jax.rows.rows import PADDING_SEGMENT, SHARED_SEGMENT
 
 
 def attention_mask(segment_ids: Int[Array, "B T"]) -> Bool[Array, "B T T"]:

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from apo_jax.devices.sharding import partition
 from apo_jax.models.architecture import Architecture
-from apo_jax.sharding import partition
 
 # Slots a side of splash's blocks: at least a TPU's lanes; the larger, the fewer passes over a row.
 SPLASH_BLOCKS = (512, 256, 128)

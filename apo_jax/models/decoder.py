@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from apo_jax.config import LoraConfig
+from apo_jax.config.schema import LoraConfig
+from apo_jax.devices.sharding import constrain
 from apo_jax.models.architecture import Architecture, Rope
 from apo_jax.models.attention import (
   attend_cache,
@@ -27,7 +28,6 @@ from apo_jax.models.attention_kernels import make_kernel
 from apo_jax.models.block_attention import KEPT, attend_earlier
 from apo_jax.models.cache import Cache, KeyValues, Place, split_layers, write_newest
 from apo_jax.models.layer import Layer, LayerInput, rms_norm
-from apo_jax.sharding import constrain
 
 
 class Decoder(nnx.Module):

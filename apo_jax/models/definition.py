@@ -15,13 +15,13 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Int
 
-from apo_jax.config import LoraConfig
+from apo_jax.config.schema import LoraConfig
+from apo_jax.devices.sharding import partition
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture, on_platform
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.parameters import Parameters
 from apo_jax.models.reward_model import REWARD_HEAD, RewardModel
-from apo_jax.sharding import partition
 
 
 @dataclasses.dataclass(frozen=True)

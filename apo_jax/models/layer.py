@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from apo_jax.config import LoraConfig
+from apo_jax.config.schema import LoraConfig
+from apo_jax.devices.sharding import constrain
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.attention import rotate
 from apo_jax.models.projection import project
-from apo_jax.sharding import constrain
 
 
 def rms_norm(

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from apo_jax.data.rows import Rows
 from apo_jax.models.decoder import Decoder
-from apo_jax.models.row_reading import predicting_slots, sum_by_response
+from apo_jax.rows.reading import predicting_slots, sum_by_response
+from apo_jax.rows.rows import Rows
 
 # Most logits that a device holds at a time, float32: 128 MiB. Tokens are read in chunks of at most
 # that size, so that memory does not grow with the vocabulary.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from apo_jax.config import LoraConfig
+from apo_jax.config.schema import LoraConfig
 from apo_jax.models.parameters import Parameters
 from apo_jax.models.projection import project
 

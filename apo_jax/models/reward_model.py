@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from apo_jax.config import LoraConfig
+from apo_jax.config.schema import LoraConfig
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.decoder import Decoder
-from apo_jax.models.row_reading import seen_slots
+from apo_jax.rows.reading import seen_slots
 
 # The name of the head's parameter. A policy's language-model head is called otherwise.
 REWARD_HEAD = "reward_head"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apo_jax.data.rows import Response, Rows, make_shared_rows, shared_row_length
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.reward_step import RewardBatch
+from apo_jax.rows.rows import Response, Rows, make_shared_rows, shared_row_length
 
 # A query and its responses, each with eos as its last token.
 Item = tuple[Sequence[int], Sequence[Sequence[int]]]

@@ -8,9 +8,9 @@ import jax
 from jax.stages import Lowered
 
 from apo_jax.models.definition import define_policy, define_reward_model
-from apo_jax.optimization import abstract_state, make_optimizer
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
+from apo_jax.training.optimization import abstract_state, make_optimizer
 from benchmarks.contestants import our_batches, our_sampling
 from benchmarks.contestants.our_model import STEPS, TRAINING, mesh, policy_config, reward_config
 from benchmarks.model import architecture

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 from jax.sharding import Mesh
 
-from apo_jax.config import Config, MeshConfig, PolicyConfig, RewardConfig, TrainingConfig
-from apo_jax.config_checks import from_config_dict
-from apo_jax.sharding import make_mesh
+from apo_jax.config.checks import from_config_dict
+from apo_jax.config.schema import Config, MeshConfig, PolicyConfig, RewardConfig, TrainingConfig
+from apo_jax.devices.sharding import make_mesh
 from configs.demo import get_config
 
 # Peers are given the same optimizer.

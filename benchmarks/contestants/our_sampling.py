@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt32
 
-from apo_jax import sampler, sampling
-from apo_jax.config import SamplerConfig
+from apo_jax.config.schema import SamplerConfig
+from apo_jax.inference import decoding, sampler
+from apo_jax.inference.decoding import Choose, Drawing
+from apo_jax.inference.sampler import Sampler
 from apo_jax.models.definition import define_policy
-from apo_jax.sampler import Sampler
-from apo_jax.sampling import Choose, Drawing
-from apo_jax.seeds import derive_key
+from apo_jax.run.seeds import derive_key
 from benchmarks import data
 from benchmarks.contestants.our_model import mesh
 from benchmarks.contestants.our_weights import SEED
@@ -77,7 +77,7 @@ def end_on_schedule(seeds: UInt32[np.ndarray, "Q 2"], lengths: Sequence[Sequence
   columns = range(len(lengths[0]))
   keys = jnp.stack([_response_key(seed, column) for seed in seeds for column in columns])
   limits = jnp.array(lengths).reshape(-1)
-  plain = sampling.make_choose
+  plain = decoding.make_choose
 
   def make_choose(*arguments: Any, **options: Any) -> Choose:
     choose = plain(*arguments, **options)

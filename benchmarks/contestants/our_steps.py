@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from apo_jax.data.rows import Response, row_length
+from apo_jax.inference.scoring import make_logprob_scorer, make_reward_scorer
 from apo_jax.models.definition import Definition, define_policy, define_reward_model
-from apo_jax.optimization import TrainState, Update, init_state, make_optimizer
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
-from apo_jax.scoring import make_logprob_scorer, make_reward_scorer
+from apo_jax.rows.rows import Response, row_length
+from apo_jax.training.optimization import TrainState, Update, init_state, make_optimizer
 from benchmarks.contestants import our_batches
 from benchmarks.contestants.our_model import STEPS, TRAINING, mesh, policy_config, reward_config
 from benchmarks.contestants.our_weights import SEED

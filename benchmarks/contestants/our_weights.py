@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from apo_jax.files import write_json
-from apo_jax.models import hugging_face_export as export
+from apo_jax.export import weights as export
+from apo_jax.logs.files import write_json
 from apo_jax.models.definition import define_policy, define_reward_model
 from benchmarks.contestants.our_model import mesh
 from benchmarks.data import PADDING

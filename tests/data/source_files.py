@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from apo_jax.config_fields import ConfigError
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.sources import load_data, side_of
 from tests import tiny
 

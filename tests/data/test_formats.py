@@ -6,7 +6,7 @@ import pytest
 from apo_jax.data.dialogue import parse_query
 from apo_jax.data.reading import to_records
 from apo_jax.data.records import Demonstration, Preference, Query
-from apo_jax.data.rows import make_rows, row_length
+from apo_jax.rows.rows import make_rows, row_length
 from tests import tiny
 
 # One question, a dialogue, and one with a system turn; texts with inner line breaks.

@@ -2,8 +2,8 @@ import dataclasses
 
 from apo_jax.data.preview import preview
 from apo_jax.data.records import Demonstration, Preference, Query
-from apo_jax.data.rows import make_rows
 from apo_jax.data.tokens import make_codec
+from apo_jax.rows.rows import make_rows
 from tests import tiny
 from tests.data import chat_models
 

@@ -1,6 +1,6 @@
 import pytest
 
-from apo_jax.config_fields import ConfigError
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.reading import to_records
 
 HH = {"chosen": "\n\nHuman: Q\n\nAssistant: A", "rejected": "\n\nHuman: Q\n\nAssistant: B"}

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from apo_jax.data.rows import Response
 from apo_jax.data.samples import Sample, SampledQuery, read_samples, write_samples
+from apo_jax.rows.rows import Response
 
 UNSCORED = Sample(" Ann has it.", (5, 6, 7), True, -3.25)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from apo_jax.config_fields import ConfigError
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.dialogue import Message, parse_query, render_query
 from apo_jax.data.templates import (
   ChatForm,

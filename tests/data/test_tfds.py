@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from apo_jax.command_line import parse_flags
-from apo_jax.config_fields import ConfigError
+from apo_jax.config.command_line import parse_flags
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.reading import read_records
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.data.tfds.build import build

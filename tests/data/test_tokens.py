@@ -6,9 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from apo_jax.config_fields import ConfigError
-from apo_jax.data import toy_dialogues
-from apo_jax.data.rows import Response, make_rows
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.tokens import (
   SPECIAL,
   load_tokenizer,
@@ -17,6 +15,8 @@ from apo_jax.data.tokens import (
   train_tokenizer,
   truncated,
 )
+from apo_jax.data.toy import dialogues
+from apo_jax.rows.rows import Response, make_rows
 from tests import tiny
 from tests.data import chat_models
 
@@ -41,7 +41,7 @@ def chat_codec(name="chatml", query_length=200, response_length=50):
 
 @pytest.fixture(scope="module")
 def toy_texts():
-  data = toy_dialogues.generate(1, 200, 50, 50, 50, 50)
+  data = dialogues.generate(1, 200, 50, 50, 50, 50)
   texts = [text for record in data.demonstrations for text in (record.query, record.response)]
   return [*texts, *(text for record in data.test.preferences for text in record.responses)]
 
@@ -330,7 +330,7 @@ def test_what_is_cut_is_counted():
 
 
 def test_cut_texts_of_a_whole_game():
-  data = toy_dialogues.generate(1, 9, 8, 7, 6, 5)
+  data = dialogues.generate(1, 9, 8, 7, 6, 5)
   counts = truncated(long_codec(), data)
   assert list(counts) == [
     "demonstrations",
@@ -352,7 +352,7 @@ def test_cut_texts_of_a_whole_game():
 
 
 def test_responses_of_every_record():
-  data = toy_dialogues.generate(1, 9, 8, 7, 6, 5)
+  data = dialogues.generate(1, 9, 8, 7, 6, 5)
   preference, demonstration = data.reward.preferences[0], data.demonstrations[0]
   assert responses_of(preference) == preference.responses
   assert responses_of(demonstration) == (demonstration.response,)

@@ -16,17 +16,17 @@ import jax
 import jax.numpy as jnp
 from safetensors.numpy import save_file
 
-from apo_jax.config import Config
-from apo_jax.data.rows import flatten, make_rows
+from apo_jax.config.schema import Config
 from apo_jax.data.templates import HhForm
 from apo_jax.data.tokens import load_tokenizer, make_codec
-from apo_jax.export_run import export
+from apo_jax.export.run import export
 from apo_jax.models.definition import Definition, Parameters, join
-from apo_jax.origins import find_origins
-from apo_jax.starts import frozen_policy, frozen_reward
+from apo_jax.rows.rows import flatten, make_rows
+from apo_jax.run.origins import find_origins
+from apo_jax.run.starts import frozen_policy, frozen_reward
 from tests import finished_run, tiny
 from tests.golden.hugging_face_weights import weights
-from tests.models import hugging_face_cases as cases
+from tests.models.hugging_face import cases
 
 # The first is the one of README.md. The others have other lengths, so that padding matters.
 DIALOGUES = (

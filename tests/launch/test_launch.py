@@ -51,7 +51,7 @@ import argparse, json
 import jax
 import jax.numpy as jnp
 from jax.experimental import multihost_utils
-from apo_jax import distributed
+from apo_jax.devices import distributed
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--coordinator_address")

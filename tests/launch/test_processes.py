@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from apo_jax.data.samples import read_samples
-from apo_jax.files import read_json
-from apo_jax.metrics_writer import read_metrics
+from apo_jax.logs.files import read_json
+from apo_jax.logs.metrics import read_metrics
 from tests import checkpoints, tiny
 
 # Copies of the weights on both processes differ from one process in how gradients add up alone.

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apo_jax.config_checks import check_attention
-from apo_jax.config_fields import ConfigError
-from apo_jax.data.rows import PADDING_SEGMENT
+from apo_jax.config.fields import ConfigError
+from apo_jax.devices.checks import check_attention
+from apo_jax.devices.sharding import named
 from apo_jax.models import attention_kernels
 from apo_jax.models.architecture import LayerKind, Rope, on_platform
 from apo_jax.models.attention import attention_mask
 from apo_jax.models.attention_kernels import choose
 from apo_jax.models.definition import define_policy
-from apo_jax.sharding import named
+from apo_jax.rows.rows import PADDING_SEGMENT
 from tests import tiny, tpu
 from tests.models.plain_attention import attend
 

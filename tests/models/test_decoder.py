@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from apo_jax.data.rows import PADDING_SEGMENT, RESPONSE_SEGMENT, SHARED_SEGMENT
 from apo_jax.models.architecture import LayerKind, Rope
 from apo_jax.models.attention import attention_mask
 from apo_jax.models.cache import Place, new_cache, split_cache, split_layers
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.definition import define_policy
+from apo_jax.rows.rows import PADDING_SEGMENT, RESPONSE_SEGMENT, SHARED_SEGMENT
 from tests import tiny
 
 VOCABULARY = 128

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apo_jax.data.rows import Rows, flatten
 from apo_jax.models import logprobs
 from apo_jax.models.architecture import LayerKind
 from apo_jax.models.definition import define_policy
 from apo_jax.models.logprobs import sequence_logprobs, token_logprobs
+from apo_jax.rows.rows import Rows, flatten
 from tests import batches, tiny
 
 ROWS = Rows(*map(jnp.asarray, flatten(batches.policy_batch().rows)))

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apo_jax import seeds
-from apo_jax.config import LoraConfig
-from apo_jax.data.rows import Rows, flatten
+from apo_jax.config.schema import LoraConfig
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.definition import define_policy, define_reward_model, join, merged
 from apo_jax.models.logprobs import sequence_logprobs
-from apo_jax.optimization import init_state, make_optimizer
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
+from apo_jax.rows.rows import Rows, flatten
+from apo_jax.run import seeds
+from apo_jax.training.optimization import init_state, make_optimizer
 from tests import batches, tiny
 
 CONFIG = tiny.config()

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apo_jax.data.rows import Response, make_rows
 from apo_jax.models.definition import (
   define_policy,
   define_reward_model,
   trunk_of,
 )
 from apo_jax.models.reward_model import pool
+from apo_jax.rows.rows import Response, make_rows
 from tests import tiny
 
 VOCABULARY = 128

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apo_jax.config import LoraConfig
+from apo_jax.config.schema import LoraConfig
 from apo_jax.models import logprobs
 from apo_jax.models.architecture import LayerKind, Rope
 from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.models.logprobs import sequence_logprobs
-from apo_jax.models.row_reading import as_sequences
+from apo_jax.rows.reading import as_sequences
 from tests import batches, tiny
 
 PRESENT = np.array([[True, True, True], [False, True, True], [False, False, False], [True] * 3])

@@ -8,13 +8,13 @@ import pytest
 from jax.sharding import Mesh
 from safetensors.numpy import load_file
 
-from apo_jax.config import LoraConfig
+from apo_jax.config.schema import LoraConfig
+from apo_jax.export.peft import adapter_tensors
+from apo_jax.export.weights import policy_tensors, write_weights
 from apo_jax.models.definition import define_policy
-from apo_jax.models.hugging_face import import_decoder
-from apo_jax.models.hugging_face_export import policy_tensors, write_weights
-from apo_jax.models.peft_export import adapter_tensors
+from apo_jax.models.hugging_face.importing import import_decoder
 from tests import tiny
-from tests.models import hugging_face_cases as cases
+from tests.models.hugging_face import cases
 
 LORA = LoraConfig(rank=2, alpha=4.0, dropout=0.0, modules=("query", "output", "down"))
 

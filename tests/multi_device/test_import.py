@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from apo_jax.models.definition import define_policy, define_reward_model
-from apo_jax.models.hugging_face import TensorFiles, import_decoder, import_reward_head
+from apo_jax.models.hugging_face.importing import TensorFiles, import_decoder, import_reward_head
 from tests import tiny
-from tests.models import hugging_face_cases as cases
+from tests.models.hugging_face import cases
 
 
 @pytest.mark.parametrize("name", ["qwen2", pytest.param("gemma3_text", marks=pytest.mark.slow)])

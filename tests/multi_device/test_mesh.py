@@ -6,17 +6,17 @@ import jax
 import numpy as np
 import pytest
 
-from apo_jax import seeds
-from apo_jax.checkpoints import load_parameters, open_phase
-from apo_jax.data.rows import Response
-from apo_jax.decoding_weights import decoding_form
+from apo_jax.devices.sharding import place_batch
+from apo_jax.inference.decoding_weights import decoding_form
+from apo_jax.inference.sampler import Sampler
+from apo_jax.inference.scoring import make_logprob_scorer, make_reward_scorer
 from apo_jax.models.definition import define_policy, define_reward_model
-from apo_jax.optimization import abstract_state, init_state, make_optimizer
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update
-from apo_jax.sampler import Sampler
-from apo_jax.scoring import make_logprob_scorer, make_reward_scorer
-from apo_jax.sharding import place_batch
+from apo_jax.rows.rows import Response
+from apo_jax.run import seeds
+from apo_jax.training.checkpoints import load_parameters, open_phase
+from apo_jax.training.optimization import abstract_state, init_state, make_optimizer
 from tests import batches, tiny
 
 CONFIG = tiny.config()

@@ -4,13 +4,13 @@ import jax
 import optax
 import pytest
 
-from apo_jax.data.rows import Response
+from apo_jax.devices.sharding import place_batch
+from apo_jax.inference.scoring import make_logprob_scorer, make_reward_scorer
 from apo_jax.models.definition import define_policy, define_reward_model
-from apo_jax.optimization import init_state
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update
-from apo_jax.scoring import make_logprob_scorer, make_reward_scorer
-from apo_jax.sharding import place_batch
+from apo_jax.rows.rows import Response
+from apo_jax.training.optimization import init_state
 from tests import batches, tiny
 from tests.multi_device.test_mesh import ALL_KINDS, CONFIG, assert_equal_to_one_device
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from apo_jax.command_line import parse_flags, refuse
-from apo_jax.config_fields import ConfigError
+from apo_jax.config.command_line import parse_flags, refuse
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.candidates import Kind
 from apo_jax.data.reading import Reading, read_records
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from apo_jax import sampler
-from apo_jax.sampler import Sampler
+from apo_jax.inference import sampler
+from apo_jax.inference.sampler import Sampler
 from benchmarks.contestants import our_sampling
 from tests import tiny
 

@@ -1,0 +1,155 @@
+"""The checks of a config: each field by itself, then against the others, the devices, the files."""
+
+import dataclasses
+import itertools
+import pathlib
+
+import ml_collections
+
+from apo_jax.config.fields import ConfigError, read_fields
+from apo_jax.config.schema import Config, DataConfig, MeshConfig
+
+
+def from_config_dict(config: ml_collections.ConfigDict) -> Config:
+  """Returns the validated view of `config`.
+
+  Raises:
+    ConfigError: for the first field that is unknown, missing, of a wrong type, out of its range,
+      at odds with another field, or that names a file that is not there.
+  """
+  view = read_fields(Config, config, "config")
+  _check_model(view)
+  _check_data(view.data, demonstrations_needed=view.supervised.epochs > 0)
+  _check_training(view)
+  _check_mesh_axes(view.mesh)
+  if view.logging.wandb and not view.logging.wandb_project:
+    raise ConfigError(
+      "config.logging.wandb_project is ''; it must name a project while config.logging.wandb is"
+      " True."
+    )
+  return view
+
+
+def training_batches(config: Config) -> list[tuple[str, int, str, int]]:
+  """Every batch of an update: its field, its size, the field and number of its micro-batches."""
+  batches = [
+    (f"{path}.batch_size", training.batch_size, f"{path}.accumulation", training.accumulation)
+    for path, training in (
+      ("config.supervised", config.supervised),
+      ("config.reward.base", config.reward.base),
+      ("config.reward.training", config.reward.training),
+      ("config.policy.training", config.policy.training),
+    )
+  ]
+  preferences = config.reward.preference_batch_size
+  accumulation = config.reward.training.accumulation
+  name = "config.reward.preference_batch_size"
+  return [*batches, (name, preferences, "config.reward.training.accumulation", accumulation)]
+
+
+def _check_model(config: Config) -> None:
+  model, tokenizer = config.model, config.tokenizer
+  if not model.checkpoint:
+    _check_random_start(config)
+  if not model.checkpoint and not tokenizer.path and tokenizer.vocab_size < 259:
+    raise ConfigError(
+      f"config.tokenizer.vocab_size is {tokenizer.vocab_size}; it must be at least 259, as"
+      " a byte-level BPE starts from the 256 bytes and its three special tokens."
+    )
+  for player, lora in (("policy", config.policy.lora), ("reward", config.reward.lora)):
+    if lora.rank and not lora.modules:
+      raise ConfigError(
+        f"config.{player}.lora.modules is empty; name the projections that get an adapter, or set"
+        f" config.{player}.lora.rank to 0."
+      )
+    if len(set(lora.modules)) < len(lora.modules):
+      raise ConfigError(f"config.{player}.lora.modules is {lora.modules}; name each only once.")
+
+
+def _check_random_start(config: Config) -> None:
+  """What holds where weights start at random."""
+  shape = config.model.shape
+  if shape is None:
+    raise ConfigError(
+      "config.model.checkpoint is '' and config.model.shape is missing; give a checkpoint, or the"
+      " shape of a model with random weights."
+    )
+  if shape.heads % shape.kv_heads:
+    raise ConfigError(
+      f"config.model.shape.kv_heads is {shape.kv_heads}; it must divide config.model.shape.heads,"
+      f" which is {shape.heads}."
+    )
+  if shape.head_dim % 2:
+    raise ConfigError(
+      f"config.model.shape.head_dim is {shape.head_dim}; it must be even, as rotary positions turn"
+      " pairs of features."
+    )
+  for player, lora in (("policy", config.policy.lora), ("reward", config.reward.lora)):
+    if lora.rank and not (player == "reward" and config.reward.checkpoint):
+      raise ConfigError(
+        f"config.{player}.lora.rank is {lora.rank}, but config.model.checkpoint is ''; adapters"
+        " change a trained model, so name one, or set the rank to 0."
+      )
+
+
+def _check_data(data: DataConfig, demonstrations_needed: bool) -> None:
+  _check_ascending("query_buckets", data.query_buckets)
+  _check_ascending("row_buckets", data.row_buckets)
+  if not data.query_buckets or data.query_buckets[-1] != data.query_length:
+    raise ConfigError(
+      f"config.data.query_buckets is {data.query_buckets}; it must ascend and end with"
+      f" config.data.query_length, which is {data.query_length}."
+    )
+  names = ("demonstrations", "preferences", "golden", "queries")
+  if data.source == "embedded":
+    for name in (*names, "test"):
+      if not getattr(data, f"num_{name}"):
+        raise ConfigError(
+          f"config.data.num_{name} is 0; it must be at least 1 with config.data.source 'embedded'."
+        )
+    return
+  for name in names:
+    path = getattr(data, name)
+    if not path and (name != "demonstrations" or demonstrations_needed):
+      because = " and config.supervised.epochs above 0" if name == "demonstrations" else ""
+      raise ConfigError(
+        f"config.data.{name} is ''; it must be a path or URI with config.data.source"
+        f" 'files'{because}."
+      )
+    derived = (name, path) in (("golden", "chosen"), ("queries", "preferences"))
+    if path and not derived and "://" not in path and not pathlib.Path(path).exists():
+      raise ConfigError(f"config.data.{name} is {path!r}; it must be a file that exists, or a URI.")
+
+
+def _check_ascending(name: str, buckets: tuple[int, ...]) -> None:
+  if not all(shorter < longer for shorter, longer in itertools.pairwise(buckets)):
+    raise ConfigError(f"config.data.{name} is {buckets}; its lengths must ascend.")
+
+
+def _check_training(config: Config) -> None:
+  for name, size, accumulation_name, accumulation in training_batches(config):
+    if size % accumulation:
+      raise ConfigError(
+        f"{name} is {size}; it must be a multiple of {accumulation_name}, which is {accumulation}."
+      )
+  sampler, method = config.sampling.training, config.policy.method
+  if method == "rjs":
+    return
+  if sampler.num_samples < 2:
+    raise ConfigError(
+      f"config.sampling.training.num_samples is {sampler.num_samples}; it must be at least 2 with"
+      f" config.policy.method {method!r}, as one sample forms no pair."
+    )
+  if sampler.temperature == 0 or sampler.top_k == 1:
+    field = "temperature" if sampler.temperature == 0 else "top_k"
+    raise ConfigError(
+      f"config.sampling.training.{field} is {getattr(sampler, field)}, which makes all samples of a"
+      f" query equal; with config.policy.method {method!r} they must differ to form pairs."
+    )
+
+
+def _check_mesh_axes(mesh: MeshConfig) -> None:
+  axes = dataclasses.asdict(mesh)
+  free = [f"config.mesh.{name}" for name, size in axes.items() if size == -1]
+  if len(free) > 1:
+    raise ConfigError(f"{' and '.join(free)} are -1; at most one axis of the mesh may be.")

@@ -1,0 +1,61 @@
+"""What the commands share: the flags that join processes, and how wrong ones are refused."""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from apo_jax.config.fields import ConfigError
+
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator_address", None, "host:port of process 0, where the processes are not found."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+
+
+def process_flags() -> tuple[str | None, int | None, int | None, bool]:
+  """What the flags say of the run's processes: the arguments of `distributed.initialize`."""
+  return _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
+
+
+def refuse(sentence: str) -> int:
+  """Says what is wrong; returns the exit code."""
+  print(f"apo_jax: {sentence}", file=sys.stderr)
+  return 2
+
+
+def find_config_file(arguments: list[str]) -> str:
+  """The path that --config names; `arguments` are what is left of the command line, its name first.
+
+  Raises:
+    ConfigError: something there is no flag, or --config is missing or names no file.
+  """
+  if len(arguments) > 1:
+    raise ConfigError(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
+  if flags.FLAGS["config"].value is None:
+    raise ConfigError("--config is missing; give a config file, such as --config=configs/demo.py.")
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  # ml_collections passes what follows a colon to the file's get_config.
+  if not Path(path.split(":")[0]).is_file():
+    raise ConfigError(f"--config is {path!r}, and there is no such file.")
+  return path
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+  """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage."""
+  try:
+    return flags.FLAGS(arguments)
+  except (AttributeError, KeyError) as error:  # ml_collections' way to say "no such field"
+    # Its hint comes as the quotation of a quotation.
+    hint = str(error.args[0]).replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
+    message = f"the config has no field {hint}"
+    if "get_config" in hint:
+      message = "the file of --config has no function get_config()"
+  except (flags.Error, TypeError, ValueError) as error:
+    message = str(error)
+  sys.exit(refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))

@@ -1,0 +1,38 @@
+"""Compiled programs kept for the next start: JAX's persistent cache, by default in the run."""
+
+from pathlib import Path
+
+import jax
+
+from apo_jax.config.fields import ConfigError
+
+DIRECTORY = "compilation_cache"  # of the run directory
+
+
+def use_compilation_cache(given: str | None, run_dir: Path) -> None:
+  """Says where compiled programs are kept and looked for; called before anything is compiled.
+
+  Several processes may share it: JAX lets the first one alone write, and what one of them cannot
+  read, such as an entry that a kill cut short, it compiles. On CPUs JAX's keys differ between
+  processes, so that there the first alone finds what it wrote.
+
+  Args:
+    given: a directory, a URI that JAX knows, or "" for none. None leaves it to JAX's own setting
+      (JAX_COMPILATION_CACHE_DIR), and where that says nothing takes the run directory.
+    run_dir: the run directory.
+
+  Raises:
+    ConfigError: the given directory cannot be made.
+  """
+  if given is None:
+    if not jax.config.jax_compilation_cache_dir:
+      jax.config.update("jax_compilation_cache_dir", str(run_dir.absolute() / DIRECTORY))
+    return
+  if given and "://" not in given:
+    try:
+      Path(given).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise ConfigError(
+        f"--compilation_cache is {given!r}, which cannot be used: {error}"
+      ) from error
+  jax.config.update("jax_compilation_cache_dir", given or None)

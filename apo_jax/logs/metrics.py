@@ -1,0 +1,217 @@
+"""Metrics of a run: metrics.jsonl always, TensorBoard and Weights & Biases on request.
+
+metrics.jsonl is the record. It survives a kill (a torn last line is dropped), and
+`MetricsWriter.resume` takes back what was written after the checkpoint that a phase continues from,
+so that no step appears twice.
+
+The other two back-ends want one step that only grows, while steps here start again in every phase.
+Their step is the number of lines that metrics.jsonl held before the line: it is the same whether
+the run was interrupted or not, which a counter kept in memory would not be.
+"""
+
+import importlib
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, SupportsFloat, TextIO
+
+from apo_jax.config.fields import ConfigError
+from apo_jax.logs.files import json_line, read_jsonl, write_jsonl, write_text
+
+_PLACE = ("time", "round", "phase", "step")
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+  """The lines of the run's metrics.jsonl, without a torn last one; none if it has no such file.
+
+  Raises:
+    ValueError: a line other than a torn last one is not a JSON object.
+  """
+  path = run_dir / "metrics.jsonl"
+  return read_jsonl(path, ignore_torn_end=True) if path.exists() else []
+
+
+def _drop_torn_line(path: Path) -> None:
+  """Cuts off what follows the last newline: a line is written with its newline, or not whole."""
+  content = path.read_bytes()
+  whole = content.rfind(b"\n") + 1
+  if whole < len(content):
+    with open(path, "r+b") as file:
+      file.truncate(whole)
+
+
+def _open_to_append(path: Path) -> TextIO:
+  return open(path, "a", encoding="utf-8", newline="\n")
+
+
+def _import_extra(module: str, extra: str) -> ModuleType:
+  try:
+    return importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    if error.name != module:
+      raise
+    raise ConfigError(
+      f"config.logging.{extra} is True, but the package {module} is not installed: "
+      f"pip install 'apo_jax[{extra}]', or set config.logging.{extra} to False.",
+    ) from error
+
+
+class MetricsWriter:
+  """Writes metrics of a run; a context manager.
+
+  Args:
+    run_dir: the run directory; metrics.jsonl and tensorboard/ lie in it.
+    tensorboard: also write to TensorBoard, with tensorboardX.
+    wandb: also write to Weights & Biases. The run's id is kept in wandb_id.txt, so a restart
+      continues the same run.
+    wandb_project: the Weights & Biases project.
+    config: the run's configuration, shown by Weights & Biases.
+    enabled: false on every process but the first; nothing is imported or written then.
+
+  Raises:
+    ConfigError: the package of a chosen back-end is not installed.
+  """
+
+  def __init__(
+    self,
+    run_dir: Path,
+    *,
+    tensorboard: bool,
+    wandb: bool,
+    wandb_project: str,
+    config: dict[str, Any],
+    enabled: bool,
+  ):
+    self._run_dir = run_dir
+    self._enabled = enabled
+    self._file = None
+    self._tensorboard_module = None
+    self._tensorboard_writer = None
+    self._tensorboard_opened = 0
+    self._wandb_run = None
+    if not enabled:
+      return
+    if tensorboard:
+      self._tensorboard_module = _import_extra("tensorboardX", "tensorboard")
+    wandb_module = _import_extra("wandb", "wandb") if wandb else None
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if self._path.exists():
+      _drop_torn_line(self._path)
+    self._lines = len(read_metrics(run_dir))
+    self._file = _open_to_append(self._path)
+    if wandb_module is not None:
+      self._wandb_run = _start_wandb(wandb_module, run_dir, wandb_project, config)
+
+  @property
+  def _path(self) -> Path:
+    return self._run_dir / "metrics.jsonl"
+
+  def __enter__(self) -> "MetricsWriter":
+    return self
+
+  def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    self.close(failed=kind is not None)
+
+  def write(
+    self, values: Mapping[str, SupportsFloat], *, round: int, phase: str, step: int
+  ) -> None:
+    """Appends one line to metrics.jsonl, flushed, and the same values to the chosen back-ends.
+
+    Args:
+      values: scalars by name. Arrays are fetched from the device here, which waits for them.
+      round: the round, 0 for what comes before the first.
+      phase: the phase's name; the other back-ends show a value as "phase/name".
+      step: the update within the phase.
+
+    Raises:
+      ValueError: a value is named like one of the fields that every line has.
+    """
+    if not self._enabled:
+      return
+    for name in values:
+      if name in _PLACE:
+        raise ValueError(
+          f"A metric must not be named {name!r}: every line has a field of this name."
+        )
+    numbers = {name: float(value) for name, value in values.items()}
+    line = {"time": time.time(), "round": round, "phase": phase, "step": step, **numbers}
+    self._file.write(json_line(line) + "\n")
+    self._file.flush()
+    if self._tensorboard_module is not None:
+      self._write_tensorboard(numbers, phase)
+    if self._wandb_run is not None:
+      named = {f"{phase}/{name}": number for name, number in numbers.items()}
+      self._wandb_run.log({"line": self._lines, "round": round, "step": step, **named})
+    self._lines += 1
+
+  def resume(self, *, round: int, phase: str, step: int) -> None:
+    """Takes back the lines of this round and phase with a later step.
+
+    To be called where a phase starts (step 0) or continues (the step of its checkpoint).
+    metrics.jsonl is rewritten atomically. TensorBoard hides what it showed from there on. Weights &
+    Biases cannot take values back: there the repeated steps are shown at the same place twice.
+    """
+    if not self._enabled:
+      return
+    lines = read_metrics(self._run_dir)
+    kept = [
+      line
+      for line in lines
+      if (line["round"], line["phase"]) != (round, phase) or line["step"] <= step
+    ]
+    if len(kept) == len(lines):
+      return
+    self._file.close()
+    write_jsonl(self._path, kept)
+    self._file = _open_to_append(self._path)
+    self._lines = len(kept)
+    self._close_tensorboard()
+
+  def close(self, *, failed: bool = False) -> None:
+    """Closes the file and the back-ends, which may show that the run failed; twice is fine."""
+    if self._file is not None:
+      self._file.close()
+      self._file = None
+    self._close_tensorboard()
+    if self._wandb_run is not None:
+      self._wandb_run.finish(exit_code=int(failed))
+      self._wandb_run = None
+
+  def _write_tensorboard(self, numbers: Mapping[str, float], phase: str) -> None:
+    if self._tensorboard_writer is None:
+      # Opened at the first line, because only then it is known which steps are to be written again:
+      # purge_step makes TensorBoard hide what an earlier process wrote for them.
+      self._tensorboard_opened += 1
+      self._tensorboard_writer = self._tensorboard_module.SummaryWriter(
+        str(self._run_dir / "tensorboard"),
+        purge_step=self._lines,
+        filename_suffix=f".{self._tensorboard_opened}",
+      )
+    for name, number in numbers.items():
+      self._tensorboard_writer.add_scalar(f"{phase}/{name}", number, global_step=self._lines)
+
+  def _close_tensorboard(self) -> None:
+    if self._tensorboard_writer is not None:
+      self._tensorboard_writer.close()
+      self._tensorboard_writer = None
+
+
+def _start_wandb(wandb: ModuleType, run_dir: Path, project: str, config: dict[str, Any]) -> Any:
+  """Starts or continues the Weights & Biases run of this run directory."""
+  path = run_dir / "wandb_id.txt"
+  if not path.exists():
+    write_text(path, uuid.uuid4().hex)
+  run = wandb.init(
+    project=project,
+    name=run_dir.name,
+    id=path.read_text(encoding="utf-8"),
+    resume="allow",
+    dir=str(run_dir),
+    config=config,
+  )
+  # Its own step refuses to go back, which would lose the lines written again after a crash.
+  run.define_metric("line")
+  run.define_metric("*", step_metric="line")
+  return run

@@ -1,0 +1,169 @@
+"""The rows that each training phase reads: records as fixed-shape arrays, and their layouts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from apo_jax.config.schema import Config, PolicyConfig
+from apo_jax.data.records import Demonstration, Preference
+from apo_jax.data.samples import Sample, SampledQuery
+from apo_jax.policy_step import PolicyBatch
+from apo_jax.rows.layouts import RowLayout
+from apo_jax.rows.rows import Item, Response, Rows, distinct_scores
+from apo_jax.run.context import RunContext
+
+PADDING_SCORE = -1.0  # below 0: no response there
+GOLDEN_SCORE = 1.0
+SAMPLE_SCORE = 0.0
+
+
+def demonstration_layout(run: RunContext) -> RowLayout:
+  """The layout of demonstrations: one response a query."""
+  return run.row_layout(run.policy, 1)
+
+
+def preference_layout(run: RunContext, num_responses: int) -> RowLayout:
+  """The layout of preferences with at most so many responses."""
+  return run.row_layout(run.reward_model, num_responses)
+
+
+def golden_layout(run: RunContext) -> RowLayout:
+  """The layout of golden responses, each with the policy's samples."""
+  return run.row_layout(run.reward_model, 1 + run.config.sampling.training.num_samples)
+
+
+def sample_layout(run: RunContext) -> RowLayout:
+  """The layout of the samples that the policy is trained on."""
+  return run.row_layout(run.policy, _trained_samples(run.config))
+
+
+def most_responses(preferences: Sequence[Preference]) -> int:
+  """R, the responses that a row of preferences has room for."""
+  return max(len(preference.responses) for preference in preferences)
+
+
+def _trained_samples(config: Config) -> int:
+  """The most samples of a query that `select_samples` selects."""
+  method, pairs = config.policy.method, config.policy.pairs
+  if method == "rjs":
+    return 1
+  if method == "dpo" and pairs == "best_worst":
+    return 2
+  return config.sampling.training.num_samples
+
+
+def demonstration_items(run: RunContext, records: Sequence[Demonstration | None]) -> list[Item]:
+  """Each record's query and response."""
+  responses = run.codec.encode_responses(
+    ["" if record is None else record.response for record in records]
+  )
+  return _items(run, records, [[response] for response in responses])
+
+
+def preference_items(run: RunContext, records: Sequence[Preference | None]) -> list[Item]:
+  """Each record's query and responses."""
+  # A tokenizer wants at least one text, also where all records are padding.
+  texts = [("",) if record is None else record.responses for record in records]
+  encoded = iter(run.codec.encode_responses([text for among in texts for text in among]))
+  return _items(run, records, [[next(encoded) for _ in among] for among in texts])
+
+
+def golden_items(run: RunContext, records: Sequence[SampledQuery | None]) -> list[Item]:
+  """Each query, its golden response, and its samples."""
+  golden = run.codec.encode_responses(
+    ["" if record is None else record.golden for record in records]
+  )
+  samples = [() if record is None else record.samples for record in records]
+  responses = [
+    [first, *(sample.response for sample in more)]
+    for first, more in zip(golden, samples, strict=True)
+  ]
+  return _items(run, records, responses)
+
+
+def sample_items(run: RunContext, records: Sequence[SampledQuery | None]) -> list[Item]:
+  """Each query and the samples that are trained on."""
+  chosen = _selected(run, records)
+  return _items(run, records, [[sample.response for sample in samples] for samples in chosen])
+
+
+def _items(
+  run: RunContext, records: Sequence, responses: Sequence[Sequence[Response]]
+) -> list[Item]:
+  """Records' queries with `responses`; where a record is None, an item without any."""
+  queries = run.codec.encode_queries(["" if record is None else record.query for record in records])
+  return [
+    ((), ()) if record is None else (query, among)
+    for record, query, among in zip(records, queries, responses, strict=True)
+  ]
+
+
+def demonstration_batch(
+  run: RunContext, layout: RowLayout, records: Sequence[Demonstration | None], bucket: int
+) -> PolicyBatch:
+  """Rows of demonstrations, without rewards and reference."""
+  rows = layout.rows(demonstration_items(run, records), bucket, run.codec.eos)
+  present = np.array([[record is not None] for record in records])
+  return PolicyBatch(rows, np.zeros(present.shape, np.float32), None, present)
+
+
+def preference_rows(
+  run: RunContext, layout: RowLayout, records: Sequence[Preference | None], bucket: int
+) -> tuple[Rows, np.ndarray]:
+  """Rows and scores [B, R] of preferences."""
+  scores = np.full((len(records), layout.num_responses), PADDING_SCORE, np.float32)
+  items = preference_items(run, records)
+  for index, record in enumerate(records):
+    if record is not None:
+      scores[index, : len(record.scores)] = distinct_scores(items[index][1], record.scores)
+  return layout.rows(items, bucket, run.codec.eos), scores
+
+
+def golden_rows(
+  run: RunContext, layout: RowLayout, records: Sequence[SampledQuery | None], bucket: int
+) -> tuple[Rows, np.ndarray]:
+  """Rows and scores [C, 1 + S]: each golden response, then its samples."""
+  scores = np.full((len(records), layout.num_responses), SAMPLE_SCORE, np.float32)
+  scores[:, 0] = GOLDEN_SCORE
+  scores[[record is None for record in records]] = PADDING_SCORE
+  return layout.rows(golden_items(run, records), bucket, run.codec.eos), scores
+
+
+def sample_batch(
+  run: RunContext, layout: RowLayout, records: Sequence[SampledQuery | None], bucket: int
+) -> PolicyBatch:
+  """The responses that the method trains on, with their rewards and reference log-probabilities."""
+  shape = (len(records), layout.num_responses)
+  rewards, reference_logprobs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+  valid = np.zeros(shape, bool)
+  for index, samples in enumerate(_selected(run, records)):
+    rewards[index, : len(samples)] = [sample.reward for sample in samples]
+    reference_logprobs[index, : len(samples)] = [sample.reference_logprob for sample in samples]
+    valid[index, : len(samples)] = True
+  rows = layout.rows(sample_items(run, records), bucket, run.codec.eos)
+  return PolicyBatch(rows, rewards, reference_logprobs, valid)
+
+
+def _selected(run: RunContext, records: Sequence[SampledQuery | None]) -> list[list[Sample]]:
+  return [
+    [] if record is None else select_samples(record.samples, run.config.policy)
+    for record in records
+  ]
+
+
+def select_samples(samples: Sequence[Sample], config: PolicyConfig) -> list[Sample]:
+  """The samples of a query that the policy's loss reads; empty ones never are.
+
+  Rejection sampling reads the best, DPO on best-vs-worst these two, every other loss all. Of
+  equal rewards the first counts as best and as worst.
+  """
+  spoken = [sample for sample in samples if not sample.is_empty]
+  if not spoken:
+    return []
+  best = max(spoken, key=lambda sample: sample.reward)
+  if config.method == "rjs":
+    return [best]
+  if config.method == "dpo" and config.pairs == "best_worst":
+    worst = min(spoken, key=lambda sample: sample.reward)
+    return [best] if worst is best else [best, worst]
+  return spoken

@@ -1,0 +1,64 @@
+"""What a round of a config needs, before it is played: memory, time and cost. Kept short.
+
+    python -m apo_jax.plan --config=configs/llama_7b_hh.py \
+      --config.model.checkpoint=configs/shapes/llama_7b --topology=v5e:8x8
+
+compiles both steps, sampling and scoring for a TPU slice that is not there. It needs a checkpoint's
+config.json alone, and no data.
+"""
+
+import os
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from apo_jax.config.command_line import find_config_file, parse_flags, refuse
+from apo_jax.config.fields import ConfigError
+
+# transformers says at import that it has no PyTorch; none is needed.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "The experiment; any field can be set, as in --config.model.remat=full."
+)
+_TOPOLOGY = flags.DEFINE_string(
+  "topology", "local", "A TPU slice such as v5e:16x16, or 'local' for the devices at hand."
+)
+_ONLY = flags.DEFINE_list(
+  "only", [], "Programs to compile, as in --only='reward step,policy step'; by default all."
+)
+
+
+def main(arguments: list[str]) -> int:
+  """Prints the plan that the flags ask for; returns the exit code."""
+  try:
+    find_config_file(arguments)
+  except ConfigError as error:
+    return refuse(str(error))
+  logging.set_verbosity(logging.WARNING)
+  # Imported late, so that a wrong flag is answered at once.
+  import jax
+
+  from apo_jax.plan.described_run import config_without_data
+  from apo_jax.plan.devices import LOCAL
+  from apo_jax.plan.planner import make_plan
+  from apo_jax.plan.text import render
+
+  if _TOPOLOGY.value != LOCAL:
+    jax.config.update("jax_platforms", "cpu")  # else libtpu looks for a TPU of its own
+  try:
+    config = config_without_data(_CONFIG.value)
+    plan = make_plan(config, _TOPOLOGY.value, _ONLY.value, _say)
+  except ConfigError as error:
+    return refuse(str(error))
+  print(render(plan, config))
+  return 0
+
+
+def _say(measured: Any) -> None:
+  print(f"{measured.program.name}: compiled in {measured.compile_seconds:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

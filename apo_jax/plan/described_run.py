@@ -1,0 +1,98 @@
+"""A run that is described and never played: real models and steps, no data, no weights."""
+
+from pathlib import Path
+
+import huggingface_hub
+import ml_collections
+import tokenizers
+import transformers
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from jax.sharding import Mesh
+
+from apo_jax.config.checks import from_config_dict
+from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import Config
+from apo_jax.data.records import GameData, Split
+from apo_jax.data.templates import HhForm
+from apo_jax.data.tokens import Codec
+from apo_jax.logs.metrics import MetricsWriter
+from apo_jax.logs.progress import Progress
+from apo_jax.models.architecture import Architecture, architecture_from_shape
+from apo_jax.models.hugging_face.config import CONFIG_FILE, Checkpoint, read_architecture
+from apo_jax.run.context import RunContext
+from apo_jax.run.origins import Origins
+
+_LOCATIONS = ("demonstrations", "preferences", "golden", "queries")
+
+
+def config_without_data(config: ml_collections.ConfigDict) -> Config:
+  """The validated config; files of data need not exist, as nothing reads them.
+
+  Raises:
+    ConfigError: as `from_config_dict`, for everything else.
+  """
+  copied = ml_collections.ConfigDict(config.to_dict())
+  for name in _LOCATIONS:
+    if copied.data.get(name):
+      copied.data[name] = f"unread://{name}"  # a location that is not looked for on this machine
+  return from_config_dict(copied)
+
+
+def find_architectures(config: Config) -> Origins:
+  """The players' architectures, from config.json alone: no weights are needed or downloaded.
+
+  A checkpoint is a directory with a config.json, or a name on the Hugging Face hub.
+
+  Raises:
+    ConfigError: there is no such file, or it is of no model that the decoder computes.
+  """
+  policy_checkpoint, policy = None, None
+  if config.model.checkpoint:
+    policy_checkpoint = _read("config.model.checkpoint", config.model.checkpoint, config)
+    policy = policy_checkpoint.architecture
+  else:
+    policy = architecture_from_shape(config.model, config.tokenizer.vocab_size)
+  reward_checkpoint, reward = None, policy
+  if config.reward.checkpoint:
+    reward_checkpoint = _read("config.reward.checkpoint", config.reward.checkpoint, config)
+    reward = reward_checkpoint.architecture
+  return Origins(policy, policy_checkpoint, reward, reward_checkpoint)
+
+
+def describe_run(config: Config, origins: Origins, mesh: Mesh) -> RunContext:
+  """The context of the run, whose parameters, data and results are never asked for."""
+  nothing = Split((), (), ())
+  return RunContext(
+    config,
+    Path(),
+    mesh,
+    origins,
+    GameData((), nothing, nothing, nothing),
+    _codec(config, origins.policy),
+    Progress(False),
+    MetricsWriter(
+      Path(), tensorboard=False, wandb=False, wandb_project="", config={}, enabled=False
+    ),
+  )
+
+
+def _codec(config: Config, architecture: Architecture) -> Codec:
+  """A codec of the model's size that has one word: shapes depend on nothing else."""
+  words = tokenizers.models.WordLevel({"?": 0}, unk_token="?")
+  tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(words))
+  form = HhForm(tokenizer, bos=None, separator=None, eos=0)
+  data = config.data
+  return Codec(tokenizer, form, data.query_length, data.response_length, architecture.vocab_size)
+
+
+def _read(field: str, name: str, config: Config) -> Checkpoint:
+  directory = Path(name)
+  if not directory.is_dir():
+    try:
+      directory = Path(huggingface_hub.hf_hub_download(name, CONFIG_FILE)).parent
+    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
+      raise ConfigError(
+        f"{field} is {name!r}, whose {CONFIG_FILE} cannot be had; for a plan it must be a directory"
+        f" with one, such as configs/shapes/llama_7b, or the name of a model on the hub."
+      ) from error
+  return read_architecture(directory, config.model, field)

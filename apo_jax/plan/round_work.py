@@ -1,0 +1,66 @@
+"""How much a round does: queries to sample, and calls of the steps and scorers."""
+
+import dataclasses
+import math
+
+from apo_jax.config.schema import Config
+from apo_jax.data.input import num_batches
+
+# What is planned with where a size of the config is 0, which takes all there is in files.
+ASSUMED_SIZE = 10_000
+# Responses of a human preference, where no data says otherwise.
+PREFERENCE_RESPONSES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundWork:
+  """Queries to sample, calls of the other programs, and what had to be assumed.
+
+  Every query takes the sampler's longest bucket and every sequence the longest padded length, as
+  lengths are not known without data.
+  """
+
+  sampled_queries: int
+  reward_updates: int
+  reward_scores: int
+  logprob_scores: int
+  policy_updates: int
+  evaluated_queries: int
+  evaluation_reward_scores: int
+  evaluation_logprob_scores: int
+  assumptions: tuple[str, ...]
+
+
+def round_work(config: Config) -> RoundWork:
+  """That of a round after the first, whose evaluation also compares with the start."""
+  golden, queries = config.data.num_golden, config.data.num_queries
+  test = config.data.num_test
+  assumptions = tuple(
+    f"config.data.num_{name} is 0, all there are: {ASSUMED_SIZE:,} assumed."
+    for name, size in (("golden", golden), ("queries", queries), ("test", test))
+    if not size
+  )
+  golden, queries = golden or ASSUMED_SIZE, queries or ASSUMED_SIZE
+  test = min(config.evaluation.num_queries, test or ASSUMED_SIZE)
+  reward, policy = config.reward.training, config.policy.training
+  samples = config.sampling.training.num_samples
+  test_samples = config.sampling.evaluation.num_samples
+  adversarial = config.reward.update == "adversarial"
+  updates = num_batches(golden, reward.batch_size, reward.epochs)
+
+  def scorer_calls(count: int) -> int:
+    return math.ceil(count / config.evaluation.batch_size)
+
+  scored = queries * samples + (golden * (samples + 1) if adversarial else 0)
+  judged = test * (test_samples + 1)
+  return RoundWork(
+    sampled_queries=queries + (golden if adversarial else 0),
+    reward_updates=0 if config.reward.update == "fixed" else updates,
+    reward_scores=scorer_calls(scored) + 2 * scorer_calls(test * PREFERENCE_RESPONSES),
+    logprob_scores=scorer_calls(queries * samples),
+    policy_updates=num_batches(queries, policy.batch_size, policy.epochs),
+    evaluated_queries=test,
+    evaluation_reward_scores=2 * scorer_calls(judged),
+    evaluation_logprob_scores=2 * scorer_calls(test * test_samples),
+    assumptions=assumptions,
+  )

@@ -1,0 +1,80 @@
+"""What the report is made from: the files of a run directory, read as they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apo_jax.logs.files import read_json, read_jsonl
+from apo_jax.logs.metrics import read_metrics
+from apo_jax.report import plots
+
+
+@dataclass(frozen=True)
+class Round:
+  """What is on disk of one round; empty where a file is not there yet."""
+
+  number: int
+  evaluation: dict[str, Any]
+  golden_samples: list[dict[str, Any]]
+  policy_samples: list[dict[str, Any]]
+  test_samples: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+  """What is on disk of a run."""
+
+  name: str
+  config: dict[str, Any]
+  metrics: list[dict[str, Any]]
+  rounds: list[Round]
+
+  @property
+  def numbers(self) -> list[int]:
+    """The rounds' numbers, ascending."""
+    return [round.number for round in self.rounds]
+
+  @property
+  def colors(self) -> dict[int, str]:
+    """The colour of every round, also of those that only have metrics."""
+    numbers = sorted({*self.numbers, *(line["round"] for line in self.metrics)})
+    return {number: plots.round_color(index, len(numbers)) for index, number in enumerate(numbers)}
+
+  def values(self, key: str) -> list[Any]:
+    """A value of every round's evaluation, None where it is unknown."""
+    return [round.evaluation.get(key) for round in self.rounds]
+
+
+def read_run(run_dir: Path) -> Run:
+  """Reads the files that the report is made from.
+
+  Raises:
+    ValueError: a file of the run is not valid JSON; the message names file and line.
+  """
+  config = run_dir / "config.json"
+  rounds = [
+    _read_round(directory)
+    for directory in sorted((run_dir / "rounds").glob("*"))
+    if directory.name.isdecimal()
+  ]
+  return Run(
+    name=run_dir.resolve().name,
+    config=read_json(config) if config.exists() else {},
+    metrics=read_metrics(run_dir),
+    rounds=sorted(rounds, key=lambda round: round.number),
+  )
+
+
+def _read_round(directory: Path) -> Round:
+  def rows(name: str) -> list[dict[str, Any]]:
+    path = directory / f"{name}.jsonl"
+    return read_jsonl(path) if path.exists() else []
+
+  evaluation = directory / "evaluation.json"
+  return Round(
+    number=int(directory.name),
+    evaluation=read_json(evaluation) if evaluation.exists() else {},
+    golden_samples=rows("golden_samples"),
+    policy_samples=rows("policy_samples"),
+    test_samples=rows("test_samples"),
+  )

@@ -1,0 +1,361 @@
+"""A run as one page: tables, plots and samples, made from what lies in its run directory.
+
+The page has no scripts and loads nothing. A part is left out while its files are not there yet, so
+the page can be made at any time of a run.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from apo_jax.logs.files import json_text, write_text
+from apo_jax.report import plots
+from apo_jax.report.data import Run, read_run
+from apo_jax.report.plots import GOLDEN, SAMPLES, Line, Panel, Scored
+from apo_jax.report.style import STYLE
+
+_BASELINE = "#8a8f98"
+_NUM_SHOWN_QUERIES = 8
+
+# Headings of the table of rounds, the keys of evaluation.json, and the digits after the point.
+_COLUMNS = (
+  ("true utility", "true_utility", 3),
+  ("testing reward", "testing_reward", 3),
+  ("win vs golden", "win_rate_golden", 3),
+  ("win vs start", "win_rate_start", 3),
+  ("KL to start", "kl_to_start", 3),
+  ("length", "response_length", 1),
+  ("distinct&#8209;2", "distinct_2", 3),
+  ("reward accuracy", "reward_accuracy", 3),
+  ("ECE", "reward_ece", 3),
+  ("golden margin", "golden_margin", 3),
+  ("testing accuracy", "testing_accuracy", 3),
+  ("longer-wins accuracy", "longer_wins_accuracy", 3),
+)
+
+_FACTS = (
+  ("Method", "policy.method"),
+  ("Policy starts from", "policy.start"),
+  ("Reference", "policy.reference"),
+  ("Reward update", "reward.update"),
+  ("Reward starts from", "reward.start"),
+  ("Reward loss", "reward.kind"),
+  ("Samples a query", "sampling.training.num_samples"),
+  ("Rounds", "rounds"),
+  ("Seed", "seed"),
+)
+
+
+def write_report(run_dir: Path) -> Path:
+  """Writes report.html into the run directory and returns its path.
+
+  Args:
+    run_dir: the run directory; files that are not there yet leave their part out.
+
+  Raises:
+    ValueError: a file of the run is not valid JSON; the message names file and line.
+  """
+  run = read_run(run_dir)
+  path = run_dir / "report.html"
+  write_text(path, page(run))
+  return path
+
+
+def page(run: Run) -> str:
+  """The whole page as HTML."""
+  sections = (
+    _rounds_table(run),
+    _curves(run),
+    _histograms(run),
+    _training(run),
+    _reliability(run),
+    _hacking(run),
+    _samples(run),
+    _configuration(run),
+  )
+  name = html.escape(run.name)
+  return (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    f"<title>{name}: adversarial preference optimization</title>\n<style>{STYLE}</style>\n"
+    f"</head>\n<body>\n<main>\n<header><p>Adversarial preference optimization</p>"
+    f"<h1>{name}</h1>{_facts(run.config)}</header>\n"
+    + "\n".join(section for section in sections if section)
+    + "\n</main>\n</body>\n</html>\n"
+  )
+
+
+def _facts(config: Mapping[str, Any]) -> str:
+  facts = [(label, _field(config, path)) for label, path in _FACTS]
+  items = "".join(
+    f"<div><dt>{label}</dt><dd>{html.escape(str(value))}</dd></div>"
+    for label, value in facts
+    if value is not None
+  )
+  return f"<dl>{items}</dl>" if items else ""
+
+
+def _field(config: Mapping[str, Any], path: str) -> Any:
+  value: Any = config
+  for name in path.split("."):
+    value = value.get(name) if isinstance(value, Mapping) else None
+  return value
+
+
+def _section(title: str, text: str, body: str) -> str:
+  return f"<section>\n<h2>{title}</h2>\n<p>{text}</p>\n{body}\n</section>"
+
+
+def _figure(figure: Figure | None, name: str, title: str, text: str, legend: str) -> str:
+  if figure is None:
+    return ""
+  return _section(title, text, legend + plots.svg(figure, name, title))
+
+
+def _legend(entries: Sequence[tuple[str, str]]) -> str:
+  items = "".join(
+    f'<li><i style="background:{color}"></i>{html.escape(label)}</li>' for label, color in entries
+  )
+  return f'<ul class="legend">{items}</ul>'
+
+
+def _round_legend(run: Run, numbers: Sequence[int]) -> str:
+  return _legend([(f"round {number}", run.colors[number]) for number in numbers])
+
+
+def _rounds_table(run: Run) -> str:
+  if not run.rounds:
+    return _section("Rounds", "No round has finished yet.", "")
+  columns = [column for column in _COLUMNS if any(v is not None for v in run.values(column[1]))]
+  head = "".join(f"<th>{label}</th>" for label, _, _ in columns)
+  body = "".join(
+    f"<tr><th>{round.number}</th>"
+    + "".join(
+      f"<td>{_number(round.evaluation.get(key), digits)}</td>" for _, key, digits in columns
+    )
+    + "</tr>"
+    for round in run.rounds
+  )
+  return _section(
+    "Rounds",
+    "Every policy judged on the same test queries; round 0 is the supervised start. The testing "
+    "reward model takes no part in training. Length is in tokens.",
+    f'<div class="wide"><table class="rounds"><thead><tr><th>round</th>{head}</tr></thead>'
+    f"<tbody>{body}</tbody></table></div>",
+  )
+
+
+def _number(value: float | int | None, digits: int) -> str:
+  return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _mean(values: Sequence[float | int | None]) -> float | None:
+  known = [value for value in values if value is not None]
+  return sum(known) / len(known) if known else None
+
+
+def _golden_means(run: Run, key: str) -> list[float | None]:
+  """The golden responses' mean on the test queries, the same for every round."""
+  means = [_mean([row.get(key) for row in round.test_samples]) for round in run.rounds]
+  return [next((mean for mean in means if mean is not None), None)] * len(run.rounds)
+
+
+def _curves(run: Run) -> str:
+  def line(key: str, label: str = "policy", color: str = SAMPLES, dashed: bool = False) -> Line:
+    return Line(label, run.values(key), color, dashed)
+
+  def golden(key: str) -> Line:
+    return Line("golden", _golden_means(run, key), GOLDEN, dashed=True)
+
+  figure = plots.curves(
+    run.numbers,
+    [
+      Panel("True utility", [line("true_utility"), golden("golden_utility")]),
+      Panel("Testing reward", [line("testing_reward"), golden("golden_reward")]),
+      Panel(
+        "Win rate",
+        [
+          line("win_rate_golden", "against golden", GOLDEN),
+          line("win_rate_start", "against start"),
+        ],
+        level=0.5,
+      ),
+      Panel("KL to the start, nats", [line("kl_to_start")]),
+      Panel("Response length, tokens", [line("response_length")]),
+      Panel("Distinct-2", [line("distinct_2")]),
+      Panel(
+        "Preference accuracy",
+        [
+          line("reward_accuracy", "training"),
+          line("testing_accuracy", "testing", _BASELINE),
+          line("longer_wins_accuracy", "longer wins", _BASELINE, dashed=True),
+        ],
+      ),
+      Panel("Calibration error (ECE)", [line("reward_ece")]),
+    ],
+  )
+  return _figure(
+    figure,
+    "curves",
+    "Over the rounds",
+    "Utility and rewards are means over the test queries. “Longer wins” is the accuracy of "
+    "preferring the longer response: a reward model should beat it.",
+    "",
+  )
+
+
+def _sample_values(rows: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+  return [sample.get(key) for row in rows for sample in row.get("samples") or []]
+
+
+def _histograms(run: Run) -> str:
+  rewards = {
+    round.number: (
+      [row.get("golden_reward") for row in round.golden_samples],
+      _sample_values(round.golden_samples, "reward"),
+    )
+    for round in run.rounds
+  }
+  return _figure(
+    plots.reward_histograms(rewards),
+    "histograms",
+    "Rewards of golden responses and samples",
+    "By the training reward model after its step in the round; dashed lines are means, the margin "
+    "is their difference. Only differences of rewards mean something, not where zero lies.",
+    _legend([("golden", GOLDEN), ("samples", SAMPLES)]),
+  )
+
+
+def _training(run: Run) -> str:
+  phases: dict[str, dict[int, tuple[list[int], list[Any]]]] = {}
+  for line in run.metrics:
+    if line.get("loss") is not None:
+      steps, losses = phases.setdefault(line["phase"], {}).setdefault(line["round"], ([], []))
+      steps.append(line["step"])
+      losses.append(line["loss"])
+  numbers = sorted({number for rounds in phases.values() for number in rounds})
+  return _figure(
+    plots.training_curves(phases, run.colors),
+    "training",
+    "Training losses",
+    "One panel a kind of phase, the rounds over each other.",
+    _round_legend(run, numbers),
+  )
+
+
+def _reliability(run: Run) -> str:
+  diagrams = {}
+  for round in run.rounds:
+    bins = round.evaluation.get("calibration") or {}
+    if sum(bins.get("count") or []):
+      ece = round.evaluation.get("reward_ece")
+      diagrams[round.number] = (bins["confidence"], bins["accuracy"], bins["count"], ece)
+  ends = sorted({min(diagrams), max(diagrams)}) if diagrams else []
+  return _figure(
+    plots.reliability({number: diagrams[number] for number in ends}, run.colors),
+    "reliability",
+    "Calibration of the reward model",
+    "How often a response was preferred against the probability the reward model gave it, on test "
+    "preferences, in the first and the last round; larger points hold more pairs.",
+    "",
+  )
+
+
+def _hacking(run: Run) -> str:
+  scored = {
+    round.number: [
+      [
+        Scored(sample["reward"], sample["utility"])
+        for sample in row.get("samples") or []
+        if sample.get("reward") is not None and sample.get("utility") is not None
+      ]
+      for row in round.policy_samples
+    ]
+    for round in run.rounds
+  }
+  places = zip(run.numbers, run.values("testing_reward"), run.values("true_utility"), strict=True)
+  path = [place for place in places if None not in place]
+  if len(path) < 2:
+    path = []
+  numbers = {number for number, items in scored.items() if any(items)} | {n for n, _, _ in path}
+  return _figure(
+    plots.hacking(scored, path, run.colors),
+    "hacking",
+    "Does the utility follow the reward?",
+    "A reward that is exploited keeps rising where the true utility does not. Samples are those "
+    "that the policy step was given, in bins of reward; of a query's samples, the chosen one is "
+    "the training reward's first. Policies are judged on the test queries.",
+    _round_legend(run, sorted(numbers)),
+  )
+
+
+def _samples(run: Run) -> str:
+  rounds = [round for round in run.rounds if round.test_samples]
+  if not rounds:
+    return ""
+  by_query = {
+    round.number: {row["query_id"]: row for row in round.test_samples} for round in rounds
+  }
+  shown = [row["query_id"] for row in rounds[0].test_samples][:_NUM_SHOWN_QUERIES]
+  head = "".join(f"<th>Round {round.number}</th>" for round in rounds)
+  body = "".join(
+    _query_rows([by_query[round.number].get(query_id) for round in rounds]) for query_id in shown
+  )
+  return _section(
+    "The same queries over the rounds",
+    "Test queries with the policies' first response to each, its testing reward and true utility.",
+    f'<div class="wide"><table class="samples" style="min-width:{13 * (len(rounds) + 1)}em">'
+    f'<thead><tr><th class="golden">Golden</th>{head}</tr></thead>{body}</table></div>',
+  )
+
+
+def _query_rows(rows: Sequence[Mapping[str, Any] | None]) -> str:
+  """A query over the whole width, and under it the golden response and one sample a round."""
+  known = next(row for row in rows if row is not None)
+  golden = _response(known.get("golden"), known.get("golden_reward"), known.get("golden_utility"))
+  cells = "".join(f"<td>{_first_sample(row)}</td>" for row in rows)
+  query = known["query"].strip().removesuffix("Assistant:").strip().replace("\n\n", "\n")
+  return (
+    f'<tbody><tr class="query"><td colspan="{len(rows) + 1}">{html.escape(query)}</td></tr>'
+    f'<tr><td class="golden">{golden}</td>{cells}</tr></tbody>'
+  )
+
+
+def _first_sample(row: Mapping[str, Any] | None) -> str:
+  if row is None or not row.get("samples"):
+    return "–"
+  sample = row["samples"][0]
+  return _response(
+    sample["text"], sample.get("reward"), sample.get("utility"), sample.get("finished", True)
+  )
+
+
+def _response(
+  text: str | None,
+  reward: float | int | None,
+  utility: float | int | None,
+  finished: bool = True,
+) -> str:
+  if text is None:
+    return "–"
+  body = html.escape(text.strip()) or "<em>empty</em>"
+  scores = [
+    f"{label} {_number(value, 2)}"
+    for label, value in (("reward", reward), ("utility", utility))
+    if value is not None
+  ]
+  note = " · ".join(scores if finished else [*scores, "unfinished"])
+  return f'<div class="text">{body}</div><div class="scores">{note}</div>'
+
+
+def _configuration(run: Run) -> str:
+  if not run.config:
+    return ""
+  text = html.escape(json_text(run.config))
+  return (
+    "<section>\n<h2>Configuration</h2>\n"
+    f"<details><summary>config.json</summary><pre>{text}</pre></details>\n</section>"
+  )

@@ -1,0 +1,112 @@
+"""The weights that the players begin with, and those that stay frozen beside adapters."""
+
+import jax
+
+from apo_jax.models.definition import Definition, Parameters, merged, trunk_of
+from apo_jax.models.hugging_face.config import Checkpoint
+from apo_jax.models.hugging_face.importing import import_decoder, import_reward_head
+from apo_jax.models.reward_model import REWARD_HEAD
+from apo_jax.run.origins import Origins
+
+
+def frozen_policy(origins: Origins, policy: Definition) -> Parameters:
+  """The policy's frozen parameters: none without adapters, else its checkpoint's."""
+  if policy.lora is None:
+    return {}
+  abstract = policy.split(policy.abstract)[1]
+  return import_decoder(_given(origins.policy_checkpoint), abstract, "config.model.checkpoint")
+
+
+def frozen_reward(
+  origins: Origins, policy: Definition, frozen_policy: Parameters, reward_model: Definition
+) -> Parameters:
+  """The reward model's frozen parameters; where they are the policy's too, the very same arrays."""
+  if reward_model.lora is None:
+    return {}
+  trunk = reward_model.split(reward_model.abstract)[1]["trunk"]
+  if origins.reward_checkpoint is not None:
+    checkpoint, field = origins.reward_checkpoint, "config.reward.checkpoint"
+    return {"trunk": import_decoder(checkpoint, trunk, field)}
+  if policy.lora is not None:
+    return {"trunk": trunk_of(frozen_policy)}
+  checkpoint = _given(origins.policy_checkpoint)
+  return {"trunk": import_decoder(checkpoint, trunk, "config.model.checkpoint")}
+
+
+def first_policy(origins: Origins, policy: Definition, seed: int) -> Parameters:
+  """What the policy's training begins with, the trained parameters alone."""
+  if policy.lora is not None:
+    return policy.init_part(seed, lambda parameters: policy.split(parameters)[0])
+  if origins.policy_checkpoint is not None:
+    checkpoint = origins.policy_checkpoint
+    return import_decoder(checkpoint, policy.abstract, "config.model.checkpoint")
+  return policy.init(seed)
+
+
+def first_reward(
+  origins: Origins,
+  policy: Definition,
+  reward_model: Definition,
+  supervised: Parameters,
+  seed: int,
+) -> Parameters:
+  """What a reward model's training begins with, the trained parameters alone.
+
+  Its trunk is the checkpoint's where `reward.checkpoint` names one, else that of the policy after
+  its supervised start, `supervised`. With adapters the trunk is frozen and its checkpoint's.
+  """
+  checkpoint = origins.reward_checkpoint
+  if checkpoint is not None:
+    head = import_reward_head(
+      checkpoint, reward_model.abstract[REWARD_HEAD], "config.reward.checkpoint"
+    )
+  else:
+    head = reward_model.init_part(seed, lambda parameters: parameters[REWARD_HEAD])
+  if reward_model.lora is not None:
+    trained = reward_model.init_part(seed, lambda parameters: reward_model.split(parameters)[0])
+    return trained | {REWARD_HEAD: head}
+  if checkpoint is not None:
+    trunk = import_decoder(checkpoint, reward_model.abstract["trunk"], "config.reward.checkpoint")
+  else:
+    trunk = trunk_of(merged(supervised, policy.lora))
+  return {"trunk": trunk, REWARD_HEAD: head}
+
+
+def share_frozen(origins: Origins, policy: Definition, reward_model: Definition) -> bool:
+  """Whether both models' frozen parameters are one checkpoint's, kept once."""
+  both_adapt = policy.lora is not None and reward_model.lora is not None
+  return both_adapt and origins.reward_checkpoint is None
+
+
+def describe(name: str, definition: Definition) -> str:
+  """How much of a model is trained, and what the optimizer keeps of it, in one sentence."""
+  trained, frozen = map(_count, definition.split(definition.abstract))
+  # Adam keeps two float32 moments of each.
+  moments = f"{8 * trained / 1e6:,.1f} MB of optimizer state"
+  if definition.lora is None:
+    return f"The {name} has {trained / 1e6:,.1f} M parameters, all trained: {moments}."
+  return (
+    f"The {name} has {frozen / 1e6:,.1f} M frozen parameters and {trained / 1e6:,.2f} M trained"
+    f" ones: {moments}, where training all would take {8 * frozen / 1e6:,.1f} MB."
+  )
+
+
+def describe_sharing(origins: Origins, policy: Definition, reward_model: Definition) -> str | None:
+  """Who shares one copy of the frozen parameters, in one sentence; None where nobody does."""
+  if policy.lora is None:
+    return None
+  sharers = "The policy and its reference"
+  if share_frozen(origins, policy, reward_model):
+    sharers = "The policy, its reference and the reward models"
+  frozen = 4 * _count(policy.split(policy.abstract)[1]) / 1e6
+  return f"{sharers} share one copy of the frozen parameters, {frozen:,.1f} MB."
+
+
+def _count(parameters: Parameters) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(parameters))
+
+
+def _given(checkpoint: Checkpoint | None) -> Checkpoint:
+  """Adapters without a checkpoint are refused with the config."""
+  assert checkpoint is not None
+  return checkpoint

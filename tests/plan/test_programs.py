@@ -1,0 +1,174 @@
+"""What a plan says of the tiny game, against counts by hand and against its unrolled self."""
+
+import functools
+
+import jax
+import pytest
+
+from apo_jax.inference.sampler import STEPS_A_CALL
+from apo_jax.models import model_flops, row_cost
+from apo_jax.models.architecture import architecture_from_shape
+from apo_jax.models.block_attention import attended_pairs
+from apo_jax.plan.described_run import describe_run, find_architectures
+from apo_jax.plan.devices import torus_coordinates
+from apo_jax.plan.measure import measure
+from apo_jax.plan.programs import programs
+from apo_jax.plan.round_work import round_work
+from tests import tiny
+
+STEPS = ("reward step", "policy step")
+DECODE = f"sample: {STEPS_A_CALL} tokens"
+# remat "none": the backward pass computes nothing again.
+EXACT = {"model__remat": "none", "model__shape__layers": 3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_rows():
+  """Responses share rows, which would not pay in a model this small."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(row_cost, "SOFTMAX_FLOPS", 0.0)
+    yield
+
+
+def measured(name, **overrides):
+  """One program of the tiny game, compiled, and the run that has it."""
+  config = tiny.config(**EXACT | overrides)
+  mesh = tiny.mesh()
+  with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    run = describe_run(config, find_architectures(config), mesh)
+    found = {program.name: program for program in programs(run, round_work(config))}
+    return measure(found[name], torus_coordinates(mesh)), run
+
+
+def products(config, rows, length, logits):
+  """FLOPs of a forward pass by hand, with all pairs of slots that attention computes."""
+  shape = config.model.shape
+  heads, kv_heads = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+  tokens = rows * length
+  layer = 2 * tokens * shape.embed_dim * (2 * heads + 2 * kv_heads + 3 * shape.mlp_dim)
+  attention = 2 * attention_logits(config, rows, length)
+  vocabulary = architecture_from_shape(config.model, config.tokenizer.vocab_size).vocab_rows
+  return shape.layers * layer + attention + 2 * rows * logits * shape.embed_dim * vocabulary
+
+
+def attention_logits(config, rows, length):
+  """FLOPs of attention's logits in all layers, which its backward pass computes again."""
+  shape = config.model.shape
+  return shape.layers * 2 * rows * attended_pairs(length) * shape.heads * shape.head_dim
+
+
+def step_batches(config):
+  """Rows and their length of what each step reads."""
+  golden = shared_length(config, 1 + config.sampling.training.num_samples)
+  pair = shared_length(config, 2)
+  return {
+    "reward step": [
+      (config.reward.preference_batch_size, pair),
+      (config.reward.training.batch_size, golden),
+    ],
+    "policy step": [(config.policy.training.batch_size, pair)],
+  }
+
+
+def shared_length(config, num_responses):
+  """Of a row of a query and so many responses of 24 tokens each."""
+  assert config.data.response_length == config.sampling.training.max_new_tokens + 1 == 24
+  return config.data.query_length + 24 * num_responses
+
+
+def test_scoring_is_a_forward_pass_over_shared_rows():
+  found, run = measured("score rewards")
+  config = run.config
+  samples = config.sampling.training.num_samples
+  rows, length = config.evaluation.batch_size // samples, shared_length(config, samples)
+  expected = products(config, rows, length, 0)
+  assert found.costs.flops == pytest.approx(expected, rel=0.02)
+  found, _ = measured("score logprobs")
+  expected = products(config, rows, length, length - 1)
+  assert found.costs.flops == pytest.approx(expected, rel=0.02)
+
+
+def test_a_step_is_three_forward_passes():
+  for name, logits in (("reward step", False), ("policy step", True)):
+    found, run = measured(name, policy__method="dpo")
+    batches = step_batches(run.config)[name]
+    expected = sum(
+      3 * products(run.config, rows, length, logits * (length - 1))
+      + attention_logits(run.config, rows, length)
+      for rows, length in batches
+    )
+    assert found.costs.flops == pytest.approx(expected, rel=0.02)
+
+
+def test_model_flops_count_the_pairs_that_are_seen():
+  """By hand: a query of 2 and two responses of 3 see 3 + 2 * (2 * 3 + 6) pairs, not all 36."""
+  assert model_flops.seen_pairs(2, 2, 3.0) == 27
+  architecture = tiny.architecture()
+  both = model_flops.forward_flops(architecture, 1, 8, 0, 27.0)
+  plain = model_flops.forward_flops(architecture, 1, 8, 0)
+  assert plain - both == model_flops.attention_flops(architecture, 9.0)
+
+
+def test_rematerialisation_costs_a_forward_pass_of_the_layers():
+  plain, run = measured("reward step")
+  again, _ = measured("reward step", model__remat="full")
+  batches = step_batches(run.config)["reward step"]
+  forward = sum(products(run.config, rows, length, 0) for rows, length in batches)
+  # Each layer's last product is not needed again.
+  assert again.costs.flops == pytest.approx(4 * forward, rel=0.05)
+  assert again.program.flops == plain.program.flops
+  assert again.temporaries < plain.temporaries
+  assert run.config.model.remat == "none"
+
+
+@pytest.mark.parametrize("name", [*STEPS, "sample: read", DECODE])
+def test_a_program_counts_as_its_unrolled_self(name, monkeypatch):
+  scanned, _ = measured(name)
+  monkeypatch.setattr(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=True))
+  jax.clear_caches()
+  unrolled, run = measured(name)
+  # There the compiler takes attention's logits from the forward pass.
+  again = sum(
+    attention_logits(run.config, *rows) for rows in step_batches(run.config).get(name, [])
+  )
+  assert unrolled.costs.flops + again == pytest.approx(scanned.costs.flops, rel=0.01)
+
+
+def test_micro_batches_change_the_memory_and_not_the_work():
+  whole, _ = measured("policy step")
+  parts, _ = measured("policy step", policy__training__accumulation=4)
+  assert parts.costs.flops == pytest.approx(whole.costs.flops, rel=0.01)
+  assert parts.temporaries < whole.temporaries
+
+
+def test_decoding_is_a_pass_over_the_weights_a_token():
+  found, run = measured(DECODE)
+  config = run.config
+  rows = config.sampling.batch_size * config.sampling.training.num_samples
+  tokens = STEPS_A_CALL * products(config, rows, 1, 1)
+  assert tokens <= found.costs.flops <= 1.6 * tokens  # and attention to the cache
+  weights = sum(leaf.size * 4 for leaf in jax.tree.leaves(run.policy.abstract["layers"]))
+  assert found.costs.bytes >= STEPS_A_CALL * weights
+
+
+def test_sampling_calls_by_hand():
+  _, run = measured("sample: read", sampling__training__max_new_tokens=18)
+  listed = {one.name: one.calls for one in programs(run, round_work(run.config))}
+  assert listed["sample: read"] == 4  # 16 golden queries and 16 queries, half a batch of 16 a call
+  assert listed[DECODE] == 2 * 3  # 17 tokens after the first, of two batches
+
+
+def test_memory_is_what_the_arguments_are():
+  found, run = measured("policy step")
+  policy, reward = (
+    sum(leaf.size * 4 for leaf in jax.tree.leaves(model.abstract))
+    for model in (run.policy, run.reward_model)
+  )
+  # Parameters and two moments, beside a small batch.
+  assert 3 * policy <= found.arguments <= 3.2 * policy
+  # What the round started from, and the other player.
+  assert found.program.kept == policy + reward
+  assert found.needed >= found.arguments + policy + reward
+  # Which wait on the host if asked to.
+  parked, _ = measured("policy step", memory__park_idle_player=True)
+  assert parked.program.kept == 0 and parked.needed < found.needed

@@ -1,0 +1,304 @@
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apo_jax.logs.files import write_json, write_jsonl
+from apo_jax.report.page import write_report
+
+OBJECTS = ("red box", "green lamp", "old book", "blue cup", "small key", "round table")
+NAMES = ("Ann", "Ben", "Cleo", "Dan")
+SECTIONS = {
+  "Rounds",
+  "Over the rounds",
+  "Rewards of golden responses and samples",
+  "Training losses",
+  "Calibration of the reward model",
+  "Does the utility follow the reward?",
+  "The same queries over the rounds",
+  "Configuration",
+}
+
+
+def evaluation_of(round, known_utility=True):
+  trained = round > 0
+  confidence = (np.arange(10) + 0.5) / 10
+  return {
+    "round": round,
+    "true_utility": 0.41 + 0.1371 * round - 0.028 * round**2 if known_utility else None,
+    "testing_reward": -0.513 + 0.6172 * round,
+    "win_rate_golden": 0.12 + 0.111 * round,
+    "win_rate_start": 0.5 + 0.127 * round - 0.01 * round**2,
+    "kl_to_start": 1.713 * round,
+    "response_length": 14.3 + 2.7 * round,
+    "distinct_2": 0.612 - 0.043 * round,
+    "reward_accuracy": 0.781 + 0.021 * round if trained else None,
+    "reward_ece": max(0.0911 - 0.013 * round, 0.01) if trained else None,
+    "reward_ace": 0.08 if trained else None,
+    "reward_mce": 0.2 if trained else None,
+    "testing_accuracy": 0.843,
+    "longer_wins_accuracy": 0.594,
+    "golden_margin": 2.217 - 0.51 * round if trained else None,
+    "calibration": {
+      "confidence": [None if index == 4 else value for index, value in enumerate(confidence)],
+      "accuracy": [
+        None if index == 4 else value for index, value in enumerate(confidence**1.3 / 1.1 + 0.03)
+      ],
+      "count": [0 if index == 4 else 20 + 8 * abs(index - 4) ** 2 for index in range(10)],
+    }
+    if trained
+    else None,
+  }
+
+
+def sample_rows(random, round, num_queries, num_samples, known_utility, text=""):
+  rows = []
+  for index in range(num_queries):
+    thing = OBJECTS[index % len(OBJECTS)]
+    samples = []
+    for _ in range(num_samples):
+      utility = float(np.clip(random.normal(0.4 + 0.12 * round, 0.25), 0, 1))
+      reward = 2.0 * utility + 0.5 * round + random.normal(0, 0.3 + 0.25 * round)
+      samples.append(
+        {
+          "text": f" {random.choice(NAMES)} owns the {thing}, and {random.choice(NAMES)} said so"
+          f" in round {round}.{text}" + " It stands by the door." * random.integers(0, 4),
+          "tokens": [1, 2, 3],
+          "finished": bool(random.random() > 0.2),
+          "logprob": -3.0,
+          "reference_logprob": None,
+          "reward": reward,
+          "utility": utility if known_utility else None,
+        }
+      )
+    rows.append(
+      {
+        "query_id": f"q{index}",
+        "query": f"\n\nHuman: Who owns the {thing} of house {index}?\n\nAssistant:",
+        "golden": f" {NAMES[index % 4]} owns the {thing}.",
+        "golden_reward": 2.4 + 0.5 * round + random.normal(0, 0.4),
+        "golden_utility": 1.0 if known_utility else None,
+        "samples": samples,
+      }
+    )
+  return rows
+
+
+def make_run(run_dir, num_rounds=3, known_utility=True, text="", updates=60):
+  """A run directory with round 0 and `num_rounds` rounds; `text` is added to every sample."""
+  random = np.random.default_rng(0)
+  training = {"epochs": 1, "batch_size": 64, "learning_rate": 1e-4}
+  write_json(
+    run_dir / "config.json",
+    {
+      "seed": 17,
+      "rounds": num_rounds,
+      "reward": {
+        "update": "adversarial",
+        "start": "previous",
+        "kind": "ranking",
+        "training": training,
+      },
+      "policy": {"method": "dpo", "start": "base", "reference": "round_start", "beta": 0.1},
+      "sampling": {"training": {"num_samples": 4, "temperature": 1.2, "stop": ["\nHuman"]}},
+    },
+  )
+  phases = [(0, "supervised"), (0, "reward base"), (0, "testing reward")]
+  for round in range(1, num_rounds + 1):
+    phases += [(round, "reward"), (round, "policy")]
+  metrics = []
+  for round, phase in phases:
+    for step in range(1, updates + 1):
+      loss = (0.7 + 0.1 * round) * np.exp(-step / 30) + 0.2 + random.normal(0, 0.02)
+      metrics.append({"time": 0.0, "round": round, "phase": phase, "step": step, "loss": loss})
+  write_jsonl(run_dir / "metrics.jsonl", metrics)
+  for round in range(num_rounds + 1):
+    directory = run_dir / "rounds" / f"{round:02d}"
+    write_json(directory / "evaluation.json", evaluation_of(round, known_utility))
+    rows = sample_rows(random, round, 24, 1, known_utility, text)
+    write_jsonl(directory / "test_samples.jsonl", rows)
+    if round:
+      for name in ("golden_samples", "policy_samples"):
+        rows = sample_rows(random, round, 48, 4, known_utility, text)
+        write_jsonl(directory / f"{name}.jsonl", rows)
+  return run_dir
+
+
+def content_of(run_dir):
+  path = write_report(run_dir)
+  assert path == run_dir / "report.html"
+  return path.read_text(encoding="utf-8")
+
+
+def sections_of(content):
+  return set(re.findall(r"<h2>(.*?)</h2>", content))
+
+
+def rounds_table(content):
+  table = re.search(r'<table class="rounds">(.*?)</table>', content, re.S).group(1)
+  head = re.findall(r"<th>(.*?)</th>", table.split("</thead>")[0])
+  rows = [
+    re.findall(r"<t[hd]>(.*?)</t[hd]>", row)
+    for row in re.findall(r"<tr>(.*?)</tr>", table.split("</thead>")[1], re.S)
+  ]
+  return head, rows
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  return content_of(
+    make_run(tmp_path_factory.mktemp("runs") / "dpo-seq", text=" <script>x</script>")
+  )
+
+
+def test_a_whole_run_has_every_section(whole):
+  assert sections_of(whole) == SECTIONS
+  assert "<h1>dpo-seq</h1>" in whole
+  for value in ("dpo", "base", "round_start", "adversarial", "previous", "17"):
+    assert f"<dd>{value}</dd>" in whole
+
+
+def test_every_number_of_every_round_is_in_the_table(whole):
+  head, rows = rounds_table(whole)
+  assert head[:5] == ["round", "true utility", "testing reward", "win vs golden", "win vs start"]
+  assert [row[0] for row in rows] == ["0", "1", "2", "3"]
+  keys = (
+    *("true_utility", "testing_reward", "win_rate_golden", "win_rate_start", "kl_to_start"),
+    *("response_length", "distinct_2", "reward_accuracy", "reward_ece", "golden_margin"),
+    *("testing_accuracy", "longer_wins_accuracy"),
+  )
+  for round, row in enumerate(rows):
+    for key, cell in zip(keys, row[1:], strict=True):
+      value = evaluation_of(round)[key]
+      digits = 1 if key == "response_length" else 3
+      assert cell.replace("−", "-") == ("–" if value is None else f"{value:.{digits}f}")
+
+
+def test_the_page_loads_nothing_and_runs_nothing(whole):
+  assert "<script" not in whole
+  assert "<link" not in whole and "<img" not in whole and "@import" not in whole
+  assert not re.findall(r'(?:src|href)="(?!#)', whole)
+  assert not re.findall(r"url\((?!#)", whole)
+
+
+def test_texts_are_escaped(whole):
+  assert "&lt;script&gt;x&lt;/script&gt;" in whole
+
+
+def test_names_from_the_files_are_escaped(tmp_path):
+  run_dir = make_run(tmp_path / "a<b>&c", num_rounds=1)
+  line = {"time": 0.0, "round": 1, "phase": "<script>$x$", "step": 1, "loss": 1.0}
+  write_jsonl(run_dir / "metrics.jsonl", [line])
+  write_json(run_dir / "config.json", {"policy": {"method": "<script>"}})
+  content = content_of(run_dir)
+  assert "<script" not in content
+  assert "a&lt;b&gt;&amp;c" in content
+  assert "&lt;script&gt;$x$" in content
+
+
+def test_every_figure_is_well_formed_and_identifiers_are_unique(whole):
+  figures = re.findall(r"<svg.*?</svg>", whole, re.S)
+  assert len(figures) == 5
+  identifiers = []
+  for figure in figures:
+    root = ElementTree.fromstring(figure.replace("<svg", '<svg xmlns="svg"', 1))
+    identifiers.append({node.get("id") for node in root.iter() if node.tag.endswith("clipPath")})
+  assert not set.intersection(*identifiers)
+
+
+def test_figures_show_their_panels(whole):
+  for title in ("True utility", "Win rate", "KL to the start, nats", "Preference accuracy"):
+    assert f">{title}</text>" in whole
+  for phase in ("supervised", "reward base", "testing reward", "reward", "policy"):
+    assert f">{phase}</text>" in whole
+  for round in (1, 2, 3):
+    assert re.search(rf">Round {round}, margin [+−-]\d", whole)
+  # Calibration shows the first and the last round that has a reward model.
+  assert ">Round 1, ECE 0.078</text>" in whole and ">Round 3, ECE 0.052</text>" in whole
+  assert ">Round 2, ECE" not in whole
+
+
+def test_samples_of_the_same_queries_side_by_side(whole):
+  table = re.search(r'<table class="samples".*?</table>', whole, re.S).group(0)
+  assert table.count('<tr class="query">') == 8
+  assert "Human: Who owns the red box of house 0?" in table
+  assert "Assistant:" not in table
+  bodies = re.findall(r"<tbody>.*?</tbody>", table, re.S)
+  for body in bodies:
+    golden, *cells = re.findall(r"<td(?: class=\"golden\")?><div.*?</td>", body, re.S)
+    assert "utility 1.00" in golden
+    assert ["in round " + str(round) in cell for round, cell in enumerate(cells)] == [True] * 4
+    assert all(re.search(r"reward −?\d+\.\d\d · utility \d\.\d\d", cell) for cell in cells)
+  assert "unfinished" in table
+
+
+def test_unknown_utilities_leave_only_their_part_out(tmp_path):
+  content = content_of(make_run(tmp_path / "run", num_rounds=1, known_utility=False))
+  assert sections_of(content) == SECTIONS - {"Does the utility follow the reward?"}
+  head, _ = rounds_table(content)
+  assert "true utility" not in head
+  assert ">True utility</text>" not in content
+
+
+def test_a_run_that_has_not_begun(tmp_path):
+  run_dir = tmp_path / "run"
+  run_dir.mkdir()
+  content = content_of(run_dir)
+  assert "No round has finished yet." in content
+  assert sections_of(content) == {"Rounds"}
+  write_json(run_dir / "config.json", {"seed": 3})
+  (run_dir / "metrics.jsonl").write_text('{"time": 0, "round": 0, "phase": "supervised", "st')
+  assert sections_of(content_of(run_dir)) == {"Rounds", "Configuration"}
+
+
+def test_only_the_start_has_been_judged(tmp_path):
+  content = content_of(make_run(tmp_path / "run", num_rounds=0))
+  # One round makes no curve, and there are no samples of training yet.
+  assert sections_of(content) == {
+    "Rounds",
+    "Training losses",
+    "The same queries over the rounds",
+    "Configuration",
+  }
+  assert [row[0] for row in rounds_table(content)[1]] == ["0"]
+
+
+def test_an_unfinished_round(tmp_path):
+  run_dir = make_run(tmp_path / "run", num_rounds=2)
+  for name in ("evaluation.json", "test_samples.jsonl", "policy_samples.jsonl"):
+    (run_dir / "rounds" / "02" / name).unlink()
+  content = content_of(run_dir)
+  _, rows = rounds_table(content)
+  assert rows[2] == ["2", *["–"] * 12]
+  assert "Round 2, margin" in content
+
+
+def test_missing_values_everywhere(tmp_path):
+  run_dir = make_run(tmp_path / "run", num_rounds=1)
+  path = run_dir / "rounds" / "01" / "test_samples.jsonl"
+  row = {"query_id": "other", "query": "?", "golden": None, "samples": []}
+  sample = {"text": " ", "reward": None, "utility": None}
+  write_jsonl(path, [row, {**row, "query_id": "q0", "samples": [sample]}])
+  write_jsonl(run_dir / "rounds" / "01" / "golden_samples.jsonl", [row])
+  write_json(run_dir / "rounds" / "01" / "evaluation.json", {"round": 1})
+  content = content_of(run_dir)
+  assert "<em>empty</em>" in content
+  assert "Rewards of golden responses and samples" not in sections_of(content)
+
+
+def test_many_rounds_and_a_long_phase_stay_a_small_page(tmp_path):
+  run_dir = make_run(tmp_path / "run", num_rounds=8, updates=1000)
+  content = content_of(run_dir)
+  assert len(content) < 1_000_000
+  assert [row[0] for row in rounds_table(content)[1]] == [str(round) for round in range(9)]
+
+
+def test_a_broken_file_is_named(tmp_path):
+  run_dir = make_run(tmp_path / "run", num_rounds=1)
+  path: Path = run_dir / "rounds" / "01" / "test_samples.jsonl"
+  path.write_text(json.dumps({"query_id": "q"}) + "\n{broken\n")
+  with pytest.raises(ValueError, match=r"test_samples\.jsonl, line 2"):
+    write_report(run_dir)

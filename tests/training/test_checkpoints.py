@@ -1,0 +1,177 @@
+import functools
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from apo_jax.training.checkpoints import load_parameters, open_phase
+from apo_jax.training.optimization import abstract_state, init_state, make_optimizer
+from tests import tiny
+
+SEED = 3
+
+
+@functools.cache
+def optimizer():
+  return make_optimizer(tiny.config().policy.training, 10)
+
+
+def abstract():
+  return abstract_state(tiny.policy()[0], optimizer())
+
+
+@functools.cache
+def state_at(step):
+  """A state whose every number is random, moments and counts of the optimizer included."""
+  rng = np.random.default_rng(step)
+
+  def fill(leaf):
+    values = np.asarray(rng.normal(size=leaf.shape) * 1e3, leaf.dtype)
+    return jax.device_put(values, leaf.sharding)
+
+  return jax.tree.map(fill, abstract())._replace(step=jnp.asarray(step, jnp.int32))
+
+
+def position(step):
+  return {"next_index": step}
+
+
+def save(directory, *steps, seed=SEED, keep=10):
+  with open_phase(directory, seed=seed, keep=keep) as checkpoints:
+    for step in steps:
+      checkpoints.save(state_at(step), step, position(step))
+
+
+def restore(directory, seed=SEED):
+  with open_phase(directory, seed=seed, keep=10) as checkpoints:
+    return checkpoints.restore(abstract())
+
+
+def names(directory):
+  return sorted(path.name for path in directory.iterdir())
+
+
+def assert_bits_equal(tree, expected):
+  assert jax.tree.structure(tree) == jax.tree.structure(expected)
+  for leaf, other in zip(jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True):
+    assert leaf.dtype == other.dtype and leaf.shape == other.shape
+    assert np.asarray(leaf).tobytes() == np.asarray(other).tobytes()
+
+
+def test_everything_comes_back_bit_for_bit(tmp_path):
+  save(tmp_path / "phase", 7)
+  restored = restore(tmp_path / "phase")
+  assert_bits_equal(restored.state, state_at(7))
+  assert int(restored.state.step) == 7
+  assert restored.input_position == position(7)
+  # The state holds more than parameters and a step: both of Adam's moments.
+  weights = len(jax.tree.leaves(restored.state.parameters))
+  assert len(jax.tree.leaves(restored.state.optimizer_state)) >= 2 * weights
+
+
+def test_values_that_are_odd_come_back_too(tmp_path):
+  state = state_at(1)
+  odd = np.full(state.parameters["embedding"].shape, -0.0, np.float32)
+  odd[0, :4] = [1e-45, np.finfo(np.float32).max, np.inf, np.nan]
+  state = state._replace(parameters={**state.parameters, "embedding": jnp.asarray(odd)})
+  with open_phase(tmp_path / "phase", seed=SEED, keep=1) as checkpoints:
+    checkpoints.save(state, 1, position(1))
+  assert_bits_equal(restore(tmp_path / "phase").state, state)
+
+
+def test_arrays_come_back_onto_their_shardings(tmp_path):
+  save(tmp_path / "phase", 1)
+  restored = restore(tmp_path / "phase").state
+  for leaf, described in zip(jax.tree.leaves(restored), jax.tree.leaves(abstract()), strict=True):
+    assert leaf.sharding == described.sharding
+
+
+def test_what_is_saved_outlives_a_donated_state(tmp_path):
+  definition, parameters = tiny.policy()
+  state = init_state(definition, optimizer(), parameters)
+  with open_phase(tmp_path / "phase", seed=SEED, keep=1) as checkpoints:
+    checkpoints.save(state, 0, position(0))
+    jax.tree.map(lambda leaf: leaf.delete(), state)
+  assert_bits_equal(restore(tmp_path / "phase").state.parameters, parameters)
+
+
+def test_the_newest_is_restored_and_the_newest_stay(tmp_path):
+  save(tmp_path / "phase", 2, 4, 6, 10, keep=2)
+  assert names(tmp_path / "phase") == ["10", "6"]
+  restored = restore(tmp_path / "phase")
+  assert_bits_equal(restored.state, state_at(10))
+  assert restored.input_position == position(10)
+
+
+def test_where_there_is_none_nothing_is_restored(tmp_path):
+  assert restore(tmp_path / "phase") is None
+
+
+def test_another_seed_is_refused(tmp_path):
+  save(tmp_path / "phase", 1)
+  with pytest.raises(ValueError, match="made with seed 3, this run has seed 4"):
+    restore(tmp_path / "phase", seed=SEED + 1)
+
+
+def test_parameters_can_be_read_alone(tmp_path):
+  save(tmp_path / "phase", 1, 2)
+  shutil.rmtree(tmp_path / "phase" / "2" / "optimizer")
+  definition, _ = tiny.policy()
+  loaded = load_parameters(tmp_path / "phase", definition)
+  assert_bits_equal(loaded, state_at(2).parameters)
+  for leaf, described in zip(
+    jax.tree.leaves(loaded), jax.tree.leaves(definition.abstract), strict=True
+  ):
+    assert leaf.sharding == described.sharding
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_no_checkpoint_to_read_from_is_named(tmp_path, made):
+  directory = tmp_path / "phase"
+  if made:
+    directory.mkdir()
+  with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*phase"):
+    load_parameters(directory, tiny.policy()[0])
+
+
+def test_saving_a_step_again_leaves_it_as_it_was(tmp_path):
+  save(tmp_path / "phase", 1)
+  with open_phase(tmp_path / "phase", seed=SEED, keep=10) as checkpoints:
+    checkpoints.save(state_at(2), 1, position(99))
+    checkpoints.save(state_at(2), 2, position(2))
+    checkpoints.save(state_at(1), 2, position(99))
+  assert names(tmp_path / "phase") == ["1", "2"]
+  restored = restore(tmp_path / "phase")
+  assert_bits_equal(restored.state, state_at(2))
+  assert restored.input_position == position(2)
+  shutil.rmtree(tmp_path / "phase" / "2")
+  restored = restore(tmp_path / "phase")
+  assert_bits_equal(restored.state, state_at(1))
+  assert restored.input_position == position(1)
+
+
+def test_an_exception_waits_for_what_is_being_saved(tmp_path):
+  with (
+    pytest.raises(KeyboardInterrupt),
+    open_phase(tmp_path / "phase", seed=SEED, keep=10) as checkpoints,
+  ):
+    checkpoints.save(state_at(1), 1, position(1))
+    raise KeyboardInterrupt
+  assert_bits_equal(restore(tmp_path / "phase").state, state_at(1))
+
+
+@pytest.mark.parametrize("suffix", [".orbax-checkpoint-tmp", ".orbax-checkpoint-tmp-1721822400"])
+def test_what_a_kill_left_half_written_is_passed_over(tmp_path, suffix):
+  directory = tmp_path / "phase"
+  save(directory, 1)
+  # Orbax writes a step under such a name, and renames it when all of it is there.
+  half = directory / f"2{suffix}"
+  shutil.copytree(directory / "1", half)
+  shutil.rmtree(half / "parameters")
+  assert_bits_equal(load_parameters(directory, tiny.policy()[0]), state_at(1).parameters)
+  assert_bits_equal(restore(directory).state, state_at(1))
+  save(directory, 2)
+  assert names(directory) == ["1", "2"]
+  assert_bits_equal(restore(directory).state, state_at(2))
