@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 RUNTIME = [
   "absl-py>=2.5,<3",
   "datasets>=5.2,<6",
+  "etils>=1.15,<2",
   "flax>=0.12.8,<0.13",
   "fsspec>=2026.9,<2027",
   "grain>=0.2.18,<0.3",

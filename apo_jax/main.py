@@ -16,7 +16,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The experiment; any field can be set, as in --config.policy.method=rrhf."
+  "config", None, "The experiment; any field can be set, as in --config.policy.loss=rrhf."
 )
 _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Where the run is kept; by default runs/NAME-HASH of the config."

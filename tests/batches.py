@@ -52,10 +52,10 @@ def reward_batch(
   batch = RewardBatch(rows(rng, scores >= 0, shared), scores)
   if not golden:
     return batch
-  apo_scores = np.zeros((golden, 1 + samples), np.float32)
-  apo_scores[:, 0] = 1.0
-  apo_scores[2] = -1.0
-  return batch._replace(apo=rows(rng, apo_scores >= 0, shared), apo_scores=apo_scores)
+  golden_scores = np.zeros((golden, 1 + samples), np.float32)
+  golden_scores[:, 0] = 1.0
+  golden_scores[2] = -1.0
+  return batch._replace(golden=rows(rng, golden_scores >= 0, shared), golden_scores=golden_scores)
 
 
 def policy_batch(

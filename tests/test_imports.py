@@ -15,11 +15,12 @@ FLOORS = (
   ("phases", "report"),
   ("run", "reward_step", "policy_step"),
   ("inference", "training"),
-  ("evaluation", "models"),
+  ("models",),
   ("data",),
   ("rows",),
   ("logs", "devices"),
   ("config",),
+  ("evaluation",),
   ("objectives",),
 )
 

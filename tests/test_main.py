@@ -40,9 +40,11 @@ DEMO = "--config=configs/demo.py"
 @pytest.mark.parametrize(
   ("arguments", "said"),
   [
-    ([DEMO, "--config.policy.metod=dpo"], ["metod", "method"]),
-    ([DEMO, "--config.policy.method=ppo"], ["config.policy.method", "ppo", "dpo"]),
-    ([DEMO, "--config.reward.update=never"], ["config.reward.update", "never", "fixed"]),
+    ([DEMO, "--config.policy.losss=dpo"], ["losss", "loss"]),
+    ([DEMO, "--config.policy.loss=ppo"], ["config.policy.loss", "ppo", "dpo", "rjs", "rrhf"]),
+    ([DEMO, "--config.policy.dpo.beta=-1"], ["config.policy.dpo.beta is -1.0", "above 0"]),
+    ([DEMO, "--config.reward.mode=never"], ["config.reward.mode", "never", "fixed"]),
+    (["--config=configs/smollm2_hh.py:big"], ["smollm2_hh.py:big", "small or full"]),
     ([DEMO, "--config.rounds=many"], ["rounds", "many"]),
     ([DEMO, "--config.sampling.training.num_samples=1"], ["num_samples is 1", "at least 2"]),
     ([DEMO, "--config.reward.preference_batch_size=0"], ["preference_batch_size", "0"]),

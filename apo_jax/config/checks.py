@@ -132,19 +132,19 @@ def _check_training(config: Config) -> None:
       raise ConfigError(
         f"{name} is {size}; it must be a multiple of {accumulation_name}, which is {accumulation}."
       )
-  sampler, method = config.sampling.training, config.policy.method
-  if method == "rjs":
+  sampler, loss = config.sampling.training, config.policy.loss
+  if not loss.compares:
     return
   if sampler.num_samples < 2:
     raise ConfigError(
       f"config.sampling.training.num_samples is {sampler.num_samples}; it must be at least 2 with"
-      f" config.policy.method {method!r}, as one sample forms no pair."
+      f" config.policy.loss {loss.name!r}, as one sample forms no pair."
     )
   if sampler.temperature == 0 or sampler.top_k == 1:
     field = "temperature" if sampler.temperature == 0 else "top_k"
     raise ConfigError(
       f"config.sampling.training.{field} is {getattr(sampler, field)}, which makes all samples of a"
-      f" query equal; with config.policy.method {method!r} they must differ to form pairs."
+      f" query equal; with config.policy.loss {loss.name!r} they must differ to form pairs."
     )
 
 

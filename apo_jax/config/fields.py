@@ -1,8 +1,10 @@
 """From an ml_collections ConfigDict to nested frozen dataclasses, checked field by field.
 
 A field's annotation is the one place that says what it may hold: its type, a `Literal` of its
-choices, or an `Annotated` type with a `Range`. `read_fields` checks all of them and fails with one
-sentence that names the field by its dotted path, its value, and what is allowed.
+choices, an `Annotated` type with a `Range`, a dataclass of fields, or a kind of `Choice`, which is
+named in the field and set in a section beside it. `read_fields` checks all of them and fails with
+one sentence that names the field by its dotted path, its value, and what is allowed;
+`write_fields` goes the other way.
 """
 
 import dataclasses
@@ -10,35 +12,17 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import ml_collections
+
+from apo_jax.objectives.choice import Choice
 
 
 class ConfigError(ValueError):
   """A config that cannot be run; its message is one sentence that names the field."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-  """The values a number may take: `words` completes "must be ...", `contains` decides."""
-
-  words: str
-  contains: Callable[[Any], bool]
-
-
-PositiveInt = Annotated[int, Range("at least 1", lambda value: value >= 1)]
-NonNegativeInt = Annotated[int, Range("at least 0", lambda value: value >= 0)]
-AtLeastTwo = Annotated[int, Range("at least 2", lambda value: value >= 2)]
-PositiveFloat = Annotated[float, Range("above 0", lambda value: value > 0)]
-NonNegativeFloat = Annotated[float, Range("at least 0", lambda value: value >= 0)]
-NonEmptyText = Annotated[str, Range("a text that is not empty", lambda value: value != "")]
-Probability = Annotated[float, Range("above 0 and at most 1", lambda value: 0 < value <= 1)]
-Decay = Annotated[float, Range("at least 0 and below 1", lambda value: 0 <= value < 1)]
-MeshAxis = Annotated[
-  int, Range("at least 1, or -1 to fill", lambda value: value == -1 or value >= 1)
-]
 
 _TYPE_WORDS = {int: "an int", float: "a float", bool: "True or False", str: "a string"}
 
@@ -51,10 +35,17 @@ def read_fields(dataclass: type, config: Any, path: str) -> Any:
   """
   if not isinstance(config, ml_collections.ConfigDict):
     raise ConfigError(f"{path} is {config!r}; it must be a ConfigDict of fields.")
-  hints = typing.get_type_hints(dataclass, include_extras=True)
+  hints = field_hints(dataclass)
+  kinds = {name: kind_of(hint) for name, hint in hints.items() if kind_of(hint)}
+  sections = {name: choice for kind in kinds.values() for name, choice in kind.known.items()}
   for name in config:
-    if name not in hints:
-      raise ConfigError(_unknown_field(name, config[name], list(hints), path))
+    if name not in hints and name not in sections:
+      raise ConfigError(_unknown_field(name, config[name], [*hints, *sections], path))
+  choices = {
+    name: read_fields(choice, config[name], f"{path}.{name}")
+    for name, choice in sections.items()
+    if name in config
+  }
   values = {}
   for name, hint in hints.items():
     section = _optional_section(hint)
@@ -64,8 +55,60 @@ def read_fields(dataclass: type, config: Any, path: str) -> Any:
       continue
     if name not in config:
       raise ConfigError(f"{path}.{name} is missing; it must be {_allowed(hint)}.")
-    values[name] = _read_value(hint, config[name], f"{path}.{name}")
+    named = _read_value(hint, config[name], f"{path}.{name}")
+    if name in kinds:
+      values[name] = _choose(named, choices, path)
+    else:
+      values[name] = named
   return dataclass(**values)
+
+
+def write_fields(value: Any, *, all_choices: bool = False) -> dict[str, Any]:
+  """The nested dictionary from which `read_fields` builds `value`, a dataclass, again.
+
+  It holds the sections of what is chosen; with `all_choices` those of every choice, with defaults.
+  """
+  written: dict[str, Any] = {}
+  for name, hint in field_hints(type(value)).items():
+    field, kind = getattr(value, name), kind_of(hint)
+    if kind is None:
+      written[name] = write_fields(field, all_choices=all_choices) if _is_section(field) else field
+      continue
+    chosen = field if isinstance(field, tuple) else (field,)
+    written[name] = tuple(one.name for one in chosen) if isinstance(field, tuple) else field.name
+    sections = {one.name: one for one in chosen}
+    if all_choices:
+      sections = {other: choice() for other, choice in kind.known.items()} | sections
+    for other, section in sections.items():
+      if other in written or other in field_hints(type(value)):
+        raise ValueError(f"{type(value).__name__} has two fields named {other}.")
+      written[other] = write_fields(section)
+  return written
+
+
+def field_hints(dataclass: type) -> dict[str, Any]:
+  """The annotations of a dataclass's fields."""
+  hints = typing.get_type_hints(dataclass, include_extras=True)
+  return {field.name: hints[field.name] for field in dataclasses.fields(dataclass)}
+
+
+def kind_of(hint: Any) -> type[Choice] | None:
+  """The kind of choice that a field of this annotation names, once or in a tuple; else None."""
+  if typing.get_origin(hint) is tuple:
+    hint = typing.get_args(hint)[0]
+  return hint if isinstance(hint, type) and issubclass(hint, Choice) else None
+
+
+def _choose(named: str | tuple[str, ...], choices: dict[str, Any], path: str) -> Any:
+  """The choices of these names, whose sections have been read."""
+  for name in (named,) if isinstance(named, str) else named:
+    if name not in choices:
+      raise ConfigError(f"{path}.{name} is missing; it must be the fields of what is chosen.")
+  return choices[named] if isinstance(named, str) else tuple(choices[name] for name in named)
+
+
+def _is_section(value: Any) -> bool:
+  return dataclasses.is_dataclass(value)
 
 
 def _optional_section(hint: Any) -> type | None:
@@ -85,7 +128,7 @@ def _unknown_field(name: str, value: Any, known: list[str], path: str) -> str:
 
 def _read_value(hint: Any, value: Any, path: str) -> Any:
   """Returns `value` as the annotation `hint` wants it, or raises ConfigError."""
-  if dataclasses.is_dataclass(hint):
+  if dataclasses.is_dataclass(hint) and not kind_of(hint):
     return read_fields(hint, value, path)
   if typing.get_origin(hint) is tuple and isinstance(value, tuple | list):
     item_hint = typing.get_args(hint)[0]
@@ -103,6 +146,8 @@ def _base_type(hint: Any) -> Any:
 
 
 def _fits(hint: Any, value: Any) -> bool:
+  if kind_of(hint):
+    return isinstance(value, str) and value in kind_of(hint).known
   if typing.get_origin(hint) is Literal:
     return isinstance(value, str) and value in typing.get_args(hint)
   if type(value) is not _base_type(hint):
@@ -114,13 +159,21 @@ def _fits(hint: Any, value: Any) -> bool:
 
 def _allowed(hint: Any) -> str:
   """What the annotation allows, in words that complete "it must be ..."."""
-  if dataclasses.is_dataclass(hint):
-    return "a ConfigDict of fields"
   arguments = typing.get_args(hint)
   if typing.get_origin(hint) is Literal:
-    *others, last = [repr(choice) for choice in arguments]
-    return f"{', '.join(others)} or {last}"
+    return _one_of(arguments)
+  if kind_of(hint) and typing.get_origin(hint) is not tuple:
+    return _one_of(sorted(hint.known))
+  if dataclasses.is_dataclass(hint):
+    return "a ConfigDict of fields"
   if typing.get_origin(hint) is tuple:
     return f"a tuple, each item {_allowed(arguments[0])}"
   words = _TYPE_WORDS[_base_type(hint)]
   return " ".join([words, *(bound.words for bound in getattr(hint, "__metadata__", ()))])
+
+
+def _one_of(choices: Sequence[str]) -> str:
+  if not choices:
+    return "left out, as none is known"
+  *others, last = [repr(choice) for choice in choices]
+  return f"{', '.join(others)} or {last}" if others else last

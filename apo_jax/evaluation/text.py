@@ -3,7 +3,11 @@
 import itertools
 from collections.abc import Sequence
 
-from apo_jax.data.records import Preference
+import jax.numpy as jnp
+from jaxtyping import Float
+from numpy import ndarray
+
+from apo_jax.objectives import preference_accuracy
 
 
 def distinct_2(texts: Sequence[str]) -> float:
@@ -15,19 +19,15 @@ def distinct_2(texts: Sequence[str]) -> float:
   return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
-def longer_wins_accuracy(preferences: Sequence[Preference]) -> float:
-  """How often the response of more characters is the preferred one; equal lengths count half.
+def longer_wins_accuracy(lengths: Float[ndarray, "B R"], scores: Float[ndarray, "B R"]) -> float:
+  """How often the longer response is the preferred one; equal lengths count half.
 
   The baseline beside every accuracy of a reward model, which could win on length alone. Pairs of
   equal score do not count; nan where there is no pair.
+
+  Args:
+    lengths: of responses, in characters.
+    scores: the higher is preferred; below 0 marks padding.
   """
-  credit, count = 0.0, 0
-  for preference in preferences:
-    scored = list(zip(preference.responses, preference.scores, strict=True))
-    for better, better_score in scored:
-      for worse, worse_score in scored:
-        if better_score > worse_score:
-          count += 1
-          difference = len(better) - len(worse)
-          credit += 1.0 if difference > 0 else 0.5 if difference == 0 else 0.0
-  return credit / count if count else float("nan")
+  as_floats = (jnp.asarray(values, jnp.float32) for values in (lengths, scores))
+  return float(preference_accuracy(*as_floats))

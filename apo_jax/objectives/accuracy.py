@@ -1,9 +1,8 @@
 """How often a reward model agrees with the preferences."""
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_jax.objectives.pairs import pairs_from_scores
+from apo_jax.objectives.ranking import ranking_loss
 
 
 def preference_accuracy(
@@ -18,8 +17,5 @@ def preference_accuracy(
     rewards: float [B, R], the reward model's outputs r.
     scores: float [B, R], the preferences; equal scores make no pair, below 0 marks padding.
   """
-  rewards = rewards.astype(jnp.float32)
-  pairs = pairs_from_scores(scores, scores >= 0)
-  margins = rewards[:, :, None] - rewards[:, None, :]
-  credit = jnp.where(margins > 0, 1.0, jnp.where(margins == 0, 0.5, 0.0))
-  return jnp.sum(jnp.where(pairs, credit, 0.0)) / jnp.sum(pairs, dtype=jnp.float32)
+  sums = ranking_loss(rewards, scores)
+  return sums.metrics["accuracy"] / sums.count

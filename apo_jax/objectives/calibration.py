@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_jax.objectives.pairs import pairs_from_scores
+from apo_jax.objectives.selection import pairs_from_scores
 
 
 def calibration_errors(

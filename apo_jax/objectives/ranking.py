@@ -4,33 +4,31 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from apo_jax.objectives.normalizer import Normalizer, resolve_normalizer
-from apo_jax.objectives.pairs import pairs_from_scores
+from apo_jax.objectives.selection import pairs_from_scores
+from apo_jax.objectives.sums import Sums
 
 
 def ranking_loss(
-  rewards: Float[Array, "B R"],
-  scores: Float[Array, "B R"],
-  *,
-  kind: str = "ranking",
-  normalizer: Normalizer | None = None,
-) -> Float[Array, ""]:
-  """Returns the mean loss over all preferred pairs (i, j) of the batch.
+  rewards: Float[Array, "B R"], scores: Float[Array, "B R"], *, kind: str = "ranking"
+) -> Sums:
+  """Returns sums over all preferred pairs (i, j) of the batch.
 
       kind "ranking":     -log sigmoid(r_i - r_j)
       kind "difference":  -(r_i - r_j)
 
   "ranking" is the negative log-likelihood under Bradley-Terry, Q(i preferred to j) =
   sigmoid(r_i - r_j), the ranking loss of the APO paper (arXiv 2311.08045); "difference" is the
-  margin of its unrelaxed game. A batch without pairs gives 0 with zero gradients.
+  margin of its unrelaxed game.
 
   Args:
     rewards: float [B, R], the reward model's outputs r.
     scores: float [B, R], the preferences: the higher score is preferred, equal scores make no
       pair, a score below 0 marks padding.
     kind: "ranking" or "difference".
-    normalizer: positive denominator of the sum; None for the number of pairs in this batch,
-      `count_pairs(scores)`, at least 1.
+
+  Returns:
+    The sums; metrics are `margin`, the sum of r_i - r_j, and `accuracy`, the pairs of positive
+    margin, those of margin 0 as a half.
 
   Raises:
     ValueError: if `kind` is none of these.
@@ -45,10 +43,12 @@ def ranking_loss(
     losses = -margins
   else:
     raise ValueError(f'kind is {kind!r}; it must be "ranking" or "difference".')
-  total = jnp.sum(jnp.where(pairs, losses, 0.0))
-  return total / resolve_normalizer(count_pairs(scores), normalizer)
-
-
-def count_pairs(scores: Float[Array, "B R"]) -> Float[Array, ""]:
-  """Returns the number of preferred pairs, each counted once; scores below 0 mark padding."""
-  return jnp.sum(pairs_from_scores(scores, scores >= 0), dtype=jnp.float32)
+  right = (1.0 + jnp.sign(margins)) / 2
+  return Sums(
+    total=jnp.sum(jnp.where(pairs, losses, 0.0)),
+    count=jnp.sum(pairs, dtype=jnp.float32),
+    metrics={
+      "margin": jnp.sum(margins),
+      "accuracy": jnp.sum(jnp.where(pairs, right, 0.0)),
+    },
+  )

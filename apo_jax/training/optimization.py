@@ -1,21 +1,15 @@
-"""What both players' steps share: the optimizer, the training state, accumulated gradients."""
+"""The optimizer of a training phase, and the state that its updates carry."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, UInt32
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
 
 from apo_jax.config.schema import TrainingConfig
-from apo_jax.devices.sharding import constrain, named
 from apo_jax.models.definition import Definition, Parameters
-
-Metrics = dict[str, Float[Array, ""]]
-# Of the trained parameters, a batch and the key for dropout, or None.
-Loss = Callable[[Parameters, Any, Array | None], tuple[Float[Array, ""], Metrics]]
 
 
 class TrainState(NamedTuple):
@@ -27,9 +21,6 @@ class TrainState(NamedTuple):
   step: Int[Array, ""]
   parameters: Parameters
   optimizer_state: optax.OptState
-
-
-Update = Callable[..., tuple[TrainState, Metrics]]  # see `jit_update`
 
 
 def make_schedule(config: TrainingConfig, total_steps: int) -> optax.Schedule:
@@ -121,108 +112,3 @@ def init_state(
   shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
   create = jax.jit(create, in_shardings=(shardings.parameters,), out_shardings=shardings)
   return create(parameters)
-
-
-def jit_update(
-  update: Callable[[TrainState, Any, Parameters, Array | None], tuple[TrainState, Metrics]],
-  definition: Definition,
-  optimizer: optax.GradientTransformation,
-  mesh: Mesh,
-) -> Update:
-  """A step jitted with explicit layouts (the former pjit): it donates its state.
-
-  The state keeps the layout of `abstract_state`, batches are split by rows, metrics are on every
-  device.
-
-  Args:
-    update: the state after `update(state, batch, frozen, dropout_key)`, and metrics.
-    definition: the model.
-    optimizer: the optimizer of the state.
-    mesh: the device mesh.
-
-  Returns:
-    `state, metrics = step(state, batch)`. With adapters it is `step(state, batch, frozen, seed)`:
-    the frozen parameters (`Definition.split`), which are not donated, and the raw key UInt32[2] of
-    the adapters' dropout (`seeds.derive_key`), one a training phase.
-  """
-  state = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
-  layouts: tuple[Any, ...] = (state, named(mesh, "batch"))
-  if definition.lora is None:
-
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-      return update(state, batch, {}, None)
-
-  else:
-    layouts += (definition.split(definition.shardings)[1], named(mesh))
-
-    def step(
-      state: TrainState, batch: Any, frozen: Parameters, seed: UInt32[Array, "2"]
-    ) -> tuple[TrainState, Metrics]:
-      key = jax.random.wrap_key_data(seed, impl="threefry2x32")
-      return update(state, batch, frozen, jax.random.fold_in(key, state.step))
-
-  return jax.jit(
-    step,
-    in_shardings=layouts,
-    out_shardings=(state, named(mesh)),
-    donate_argnums=0,
-    compiler_options=_compiler_options(definition, mesh),
-  )
-
-
-def _compiler_options(definition: Definition, mesh: Mesh) -> dict[str, str] | None:
-  """Of a step that computes all again to save memory: XLA for CPUs is to save it too.
-
-  Else it makes whatever can be made, so that gradients' zeros lie beside all logits. On one device
-  alone: of several processes it does not keep what they send each other in one order.
-  """
-  one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
-  if one_cpu and definition.architecture.remat == "full":
-    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-  return None
-
-
-def accumulate_gradients(
-  loss: Loss,
-  parameters: Parameters,
-  batch: Any,
-  micro_batches: int,
-  dropout_key: Array | None = None,
-) -> tuple[Parameters, Metrics]:
-  """Gradients and metrics of the whole batch, one micro-batch in memory at a time.
-
-  `loss` must divide its sums by the whole batch's denominators, so that the micro-batches' values
-  add up; so do its metrics. A micro-batch takes every `micro_batches`-th row: each device then
-  keeps the rows it has.
-  """
-  gradient = jax.grad(lambda *arguments: _with_loss(loss(*arguments)), has_aux=True)
-  if micro_batches == 1:
-    return gradient(parameters, batch, dropout_key)
-
-  def split(array: jax.Array) -> jax.Array:
-    parts = array.reshape(-1, micro_batches, *array.shape[1:]).swapaxes(0, 1)
-    return constrain(parts, None, "batch")
-
-  def body(total: Any, micro_batch: Any) -> tuple[Any, None]:
-    return jax.tree.map(jnp.add, total, gradient(parameters, *micro_batch)), None
-
-  keys = None if dropout_key is None else jax.random.split(dropout_key, micro_batches)
-  micro = (jax.tree.map(split, batch), keys)
-  first = jax.tree.map(lambda array: array[0], micro)
-  shapes = jax.eval_shape(gradient, parameters, *first)
-  zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-  return jax.lax.scan(body, zeros, micro)[0]
-
-
-def apply_gradients(
-  state: TrainState, gradients: Parameters, optimizer: optax.GradientTransformation
-) -> TrainState:
-  """The state after one update."""
-  updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.parameters)
-  parameters = optax.apply_updates(state.parameters, updates)
-  return TrainState(state.step + 1, parameters, optimizer_state)
-
-
-def _with_loss(result: tuple[Float[Array, ""], Metrics]) -> tuple[Float[Array, ""], Metrics]:
-  value, metrics = result
-  return value, {"loss": value, **metrics}

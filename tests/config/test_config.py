@@ -9,20 +9,22 @@ import ml_collections
 import pytest
 from ml_collections.config_flags import config_path
 
+from apo_jax.config.base import FORMAT, base_config, fields_of_json, section, to_dict, to_json
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.fields import ConfigError
-from apo_jax.config.schema import Config, LoraConfig, MeshConfig, to_dict
+from apo_jax.config.schema import Config, LoraConfig, MeshConfig
 from apo_jax.devices.checks import check_mesh, resolve_mesh
 from apo_jax.models.architecture import Architecture, architecture_from_shape
+from apo_jax.objectives import DPO, RRHF
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 
-def load(name: str) -> ml_collections.ConfigDict:
+def load(name: str, *arguments: str) -> ml_collections.ConfigDict:
   spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  return module.get_config()
+  return module.get_config(*arguments)
 
 
 def override(config: ml_collections.ConfigDict, overrides: Mapping[str, Any]) -> None:
@@ -71,7 +73,7 @@ def round_trip(config: Config) -> Config:
 
 def test_demo_round_trips_through_json():
   config = demo()
-  assert config.policy.method == "dpo"
+  assert config.policy.loss == DPO(beta=0.1, pairs="best_worst")
   assert config.data.query_buckets == (30,)
   assert config.sampling.training.stop == ("\n\nHuman",)
   assert round_trip(config) == config
@@ -115,9 +117,9 @@ def test_the_view_is_frozen_at_every_level():
 
 
 def test_an_int_is_a_fine_float_and_a_list_a_fine_tuple():
-  config = demo(policy__beta=1, data__query_buckets=[24, 30], sampling__training__stop=[])
-  assert type(config.policy.beta) is float
-  assert config.policy.beta == 1.0
+  config = demo(policy__dpo__beta=1, data__query_buckets=[24, 30], sampling__training__stop=[])
+  assert type(config.policy.loss.beta) is float
+  assert config.policy.loss.beta == 1.0
   assert config.data.query_buckets == (24, 30)
   assert config.sampling.training.stop == ()
 
@@ -136,9 +138,9 @@ def test_a_field_reference_is_resolved():
     ("seed", True, ["config.seed is True", "an int at least 0"]),
     ("rounds", 3.0, ["config.rounds is 3.0", "an int"]),
     ("rounds", None, ["config.rounds is None", "an int"]),
-    ("policy.beta", "0.1", ["config.policy.beta is '0.1'", "a float above 0"]),
-    ("policy.beta", True, ["config.policy.beta is True", "a float"]),
-    ("policy.beta", float("nan"), ["config.policy.beta is nan", "a float"]),
+    ("policy.dpo.beta", "0.1", ["config.policy.dpo.beta is '0.1'", "a float above 0"]),
+    ("policy.dpo.beta", True, ["config.policy.dpo.beta is True", "a float"]),
+    ("policy.dpo.beta", float("nan"), ["config.policy.dpo.beta is nan", "a float"]),
     ("supervised.learning_rate", float("inf"), ["config.supervised.learning_rate is inf"]),
     ("logging.wandb", 1, ["config.logging.wandb is 1", "True or False"]),
     ("tokenizer.path", 5, ["config.tokenizer.path is 5", "a string"]),
@@ -155,18 +157,29 @@ def test_a_field_reference_is_resolved():
     ("data.source", "hub", ["config.data.source is 'hub'", "'embedded' or 'files'"]),
     ("supervised.schedule", "step", ["config.supervised.schedule", "'constant' or 'cosine'"]),
     (
-      "reward.update",
+      "reward.mode",
       "no",
-      ["config.reward.update", "'adversarial', 'preferences_only' or 'fixed'"],
+      ["config.reward.mode", "'adversarial', 'preferences_only' or 'fixed'"],
     ),
     ("reward.start", "last", ["config.reward.start is 'last'", "'base' or 'previous'"]),
     ("reward.pooling", "mean", ["config.reward.pooling", "'last', 'eos', 'average' or 'max'"]),
-    ("reward.kind", "hinge", ["config.reward.kind is 'hinge'", "'ranking' or 'difference'"]),
-    ("reward.reduction", "sum", ["config.reward.reduction is 'sum'", "'mean' or 'reference'"]),
-    ("policy.method", "ppo", ["config.policy.method is 'ppo'", "'rjs', 'rrhf' or 'dpo'"]),
+    (
+      "reward.apo.kind",
+      "hinge",
+      ["config.reward.apo.kind is 'hinge'", "'ranking' or 'difference'"],
+    ),
+    (
+      "reward.apo.reduction",
+      "sum",
+      ["config.reward.apo.reduction is 'sum'", "'mean' or 'reference'"],
+    ),
+    ("policy.loss", "ppo", ["config.policy.loss is 'ppo'", "it must be 'dpo', 'rjs' or 'rrhf'"]),
+    ("policy.loss", 1, ["config.policy.loss is 1", "it must be 'dpo', 'rjs' or 'rrhf'"]),
+    ("policy.shapings", ("x",), ["config.policy.shapings[0] is 'x'"]),
+    ("reward.terms", "x", ["config.reward.terms is 'x'", "a tuple"]),
     ("policy.start", "last", ["config.policy.start is 'last'", "'base' or 'previous'"]),
     ("policy.reference", "x", ["config.policy.reference", "'round_start' or 'initial'"]),
-    ("policy.pairs", "x", ["config.policy.pairs", "'best_worst', 'best_rest' or 'all'"]),
+    ("policy.dpo.pairs", "x", ["config.policy.dpo.pairs", "'best_worst', 'best_rest' or 'all'"]),
     # Ranges.
     ("seed", -1, ["config.seed is -1", "at least 0"]),
     ("rounds", -1, ["config.rounds is -1", "at least 0"]),
@@ -179,9 +192,10 @@ def test_a_field_reference_is_resolved():
     ("policy.training.beta2", 1.0, ["config.policy.training.beta2 is 1.0", "below 1"]),
     ("policy.training.weight_decay", -0.1, ["config.policy.training.weight_decay is -0.1"]),
     ("policy.training.clip_norm", 0.0, ["config.policy.training.clip_norm is 0.0", "above 0"]),
-    ("reward.apo_coefficient", -1.0, ["config.reward.apo_coefficient is -1.0", "at least 0"]),
-    ("policy.sft_coefficient", -1.0, ["config.policy.sft_coefficient is -1.0", "at least 0"]),
-    ("policy.beta", 0.0, ["config.policy.beta is 0.0", "above 0"]),
+    ("reward.apo.golden_coefficient", -1.0, ["config.reward.apo.golden_coefficient is -1.0"]),
+    # Also of a loss that is not chosen.
+    ("policy.rrhf.sft_coefficient", -1.0, ["config.policy.rrhf.sft_coefficient is -1.0"]),
+    ("policy.dpo.beta", 0.0, ["config.policy.dpo.beta is 0.0", "above 0"]),
     ("sampling.training.temperature", -1.0, ["config.sampling.training.temperature is -1.0"]),
     ("sampling.training.top_k", -1, ["config.sampling.training.top_k is -1", "at least 0"]),
     ("sampling.training.top_p", 0.0, ["config.sampling.training.top_p is 0.0", "at most 1"]),
@@ -255,7 +269,8 @@ def test_a_wrong_value_fails_with_its_field_its_value_and_what_is_allowed(path, 
 @pytest.mark.parametrize(
   ("path", "value", "fragments"),
   [
-    ("policy.metod", "rjs", ["config.policy.metod is 'rjs'", "did you mean config.policy.method?"]),
+    ("policy.losss", "rjs", ["config.policy.losss is 'rjs'", "did you mean config.policy.loss?"]),
+    ("policy.rjs.beta", 0.1, ["config.policy.rjs.beta is 0.1", "no such field"]),
     ("sede", 1, ["config.sede is 1", "did you mean config.seed?"]),
     ("mesh.xyzzy", 1, ["config.mesh.xyzzy is 1", "known are data, fsdp, tensor."]),
     ("optimizer", {"a": 1}, ["config.optimizer is a group of fields", "no such field"]),
@@ -273,18 +288,23 @@ def test_an_unknown_field_fails_with_the_nearest_known_name(path, value, fragmen
 @pytest.mark.parametrize(
   ("group", "name", "message"),
   [
-    ("policy", "beta", "config.policy.beta is missing; it must be a float above 0."),
+    ("policy.dpo", "beta", "config.policy.dpo.beta is missing; it must be a float above 0."),
     (
-      "policy",
+      "policy.dpo",
       "pairs",
-      "config.policy.pairs is missing; it must be 'best_worst', 'best_rest' or 'all'.",
+      "config.policy.dpo.pairs is missing; it must be 'best_worst', 'best_rest' or 'all'.",
     ),
+    ("policy", "dpo", "config.policy.dpo is missing; it must be the fields of what is chosen."),
+    ("policy", "loss", "config.policy.loss is missing; it must be 'dpo', 'rjs' or 'rrhf'."),
     ("policy", "training", "config.policy.training is missing; it must be a ConfigDict of fields."),
   ],
 )
 def test_a_missing_field_fails_with_what_it_must_be(group, name, message):
   config = load("demo")
-  del config[group][name]
+  above = config
+  for part in group.split("."):
+    above = above[part]
+  del above[name]
   with pytest.raises(ConfigError) as error:
     from_config_dict(config)
   assert str(error.value) == message
@@ -320,9 +340,9 @@ def test_a_reward_checkpoint_allows_the_reward_adapters_alone():
 
 
 def test_one_sample_is_enough_for_rejection_sampling_alone():
-  assert demo(policy__method="rjs", sampling__training__num_samples=1).policy.method == "rjs"
+  assert demo(policy__loss="rjs", sampling__training__num_samples=1).policy.loss.name == "rjs"
   with pytest.raises(ConfigError, match=r"num_samples is 1.*'rrhf'"):
-    demo(policy__method="rrhf", sampling__training__num_samples=1)
+    demo(policy__loss="rrhf", sampling__training__num_samples=1)
 
 
 def test_wandb_needs_a_project_only_when_it_is_on():
@@ -477,6 +497,40 @@ def test_check_mesh_names_the_weight_that_does_not_divide_and_what_would(changes
 @pytest.mark.parametrize(("size", "rows"), [(1, 128), (128, 128), (129, 256), (32000, 32000)])
 def test_the_vocabulary_is_rounded_up_to_a_multiple_of_128(size, rows):
   assert architecture(demo(), vocab_size=size).vocab_rows == rows
+
+
+def test_a_loss_brings_its_own_hyper_parameters():
+  config = demo(policy__loss="rrhf", policy__rrhf__sft_coefficient=0.1)
+  assert config.policy.loss == RRHF(sft_coefficient=0.1)
+  # What is not chosen is no part of the run: another version may not have it.
+  assert to_dict(config)["policy"].keys() >= {"loss", "rrhf"}
+  assert "dpo" not in to_dict(config)["policy"]
+  assert round_trip(config) == config
+
+
+def test_the_base_has_every_field_and_every_choice():
+  base = base_config()
+  assert set(base) == {field.name for field in dataclasses.fields(Config)}
+  assert {"loss", "dpo", "rjs", "rrhf"} <= set(base.policy)
+  assert base.policy.rrhf.sft_coefficient == 1.0
+  assert section(LoraConfig()) == base.policy.lora
+
+
+def test_config_json_says_its_format():
+  written = to_json(demo())
+  assert written["format"] == FORMAT
+  assert fields_of_json(written, "runs/one") == to_dict(demo())
+  for known, found in ((to_dict(demo()), 1), ({"format": 99}, 99), ([], None)):
+    with pytest.raises(ConfigError, match=rf"runs/one has format {found}, .* reads {FORMAT}"):
+      fields_of_json(known, "runs/one")
+
+
+def test_smollm2_comes_in_two_sizes():
+  small, full = (load("smollm2_hh", size) for size in ("small", "full"))
+  assert (small.data.num_golden, full.data.num_golden) == (96, 0)
+  assert small == load("smollm2_hh")
+  with pytest.raises(ValueError, match=r"smollm2_hh\.py:big: it must be small or full"):
+    load("smollm2_hh", "big")
 
 
 @pytest.mark.parametrize("name", ["demo", "llama_7b_hh", "smollm2_hh"])

@@ -1,8 +1,8 @@
 import math
 
+import numpy as np
 import pytest
 
-from apo_jax.data.records import Preference
 from apo_jax.evaluation.text import distinct_2, longer_wins_accuracy
 
 
@@ -31,7 +31,16 @@ def test_distinct_2_falls_where_all_texts_are_the_same():
 
 
 def preference(responses, scores):
-  return Preference("q", "query", tuple(responses), tuple(scores))
+  return responses, scores
+
+
+def padded(preferences):
+  """Returns lengths in characters and scores [B, 3], scores of -1 at padding."""
+  lengths, scores = np.zeros((len(preferences), 3)), np.full((len(preferences), 3), -1.0)
+  for row, (texts, given) in enumerate(preferences):
+    lengths[row, : len(texts)] = [len(text) for text in texts]
+    scores[row, : len(given)] = given
+  return lengths, scores
 
 
 @pytest.mark.parametrize(
@@ -54,9 +63,9 @@ def preference(responses, scores):
   ],
 )
 def test_longer_wins_by_hand(preferences, expected):
-  assert math.isclose(longer_wins_accuracy(preferences), expected)
+  assert math.isclose(longer_wins_accuracy(*padded(preferences)), expected, rel_tol=1e-6)
 
 
 @pytest.mark.parametrize("preferences", [[], [preference(["a", "bb"], [1.0, 1.0])]])
 def test_longer_wins_is_not_a_number_where_no_pair_is_ordered(preferences):
-  assert math.isnan(longer_wins_accuracy(preferences))
+  assert math.isnan(longer_wins_accuracy(*padded(preferences)))

@@ -30,75 +30,44 @@ def scores_of(batch):
   return jnp.where(batch["valid"], batch["rewards"], -1.0)
 
 
-def _ranking(kind):
-  def loss(batch, normalizer=None):
-    scores = scores_of(batch)
-    return objectives.ranking_loss(batch["values"], scores, kind=kind, normalizer=normalizer)
-
-  return loss
-
-
-def _rjs(batch, normalizer=None):
-  return objectives.rjs_loss(
-    batch["values"], batch["rewards"], batch["valid"], normalizer=normalizer
+def responses_of(batch):
+  """Returns the batch as policy losses read it, its "values" as log-probabilities."""
+  return objectives.ScoredResponses(
+    batch["values"], batch["reference"], batch["lengths"], batch["rewards"], batch["valid"]
   )
 
 
-def _rrhf(batch, normalizer=None):
-  return objectives.rrhf_loss(
-    batch["values"],
-    batch["lengths"],
-    batch["rewards"],
-    batch["valid"],
-    sft_coefficient=0.5,
-    normalizer=normalizer,
-  )[0]
+def _ranking(kind):
+  return lambda batch: objectives.ranking_loss(batch["values"], scores_of(batch), kind=kind)
 
 
-def _dpo(pairs):
-  def loss(batch, normalizer=None):
-    return objectives.dpo_loss(
-      batch["values"],
-      batch["reference"],
-      batch["rewards"],
-      batch["valid"],
-      beta=0.5,
-      pairs=pairs,
-      normalizer=normalizer,
-    )[0]
-
-  return loss
+def _policy(loss):
+  return lambda batch: loss(responses_of(batch))
 
 
-def _pairs(selection):
-  def count(batch):
-    pairs = objectives.pairs_from_scores(batch["rewards"], batch["valid"], selection)
-    return jnp.sum(pairs, dtype=jnp.float32)
+POLICY_LOSSES = {
+  "likelihood": objectives.MaximumLikelihood(),
+  "rjs": objectives.RejectionSampling(),
+  "rrhf": objectives.RRHF(sft_coefficient=0.5),
+  "dpo_best_worst": objectives.DPO(beta=0.5, pairs="best_worst"),
+  "dpo_best_rest": objectives.DPO(beta=0.5, pairs="best_rest"),
+  "dpo_all": objectives.DPO(beta=0.5, pairs="all"),
+}
 
-  return count
-
-
-def _queries(batch):
-  return objectives.count_queries(batch["valid"])
-
-
-# name: (loss(batch, normalizer=None), the default normalizer of a batch)
+# name: the sums of a batch
 LOSSES = {
-  "ranking": (_ranking("ranking"), lambda batch: objectives.count_pairs(scores_of(batch))),
-  "difference": (_ranking("difference"), lambda batch: objectives.count_pairs(scores_of(batch))),
-  "rjs": (_rjs, _queries),
-  "rrhf": (_rrhf, _queries),
-  "dpo_best_worst": (_dpo("best_worst"), _pairs("best_worst")),
-  "dpo_best_rest": (_dpo("best_rest"), _pairs("best_rest")),
-  "dpo_all": (_dpo("all"), _pairs("all")),
+  "ranking": _ranking("ranking"),
+  "difference": _ranking("difference"),
+  **{name: _policy(loss) for name, loss in POLICY_LOSSES.items()},
 }
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def value_and_gradient(loss, batch, normalizer=None):
-  """Returns the loss and its gradient with respect to the batch's "values"."""
+def value_and_gradient(loss, batch, count=None):
+  """Returns the mean, or the total over `count`, and its gradient for the batch's "values"."""
 
   def of_values(values):
-    return loss({**batch, "values": values}, normalizer)
+    sums = loss({**batch, "values": values})
+    return sums.mean if count is None else sums.total / count
 
   return jax.value_and_grad(of_values)(batch["values"])

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -7,7 +8,21 @@ import pytest
 
 from apo_jax import objectives
 
-dpo_loss = jax.jit(objectives.dpo_loss, static_argnames=("beta", "pairs"))
+
+@functools.partial(jax.jit, static_argnames=("beta", "pairs"))
+def dpo(policy, reference, rewards, valid, **options):
+  """Returns the loss's sums; lengths play no part."""
+  responses = objectives.ScoredResponses(
+    policy, reference, jnp.ones(policy.shape, jnp.int32), rewards, valid
+  )
+  return objectives.DPO(**options)(responses)
+
+
+def dpo_loss(*arrays, **options):
+  """Returns the mean loss and metrics."""
+  sums = dpo(*arrays, **options)
+  return sums.mean, {name: total / sums.count for name, total in sums.metrics.items()}
+
 
 REFERENCE = jnp.array([[-10.0, -20.0, -30.0]])
 POLICY = REFERENCE + jnp.array([[1.0, -2.0, 0.5]])
@@ -50,11 +65,11 @@ def test_gradient_is_weighted_by_how_wrong_the_implicit_reward_is():
   np.testing.assert_allclose(jax.grad(loss)(POLICY), [[-weight, weight, 0.0]], rtol=1e-5)
 
 
-def test_metrics_share_the_normalizer_of_the_loss():
-  loss, metrics = dpo_loss(POLICY, REFERENCE, REWARDS, VALID, beta=0.5, normalizer=jnp.asarray(4.0))
-  assert loss == pytest.approx(cost(1.5) / 4, rel=1e-6)
-  assert metrics["margin"] == pytest.approx(1.5 / 4)
-  assert metrics["accuracy"] == pytest.approx(1 / 4)
+def test_metrics_are_sums_over_the_pairs_of_the_loss():
+  sums = dpo(POLICY, REFERENCE, REWARDS, VALID, beta=0.5, pairs="all")
+  assert sums.count == 3
+  assert sums.metrics["margin"] == pytest.approx(1.5 + 0.25 + 1.25)
+  assert sums.metrics["accuracy"] == 3
 
 
 def test_mean_is_over_the_pairs_of_the_batch():
@@ -65,6 +80,9 @@ def test_mean_is_over_the_pairs_of_the_batch():
   assert loss == pytest.approx(cost(1.5), rel=1e-6)
 
 
-def test_unknown_pairs_are_refused():
-  with pytest.raises(ValueError, match="selection is 'random'"):
-    dpo_loss(POLICY, REFERENCE, REWARDS, VALID, beta=0.1, pairs="random")
+def test_it_reads_the_best_and_the_worst_of_a_query():
+  rewards = jnp.array([[2.0, 0.0, 1.0], [1.0, 1.0, 1.0], [3.0, 9.0, 4.0]])
+  valid = jnp.array([[True, True, True], [True, True, True], [True, False, True]])
+  expected = [[True, True, False], [True, False, False], [True, False, True]]
+  assert objectives.DPO().reads(rewards, valid).tolist() == expected
+  assert objectives.DPO(pairs="all").reads(rewards, valid).tolist() == valid.tolist()

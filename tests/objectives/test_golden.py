@@ -16,12 +16,45 @@ DTYPES = {"valid": jnp.bool_, "lengths": jnp.int32}
 
 def outputs_of(case, arrays):
   """Returns the objective's outputs by the golden file's names."""
-  result = getattr(objectives, case["objective"])(**arrays, **case["options"])
-  if isinstance(result, tuple):
-    return {"loss": result[0], **result[1]}
-  if isinstance(result, dict):
-    return result
-  return {"accuracy" if case["objective"] == "preference_accuracy" else "loss": result}
+  name, options = case["objective"], case["options"]
+  if name == "preference_accuracy":
+    return {"accuracy": objectives.preference_accuracy(**arrays)}
+  if name == "calibration_errors":
+    return objectives.calibration_errors(**arrays, **options)
+  if name == "ranking_loss":
+    return {"loss": objectives.ranking_loss(**arrays, **options).mean}
+  if name == "apo_reward_loss":
+    return apo_outputs(arrays, **options)
+  loss = {
+    "rjs_loss": objectives.RejectionSampling,
+    "rrhf_loss": objectives.RRHF,
+    "dpo_loss": objectives.DPO,
+  }[name](**options)
+  responses = objectives.ScoredResponses(
+    logprobs=arrays["logprobs" if "logprobs" in arrays else "policy_logprobs"],
+    reference_logprobs=arrays.get("reference_logprobs"),
+    lengths=arrays.get("lengths", jnp.ones_like(arrays["valid"], jnp.int32)),
+    rewards=arrays["rewards"],
+    valid=arrays["valid"],
+  )
+  sums = loss(responses)
+  metrics = {metric: total / jnp.maximum(sums.count, 1) for metric, total in sums.metrics.items()}
+  return {"loss": sums.mean, **metrics}
+
+
+def apo_outputs(arrays, num_samples, apo_coefficient, **options):
+  """Returns the outputs of the min player's loss; `apo` is what the paper's code calls golden."""
+  loss = objectives.APO(golden_coefficient=apo_coefficient, **options)
+  rewards = objectives.ScoredRewards(
+    arrays["preference_rewards"],
+    arrays["preference_scores"],
+    arrays["apo_rewards"],
+    arrays["apo_scores"],
+  )
+  sums = loss(rewards)
+  totals, counts = ({name: one[part] for name, one in sums.items()} for part in (0, 1))
+  value, means = loss.combine(totals, counts, num_samples=num_samples)
+  return {"loss": value, "preference_loss": means["preference"], "apo_loss": means["golden"]}
 
 
 def name_of(case):

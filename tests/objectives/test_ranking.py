@@ -7,8 +7,15 @@ import pytest
 
 from apo_jax import objectives
 
-count_pairs = jax.jit(objectives.count_pairs)
-ranking_loss = jax.jit(objectives.ranking_loss, static_argnames="kind")
+ranking = jax.jit(objectives.ranking_loss, static_argnames="kind")
+
+
+def ranking_loss(*arrays, **options):
+  return ranking(*arrays, **options).mean
+
+
+def count_pairs(scores):
+  return ranking(jnp.zeros(scores.shape), scores).count
 
 
 def test_two_responses_are_textbook_bradley_terry():
@@ -53,3 +60,11 @@ def test_count_pairs_ignores_ties_and_padding():
 def test_unknown_kind_is_refused():
   with pytest.raises(ValueError, match="kind is 'hinge'"):
     ranking_loss(jnp.zeros((1, 2)), jnp.array([[1.0, 0.0]]), kind="hinge")
+
+
+def test_metrics_are_sums_over_pairs():
+  rewards = jnp.array([[3.0, 1.0, 1.0, 9.0]])
+  scores = jnp.array([[0.0, 1.0, 2.0, -1.0]])
+  # Margins 1 - 3, 1 - 3 and 1 - 1: none right, the tie half.
+  metrics = ranking(rewards, scores).metrics
+  assert metrics == {"margin": -4.0, "accuracy": 0.5}

@@ -6,8 +6,19 @@ import pytest
 from apo_jax import objectives
 
 best_response = jax.jit(objectives.best_response)
-count_queries = jax.jit(objectives.count_queries)
-rjs_loss = jax.jit(objectives.rjs_loss)
+
+
+@jax.jit
+def rjs(logprobs, rewards, valid):
+  """Returns the loss's sums; lengths and reference play no part."""
+  lengths = jnp.ones(logprobs.shape, jnp.int32)
+  responses = objectives.ScoredResponses(logprobs, None, lengths, rewards, valid)
+  return objectives.RejectionSampling()(responses)
+
+
+def rjs_loss(*arrays):
+  return rjs(*arrays).mean
+
 
 LOGPROBS = jnp.array([[-1.0, -2.0, -4.0], [-8.0, -16.0, -32.0], [-64.0, -128.0, -256.0]])
 REWARDS = jnp.array([[0.0, 3.0, 3.0], [5.0, 1.0, 9.0], [1.0, 2.0, 3.0]])
@@ -20,7 +31,7 @@ def test_best_is_valid_and_first_on_ties():
 
 
 def test_loss_is_the_mean_over_queries_with_a_response():
-  assert count_queries(VALID) == 2
+  assert rjs(LOGPROBS, REWARDS, VALID).count == 2
   assert rjs_loss(LOGPROBS, REWARDS, VALID) == pytest.approx((2 + 8) / 2)
 
 
@@ -34,3 +45,15 @@ def test_gradient_reaches_the_best_responses_alone():
 
 def test_one_valid_response_is_imitated():
   assert rjs_loss(jnp.array([[-3.0]]), jnp.array([[0.0]]), jnp.array([[True]])) == 3
+
+
+def test_it_reads_the_best_alone():
+  read = objectives.RejectionSampling().reads(REWARDS, VALID)
+  assert read.tolist() == [[False, True, False], [True, False, False], [False] * 3]
+
+
+def test_maximum_likelihood_imitates_every_response():
+  lengths = jnp.ones(LOGPROBS.shape, jnp.int32)
+  responses = objectives.ScoredResponses(LOGPROBS, None, lengths, REWARDS, VALID)
+  sums = objectives.MaximumLikelihood()(responses)
+  assert (sums.total, sums.count, sums.metrics) == (1 + 2 + 4 + 8 + 16, 5, {})

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,8 +7,14 @@ import pytest
 
 from apo_jax import objectives
 
-rjs_loss = jax.jit(objectives.rjs_loss)
-rrhf_loss = jax.jit(objectives.rrhf_loss, static_argnames="sft_coefficient")
+
+@functools.partial(jax.jit, static_argnames="sft_coefficient")
+def rrhf_loss(logprobs, lengths, rewards, valid, *, sft_coefficient):
+  """Returns the mean loss and its terms."""
+  responses = objectives.ScoredResponses(logprobs, None, lengths, rewards, valid)
+  sums = objectives.RRHF(sft_coefficient=sft_coefficient)(responses)
+  return sums.mean, {name: total / sums.count for name, total in sums.metrics.items()}
+
 
 # Normalised by length: -1, -2, -3. Rewards rank the responses 1 > 2 > 0.
 LOGPROBS = jnp.array([[-2.0, -8.0, -9.0]])
@@ -46,7 +54,8 @@ def test_rank_term_is_a_sum_over_pairs_and_a_mean_over_queries():
   _, terms = rrhf_loss(*twice, valid, sft_coefficient=1.0)
   assert terms["rank_loss"] == pytest.approx(3.0 / 2)
   assert terms["sft_loss"] == pytest.approx((8.0 + 2.0) / 2)
-  assert terms["sft_loss"] == rjs_loss(twice[0], twice[2], valid)
+  responses = objectives.ScoredResponses(twice[0], None, twice[1], twice[2], valid)
+  assert terms["sft_loss"] == objectives.RejectionSampling()(responses).mean
 
 
 def test_padding_of_length_zero_is_harmless():

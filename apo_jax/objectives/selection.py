@@ -1,7 +1,20 @@
-"""Which of a query's responses are preferred to which, by their scores."""
+"""The best and the worst of a query's responses, and which are preferred to which."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+
+def best_response(rewards: Float[Array, "B R"], valid: Bool[Array, "B R"]) -> Int[Array, " B"]:
+  """Returns the index of each query's valid response of the highest reward, the first on ties.
+
+  Rewards must be finite where valid. A query without a valid response gives 0.
+  """
+  return jnp.argmax(jnp.where(valid, rewards.astype(jnp.float32), -jnp.inf), axis=1)
+
+
+def worst_response(rewards: Float[Array, "B R"], valid: Bool[Array, "B R"]) -> Int[Array, " B"]:
+  """Returns the index of each query's valid response of the lowest reward, the first on ties."""
+  return best_response(-rewards, valid)
 
 
 def pairs_from_scores(
@@ -27,14 +40,15 @@ def pairs_from_scores(
   pairs = both_valid & (scores[:, :, None] > scores[:, None, :])
   if selection == "all":
     return pairs
-
-  index = jnp.arange(scores.shape[1])
-  best = jnp.argmax(jnp.where(valid, scores, -jnp.inf), axis=1)
-  is_best = index == best[:, None]
+  is_best = only(best_response(scores, valid), valid)
   if selection == "best_rest":
     return pairs & is_best[:, :, None]
   if selection == "best_worst":
-    worst = jnp.argmin(jnp.where(valid, scores, jnp.inf), axis=1)
-    is_worst = index == worst[:, None]
+    is_worst = only(worst_response(scores, valid), valid)
     return pairs & is_best[:, :, None] & is_worst[:, None, :]
   raise ValueError(f'selection is {selection!r}; it must be "all", "best_worst" or "best_rest".')
+
+
+def only(index: Int[Array, " B"], valid: Bool[Array, "B R"]) -> Bool[Array, "B R"]:
+  """Returns True at each query's `index`, where that response is valid."""
+  return valid & (jnp.arange(valid.shape[1]) == index[:, None])

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -7,26 +8,43 @@ import pytest
 
 from apo_jax import objectives
 
-apo_reward_loss = jax.jit(
-  objectives.apo_reward_loss,
+
+def ranking_loss(*arrays, **options):
+  return objectives.ranking_loss(*arrays, **options).mean
+
+
+def sums_of(preference, preference_scores, golden, golden_scores, num_samples, **options):
+  """Returns the totals and counts of the terms."""
+  sums = objectives.APO(**options)(
+    objectives.ScoredRewards(preference, preference_scores, golden, golden_scores)
+  )
+  return ({name: one[part] for name, one in sums.items()} for part in (0, 1))
+
+
+@functools.partial(
+  jax.jit,
   static_argnames=(
     "num_samples",
-    "apo_coefficient",
+    "golden_coefficient",
     "preference_coefficient",
     "kind",
     "reduction",
   ),
 )
-apo_reward_normalizers = jax.jit(objectives.apo_reward_normalizers, static_argnames="reduction")
-ranking_loss = jax.jit(objectives.ranking_loss, static_argnames="kind")
+def apo_loss(*arrays, num_samples, counts=None, **options):
+  """Returns the loss and its terms, over the batch's own counts or those given."""
+  totals, own = sums_of(*arrays, num_samples, **options)
+  counts = own if counts is None else counts
+  return objectives.APO(**options).combine(totals, counts, num_samples=num_samples)
+
 
 PREFERENCE_SCORES = jnp.array(
   [[1.0, 0.0, -1.0], [2.0, 1.0, 0.0], [1.0, 1.0, -1.0], [0.0, 1.0, -1.0]]
 )
-APO_SCORES = jnp.array([[1.0, 0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, -1.0, -1.0]])
+GOLDEN_SCORES = jnp.array([[1.0, 0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, -1.0, -1.0]])
 OPTIONS = {
   "num_samples": 4,
-  "apo_coefficient": 0.1,
+  "golden_coefficient": 0.1,
   "preference_coefficient": 0.8,
   "kind": "ranking",
   "reduction": "mean",
@@ -39,19 +57,19 @@ def make_rewards():
   rng = np.random.default_rng(0)
   return tuple(
     jnp.asarray(rng.normal(size=scores.shape), jnp.float32)
-    for scores in (PREFERENCE_SCORES, APO_SCORES)
+    for scores in (PREFERENCE_SCORES, GOLDEN_SCORES)
   )
 
 
 def loss_of(rewards, **options):
-  preference, apo = rewards
-  return apo_reward_loss(preference, PREFERENCE_SCORES, apo, APO_SCORES, **{**OPTIONS, **options})
+  preference, golden = rewards
+  return apo_loss(preference, PREFERENCE_SCORES, golden, GOLDEN_SCORES, **{**OPTIONS, **options})
 
 
 def reference_total(rewards, kind):
   """Returns the loss as one loop over all rows, a coefficient a row, and one pair count."""
   rows = [(r, s, 0.8, "ranking") for r, s in zip(rewards[0], PREFERENCE_SCORES, strict=True)]
-  rows += [(r, s, 0.1 / 4, kind) for r, s in zip(rewards[1], APO_SCORES, strict=True)]
+  rows += [(r, s, 0.1 / 4, kind) for r, s in zip(rewards[1], GOLDEN_SCORES, strict=True)]
   total, pairs = 0.0, 0
   for row_rewards, row_scores, coefficient, row_kind in rows:
     for r_i, s_i in zip(row_rewards.tolist(), row_scores.tolist(), strict=True):
@@ -74,42 +92,43 @@ def test_reference_reduction_is_the_loop_with_one_denominator(rewards, kind):
 @pytest.mark.parametrize("kind", ["ranking", "difference"])
 def test_mean_reduction_weighs_two_ranking_losses(rewards, kind):
   loss, terms = loss_of(rewards, kind=kind)
-  assert terms.keys() == {"preference_loss", "apo_loss"}
+  assert terms.keys() == {"preference", "golden"}
   preference = ranking_loss(rewards[0], PREFERENCE_SCORES)
-  apo = ranking_loss(rewards[1], APO_SCORES, kind=kind)
-  assert terms["preference_loss"] == preference
-  assert terms["apo_loss"] == apo
-  assert loss == pytest.approx(float(0.1 * apo / 4 + 0.8 * preference), rel=1e-6)
+  golden = ranking_loss(rewards[1], GOLDEN_SCORES, kind=kind)
+  assert terms["preference"] == preference
+  assert terms["golden"] == golden
+  assert loss == pytest.approx(float(0.1 * golden / 4 + 0.8 * preference), rel=1e-6)
 
 
 def test_untrained_reward_costs_log_two_for_each_term():
-  zeros = (jnp.zeros(PREFERENCE_SCORES.shape), jnp.zeros(APO_SCORES.shape))
+  zeros = (jnp.zeros(PREFERENCE_SCORES.shape), jnp.zeros(GOLDEN_SCORES.shape))
   loss, _ = loss_of(zeros)
   assert loss == pytest.approx((0.1 / 4 + 0.8) * math.log(2), rel=1e-6)
 
 
-def test_normalizers_count_pairs():
-  assert apo_reward_normalizers(PREFERENCE_SCORES, APO_SCORES, "mean") == (5, 6)
-  assert apo_reward_normalizers(PREFERENCE_SCORES, APO_SCORES, "reference") == (11, 11)
-  padding = jnp.full((2, 2), -1.0)
-  assert apo_reward_normalizers(padding, padding, "mean") == (1, 1)
-  assert apo_reward_normalizers(padding, padding, "reference") == (1, 1)
+def test_terms_count_their_pairs(rewards):
+  _, counts = sums_of(rewards[0], PREFERENCE_SCORES, rewards[1], GOLDEN_SCORES, **OPTIONS)
+  assert counts == {"preference": 5, "golden": 6}
+  padding, zeros = jnp.full((2, 2), -1.0), jnp.zeros((2, 2))
+  _, counts = sums_of(zeros, padding, zeros, padding, **OPTIONS)
+  assert counts == {"preference": 0, "golden": 0}
 
 
 @both_reductions
-def test_micro_batches_with_the_batch_normalizers_add_up(rewards, reduction):
-  normalizers = apo_reward_normalizers(PREFERENCE_SCORES, APO_SCORES, reduction)
+def test_micro_batches_over_the_counts_of_the_batch_add_up(rewards, reduction):
+  options = {**OPTIONS, "reduction": reduction}
+  _, counts = sums_of(rewards[0], PREFERENCE_SCORES, rewards[1], GOLDEN_SCORES, **options)
 
   def micro_loss(rewards, index):
     # Preference rows and golden rows are split each into two, unevenly in pairs.
     b, c = slice(2 * index, 2 * index + 2), slice(index, index + 1)
-    return apo_reward_loss(
+    return apo_loss(
       rewards[0][b],
       PREFERENCE_SCORES[b],
       rewards[1][c],
-      APO_SCORES[c],
-      **{**OPTIONS, "reduction": reduction},
-      normalizers=normalizers,
+      GOLDEN_SCORES[c],
+      **options,
+      counts=counts,
     )
 
   def whole_loss(rewards):
@@ -128,11 +147,11 @@ def test_micro_batches_with_the_batch_normalizers_add_up(rewards, reduction):
 @both_reductions
 @pytest.mark.parametrize("shape", [(0, 5), (0, 0), (2, 5)], ids=["no rows", "no shape", "padding"])
 def test_without_golden_data_only_preferences_count(rewards, reduction, shape):
-  def loss(preference, apo):
-    return apo_reward_loss(
+  def loss(preference, golden):
+    return apo_loss(
       preference,
       PREFERENCE_SCORES,
-      apo,
+      golden,
       jnp.full(shape, -1.0),
       **{**OPTIONS, "reduction": reduction},
     )
@@ -142,29 +161,31 @@ def test_without_golden_data_only_preferences_count(rewards, reduction, shape):
   )
   expected = 0.8 * ranking_loss(rewards[0], PREFERENCE_SCORES)
   assert value == pytest.approx(float(expected), rel=1e-6)
-  assert terms["apo_loss"] == 0
+  assert terms["golden"] == 0
   assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
   assert np.all(np.asarray(gradients[1]) == 0)
 
 
 def test_without_preferences_only_golden_data_counts(rewards):
   empty = jnp.zeros((0, 2))
-  loss, terms = apo_reward_loss(empty, empty, rewards[1], APO_SCORES, **OPTIONS)
-  assert terms["preference_loss"] == 0
-  expected = 0.1 / 4 * ranking_loss(rewards[1], APO_SCORES)
+  loss, terms = apo_loss(empty, empty, rewards[1], GOLDEN_SCORES, **OPTIONS)
+  assert terms["preference"] == 0
+  expected = 0.1 / 4 * ranking_loss(rewards[1], GOLDEN_SCORES)
   assert loss == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_gradient_lifts_golden_above_samples(rewards):
   gradient = jax.grad(lambda rewards: loss_of(rewards)[0])(rewards)[1]
-  scores = np.asarray(APO_SCORES)
+  scores = np.asarray(GOLDEN_SCORES)
   assert np.all(np.asarray(gradient)[scores == 1] < 0)
   assert np.all(np.asarray(gradient)[scores == 0] > 0)
   assert np.all(np.asarray(gradient)[scores < 0] == 0)
 
 
-def test_unknown_kind_or_reduction_is_refused(rewards):
-  with pytest.raises(ValueError, match="kind is 'hinge'"):
-    loss_of(rewards, kind="hinge")
-  with pytest.raises(ValueError, match="reduction is 'sum'"):
-    loss_of(rewards, reduction="sum")
+@both_reductions
+def test_preferences_alone_have_no_golden_term(rewards, reduction):
+  loss, terms = apo_loss(
+    rewards[0], PREFERENCE_SCORES, None, None, **{**OPTIONS, "reduction": reduction}
+  )
+  assert terms.keys() == {"preference"}
+  assert loss == pytest.approx(0.8 * float(ranking_loss(rewards[0], PREFERENCE_SCORES)), rel=1e-6)

@@ -1,0 +1,49 @@
+"""What every policy loss is: sums over scored responses, from log-probabilities and rewards."""
+
+import abc
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int
+
+from apo_jax.objectives.choice import Choice
+from apo_jax.objectives.sums import Sums
+
+
+class ScoredResponses(NamedTuple):
+  """R responses to each of B queries, as policy losses read them.
+
+  Attributes:
+    logprobs: Float[B, R], log pi(y | x), summed over the response's tokens, in nats.
+    reference_logprobs: Float[B, R], the same under the reference policy; None where there is none,
+      as of demonstrations.
+    lengths: Int[B, R], tokens in each response, eos included; 0 is allowed and divides by 1.
+    rewards: Float[B, R], finite where valid; they order and select, and receive no gradient.
+    valid: Bool[B, R], False marks padding and empty responses.
+  """
+
+  logprobs: Float[Array, "B R"]
+  reference_logprobs: Float[Array, "B R"] | None
+  lengths: Int[Array, "B R"]
+  rewards: Float[Array, "B R"]
+  valid: Bool[Array, "B R"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyLoss(Choice, abc.ABC):
+  """A loss of the max player; its fields are its hyper-parameters.
+
+  Attributes:
+    compares: it compares responses to one query, so that it needs two that differ.
+  """
+
+  compares: ClassVar[bool] = True
+
+  @abc.abstractmethod
+  def __call__(self, responses: ScoredResponses) -> Sums:
+    """Returns the loss's sums; it ignores what is not valid, in value and gradient."""
+
+  def reads(self, rewards: Float[Array, "B R"], valid: Bool[Array, "B R"]) -> Bool[Array, "B R"]:
+    """Returns the responses that the loss depends on; by default all that are valid."""
+    del rewards
+    return valid

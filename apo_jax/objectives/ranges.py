@@ -1,0 +1,26 @@
+"""The values that a number may take, as annotations of the fields that hold hyper-parameters."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+  """The values a number may take: `words` completes "must be ...", `contains` decides."""
+
+  words: str
+  contains: Callable[[Any], bool]
+
+
+PositiveInt = Annotated[int, Range("at least 1", lambda value: value >= 1)]
+NonNegativeInt = Annotated[int, Range("at least 0", lambda value: value >= 0)]
+AtLeastTwo = Annotated[int, Range("at least 2", lambda value: value >= 2)]
+PositiveFloat = Annotated[float, Range("above 0", lambda value: value > 0)]
+NonNegativeFloat = Annotated[float, Range("at least 0", lambda value: value >= 0)]
+NonEmptyText = Annotated[str, Range("a text that is not empty", lambda value: value != "")]
+Probability = Annotated[float, Range("above 0 and at most 1", lambda value: 0 < value <= 1)]
+Decay = Annotated[float, Range("at least 0 and below 1", lambda value: 0 <= value < 1)]
+MeshAxis = Annotated[
+  int, Range("at least 1, or -1 to fill", lambda value: value == -1 or value >= 1)
+]

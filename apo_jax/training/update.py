@@ -1,0 +1,153 @@
+"""What both players' steps share: from what a batch's loss is, to the jitted update."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, UInt32
+
+from apo_jax.devices.sharding import constrain, named
+from apo_jax.models.definition import Definition, Parameters, join
+from apo_jax.objectives import Sums
+from apo_jax.training.optimization import TrainState, abstract_state
+
+Metrics = dict[str, Float[Array, ""]]
+# `state, metrics = update(state, batch, frozen, key)`, see `make_update`.
+Update = Callable[[TrainState, Any, Parameters, Any], tuple[TrainState, Metrics]]
+
+# What a model says of a batch, for instance log-probabilities, with a key for dropout or None.
+Forward = Callable[[Any, Any, Array | None], Any]
+# The sums of every part of the loss, and of other metrics, from what the model said of a batch.
+Measure = Callable[[Any, Any], dict[str, Sums]]
+# The loss, and metrics, from the parts' totals and the whole batch's counts.
+Combine = Callable[[dict[str, Array], dict[str, Array]], tuple[Float[Array, ""], Metrics]]
+
+
+def make_update(
+  forward: Forward,
+  measure: Measure,
+  combine: Combine,
+  definition: Definition,
+  optimizer: optax.GradientTransformation,
+  mesh: Mesh,
+  *,
+  accumulation: int = 1,
+) -> Update:
+  """A step jitted with explicit layouts (the former pjit): it donates its state.
+
+  The state keeps the layout of `abstract_state`, batches are split by rows, metrics are on every
+  device.
+
+  Args:
+    forward: what the model says of a batch.
+    measure: the sums of the loss's parts; each part's metrics are divided by its count.
+    combine: the loss from them.
+    definition: the model.
+    optimizer: the optimizer of the state.
+    mesh: the device mesh.
+    accumulation: micro-batches that a batch is read in, one in memory at a time.
+
+  Returns:
+    `state, metrics = update(state, batch, frozen, key)`, with the frozen parameters beside adapters
+    (`Definition.split`; none without), which are not donated, and the raw key UInt32[2] of the
+    adapters' dropout (`seeds.derive_key`), one a training phase. Metrics are `loss`,
+    `gradient_norm`, and those of `measure` and `combine`.
+  """
+
+  def update(
+    state: TrainState, batch: Any, frozen: Parameters, key: UInt32[Array, "2"]
+  ) -> tuple[TrainState, Metrics]:
+    dropout_key = None
+    if definition.lora is not None:
+      key = jax.random.wrap_key_data(key, impl="threefry2x32")
+      dropout_key = jax.random.fold_in(key, state.step)
+
+    def said(trained: Parameters, batch: Any, dropout_key: Array | None) -> Any:
+      return forward(definition.bind(join(trained, frozen)), batch, dropout_key)
+
+    # Counts do not depend on what the model says: those of the whole batch are known before.
+    shapes = jax.eval_shape(said, state.parameters, batch, dropout_key)
+    silence = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    counts = {name: sums.count for name, sums in measure(silence, batch).items()}
+
+    def loss(
+      trained: Parameters, micro_batch: Any, dropout_key: Array | None
+    ) -> tuple[Float[Array, ""], Metrics]:
+      parts = measure(said(trained, micro_batch, dropout_key), micro_batch)
+      value, metrics = combine({name: sums.total for name, sums in parts.items()}, counts)
+      for name, sums in parts.items():
+        divisor = jnp.maximum(counts[name], 1.0)
+        metrics |= {metric: total / divisor for metric, total in sums.metrics.items()}
+      return value, {"loss": value, **metrics}
+
+    gradients, metrics = accumulate_gradients(
+      loss, state.parameters, batch, accumulation, dropout_key
+    )
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    return apply_gradients(state, gradients, optimizer), metrics
+
+  layout = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
+  frozen = definition.split(definition.shardings)[1]
+  return jax.jit(
+    update,
+    in_shardings=(layout, named(mesh, "batch"), frozen, named(mesh)),
+    out_shardings=(layout, named(mesh)),
+    donate_argnums=0,
+    compiler_options=_compiler_options(definition, mesh),
+  )
+
+
+def _compiler_options(definition: Definition, mesh: Mesh) -> dict[str, str] | None:
+  """Of a step that computes all again to save memory: XLA for CPUs is to save it too.
+
+  Else it makes whatever can be made, so that gradients' zeros lie beside all logits. On one device
+  alone: of several processes it does not keep what they send each other in one order.
+  """
+  one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+  if one_cpu and definition.architecture.remat == "full":
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+  return None
+
+
+def accumulate_gradients(
+  loss: Callable[[Parameters, Any, Array | None], tuple[Float[Array, ""], Metrics]],
+  parameters: Parameters,
+  batch: Any,
+  micro_batches: int,
+  dropout_key: Array | None = None,
+) -> tuple[Parameters, Metrics]:
+  """Gradients and metrics of the whole batch, one micro-batch in memory at a time.
+
+  `loss` must divide its sums by the whole batch's denominators, so that the micro-batches' values
+  add up; so do its metrics. A micro-batch takes every `micro_batches`-th row: each device then
+  keeps the rows it has.
+  """
+  gradient = jax.grad(loss, has_aux=True)
+  if micro_batches == 1:
+    return gradient(parameters, batch, dropout_key)
+
+  def split(array: jax.Array) -> jax.Array:
+    parts = array.reshape(-1, micro_batches, *array.shape[1:]).swapaxes(0, 1)
+    return constrain(parts, None, "batch")
+
+  def body(total: Any, micro_batch: Any) -> tuple[Any, None]:
+    return jax.tree.map(jnp.add, total, gradient(parameters, *micro_batch)), None
+
+  keys = None if dropout_key is None else jax.random.split(dropout_key, micro_batches)
+  micro = (jax.tree.map(split, batch), keys)
+  first = jax.tree.map(lambda array: array[0], micro)
+  shapes = jax.eval_shape(gradient, parameters, *first)
+  zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+  return jax.lax.scan(body, zeros, micro)[0]
+
+
+def apply_gradients(
+  state: TrainState, gradients: Parameters, optimizer: optax.GradientTransformation
+) -> TrainState:
+  """The state after one update."""
+  updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.parameters)
+  parameters = optax.apply_updates(state.parameters, updates)
+  return TrainState(state.step + 1, parameters, optimizer_state)
