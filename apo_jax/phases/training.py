@@ -6,219 +6,228 @@ from collections.abc import Sequence
 
 import optax
 
-from apo_jax.config.schema import PolicyConfig, TrainingConfig
+from apo_jax.config.schema import Config, PolicyConfig, TrainingConfig
 from apo_jax.data.input import num_batches
 from apo_jax.data.records import Preference
 from apo_jax.data.samples import read_samples
-from apo_jax.devices.sharding import place_batch
+from apo_jax.data.tokenised import Tokenised
+from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES
 from apo_jax.models.definition import Parameters
 from apo_jax.phases.batches import (
+  RankedItem,
   demonstration_batch,
-  demonstration_items,
   demonstration_layout,
-  golden_items,
   golden_layout,
-  golden_rows,
-  most_responses,
-  preference_items,
-  preference_layout,
-  preference_rows,
+  ranked_golden,
+  ranked_preference,
+  ranked_rows,
   sample_batch,
-  sample_items,
   sample_layout,
+  select_samples,
 )
-from apo_jax.phases.stream import make_stream
-from apo_jax.phases.training_plan import TrainingPlan, carry_out
+from apo_jax.phases.stream import Batches, Record, Stream, make_stream
+from apo_jax.phases.training_phase import TrainingPhase, play
 from apo_jax.policy_step import PolicyUpdate, make_policy_update
 from apo_jax.reward_step import RewardBatch, RewardUpdate, make_reward_update
-from apo_jax.run.context import RunContext
+from apo_jax.rows.layouts import RowLayout
+from apo_jax.run.models import Models
+from apo_jax.run.players import Player
+from apo_jax.run.run import Run
+from apo_jax.run.seeds import derive_seed
 from apo_jax.run.starts import first_policy, first_reward
 
 
-def train_supervised(run: RunContext) -> None:
+def train_supervised(run: Run) -> None:
   """The policy's start: maximum likelihood on the demonstrations."""
-  training = run.config.supervised
+  models, training, player = run.models, run.config.supervised, run.players.policy_after(0)
   # Imitation is rejection sampling with one candidate a query.
   imitation = dataclasses.replace(run.config.policy, method="rjs", training=training)
+  layout = demonstration_layout(models)
   records = run.data.demonstrations if training.epochs else ()
-  layout = demonstration_layout(run)
-  size, epochs = training.batch_size, training.epochs
-  stream = make_stream(run, records, demonstration_items, layout, size, epochs, 0, "supervised")
-  plan = TrainingPlan(
-    round=0,
-    phase="supervised",
-    player=run.policy_after(0),
+  stream = _stream(run, 0, player.phase, layout, records, training.batch_size, training.epochs)
+  seed = derive_seed(run.config.seed, "init", "policy")
+  phase = TrainingPhase(
+    player=player,
     started_from=run.config.model.checkpoint or "random weights",
-    definition=run.policy,
     training=training,
-    num_steps=stream.num_batches,
-    schedule_steps=stream.most_batches,
-    start=lambda: first_policy(run.origins, run.policy, run.seed("init", "policy")),
-    make_update=functools.partial(_policy_update, run, imitation),
-    build=lambda step: demonstration_batch(run, layout, *stream.take(step)),
-    place=lambda batch: place_batch(run.mesh, batch, size),
+    start=lambda: first_policy(models.origins, models.policy, seed),
+    make_update=functools.partial(_policy_update, models, imitation),
+    batches=stream.batches(functools.partial(demonstration_batch, layout, run.codec.eos)),
   )
-  carry_out(run, plan)
+  play(run, phase)
 
 
-def train_reward_base(run: RunContext) -> None:
+def train_reward_base(run: Run) -> None:
   """The reward model's base, on the preferences of the reward side alone."""
-  _train_on_preferences(run, "reward_base", run.reward_after(0), run.data.reward.preferences)
+  _train_on_preferences(run, run.players.reward_after(0), run.data.reward.preferences)
 
 
-def train_testing_reward(run: RunContext) -> None:
+def train_testing_reward(run: Run) -> None:
   """The judge: a reward model on both players' preferences, never used in training a policy."""
   preferences = (*run.data.reward.preferences, *run.data.policy.preferences)
-  _train_on_preferences(run, "testing_reward", run.testing_reward, preferences)
+  _train_on_preferences(run, run.players.testing_reward, preferences)
 
 
 def _train_on_preferences(
-  run: RunContext, phase: str, player: str, preferences: Sequence[Preference]
+  run: Run, player: Player, preferences: Sequence[Tokenised[Preference]]
 ) -> None:
-  training = run.config.reward.base
-  layout = preference_layout(run, most_responses(preferences))
-  size, epochs = training.batch_size, training.epochs
-  stream = make_stream(run, preferences, preference_items, layout, size, epochs, 0, phase)
+  models, training = run.models, run.config.reward.base
+  layout, ranked = _ranked(models, preferences)
+  stream = _stream(run, 0, player.phase, layout, ranked, training.batch_size, training.epochs)
 
   def start() -> Parameters:
-    supervised = run.parameters(run.policy_after(0))
-    seed = run.seed("init", phase)
-    return first_reward(run.origins, run.policy, run.reward_model, supervised, seed)
+    supervised = run.parameters.of(run.players.policy_after(0))
+    seed = derive_seed(run.config.seed, "init", player.phase)
+    return first_reward(models.origins, models.policy, models.reward, supervised, seed)
 
-  def build(step: int) -> RewardBatch:
-    return RewardBatch(*preference_rows(run, layout, *stream.take(step)))
-
-  plan = TrainingPlan(
-    round=0,
-    phase=phase,
+  phase = TrainingPhase(
     player=player,
     started_from=_origin_of_rewards(run),
-    definition=run.reward_model,
     training=training,
-    num_steps=stream.num_batches,
-    schedule_steps=stream.most_batches,
     start=start,
-    make_update=functools.partial(_reward_update, run, training),
-    build=build,
-    place=lambda batch: place_batch(run.mesh, batch, size),
+    make_update=functools.partial(_reward_update, models, run.config, training),
+    batches=stream.batches(functools.partial(_preference_batch, layout, run.codec.eos)),
   )
-  carry_out(run, plan)
+  play(run, phase)
 
 
-def _origin_of_rewards(run: RunContext) -> str:
+def _origin_of_rewards(run: Run) -> str:
   """What a reward model starts from before the first round."""
   if run.config.reward.checkpoint:
     return run.config.reward.checkpoint
-  adapted = run.reward_model.lora is not None
-  return run.config.model.checkpoint if adapted else run.policy_after(0)
+  adapted = run.models.reward.lora is not None
+  return run.config.model.checkpoint if adapted else run.players.policy_after(0).name
 
 
-def train_reward(run: RunContext, round: int) -> None:
+def train_reward(run: Run, round: int) -> None:
   """The min player's step: golden responses against the policy's samples, beside preferences.
 
   With `reward.update = "preferences_only"` it makes as many updates on preferences alone (with
   `data.row_buckets` the game may have a partly filled batch more for each of their lengths).
   """
-  config = run.config.reward
-  training = config.training
-  preferences = run.data.reward.preferences
-  num_steps = num_batches(len(run.data.reward.golden), training.batch_size, training.epochs)
-  schedule_steps = num_steps
+  config, training, eos = run.config.reward, run.config.reward.training, run.codec.eos
+  layout, ranked = _ranked(run.models, run.data.reward.preferences)
   size = config.preference_batch_size
-  layout = preference_layout(run, most_responses(preferences))
-  endless = make_stream(
-    run, preferences, preference_items, layout, size, None, round, "reward_preferences"
+  preferences = _stream(run, round, "reward_preferences", layout, ranked, size, None)
+  if config.update == "adversarial":
+    batches = _beside_golden(run, round, layout, preferences)
+  else:
+    number = num_batches(len(run.data.reward.golden), training.batch_size, training.epochs)
+    batches = preferences.batches(functools.partial(_preference_batch, layout, eos))
+    batches = batches._replace(number=number, most=number)
+  start = run.players.reward_start(round)
+  phase = TrainingPhase(
+    player=run.players.reward_after(round),
+    started_from=start.name,
+    training=training,
+    start=functools.partial(_trained, run, start),
+    make_update=functools.partial(_reward_update, run.models, run.config, training),
+    batches=batches,
   )
-  adversarial = config.update == "adversarial"
-  if adversarial:
-    sampled = read_samples(run.round_dir(round) / "golden_samples.jsonl")
-    apo_layout = golden_layout(run)
-    stream = make_stream(
-      run,
-      sampled,
-      golden_items,
-      apo_layout,
-      training.batch_size,
-      training.epochs,
-      round,
-      "reward_golden",
-    )
-    num_steps, schedule_steps = stream.num_batches, stream.most_batches
+  play(run, phase)
+
+
+def _beside_golden(
+  run: Run, round: int, layout: RowLayout, preferences: Stream[RankedItem]
+) -> Batches:
+  """Batches of preferences and of golden responses with the policy's samples."""
+  training, eos = run.config.reward.training, run.codec.eos
+  sampled = read_samples(run.directory.round(round) / GOLDEN_SAMPLES, run.data.reward.golden)
+  ranked, apo_layout = list(map(ranked_golden, sampled)), golden_layout(run.models, run.config)
+  size, epochs = training.batch_size, training.epochs
+  golden = _stream(run, round, "reward_golden", apo_layout, ranked, size, epochs)
 
   def build(step: int) -> RewardBatch:
-    records, bucket = endless.take(step)
-    if not adversarial:
-      return RewardBatch(*preference_rows(run, layout, records, bucket))
-    golden, golden_bucket = stream.take(step)
+    preferred, bucket = preferences.take(step)
+    against, golden_bucket = golden.take(step)
     # Both take the longer bucket, so that there are as many compiled steps as buckets.
     bucket = max(bucket, golden_bucket)
-    apo = golden_rows(run, apo_layout, golden, bucket)
-    return RewardBatch(*preference_rows(run, layout, records, bucket), *apo)
+    rows = ranked_rows(layout, eos, preferred, bucket)
+    return RewardBatch(*rows, *ranked_rows(apo_layout, eos, against, bucket))
 
   def place(batch: RewardBatch) -> RewardBatch:
-    placed = RewardBatch(*place_batch(run.mesh, batch[:2], size))
-    if not adversarial:
-      return placed
-    apo, apo_scores = place_batch(run.mesh, batch[2:], training.batch_size)
-    return placed._replace(apo=apo, apo_scores=apo_scores)
+    return RewardBatch(*preferences.place(batch[:2]), *golden.place(batch[2:]))
 
-  plan = TrainingPlan(
-    round=round,
-    phase="reward",
-    player=run.reward_after(round),
-    started_from=run.reward_start(round),
-    definition=run.reward_model,
-    training=training,
-    num_steps=num_steps,
-    schedule_steps=schedule_steps,
-    start=lambda: run.reward_model.split(run.parameters(run.reward_start(round)))[0],
-    make_update=functools.partial(_reward_update, run, training),
-    build=build,
-    place=place,
-  )
-  carry_out(run, plan)
+  return Batches(len(golden.indices), golden.most, build, place)
 
 
-def train_policy(run: RunContext, round: int) -> None:
+def train_policy(run: Run, round: int) -> None:
   """The max player's step, on the round's scored samples."""
-  config = run.config.policy
-  training = config.training
-  sampled = read_samples(run.round_dir(round) / "policy_samples.jsonl")
-  layout = sample_layout(run)
-  size, epochs = training.batch_size, training.epochs
-  stream = make_stream(run, sampled, sample_items, layout, size, epochs, round, "policy")
-  plan = TrainingPlan(
-    round=round,
-    phase="policy",
-    player=run.policy_after(round),
-    started_from=run.policy_start(round),
-    definition=run.policy,
+  config, training = run.config.policy, run.config.policy.training
+  sampled = read_samples(run.directory.round(round) / POLICY_SAMPLES, run.data.policy.queries)
+  chosen = [
+    dataclasses.replace(query, samples=select_samples(query.samples, config)) for query in sampled
+  ]
+  layout = sample_layout(run.models, run.config)
+  stream = _stream(run, round, "policy", layout, chosen, training.batch_size, training.epochs)
+  start = run.players.policy_start(round)
+  phase = TrainingPhase(
+    player=run.players.policy_after(round),
+    started_from=start.name,
     training=training,
-    num_steps=stream.num_batches,
-    schedule_steps=stream.most_batches,
-    start=lambda: run.policy.split(run.parameters(run.policy_start(round)))[0],
-    make_update=functools.partial(_policy_update, run, config),
-    build=lambda step: sample_batch(run, layout, *stream.take(step)),
-    place=lambda batch: place_batch(run.mesh, batch, size),
+    start=functools.partial(_trained, run, start),
+    make_update=functools.partial(_policy_update, run.models, config),
+    batches=stream.batches(functools.partial(sample_batch, layout, run.codec.eos)),
   )
-  carry_out(run, plan)
+  play(run, phase)
 
 
+def _trained(run: Run, player: Player) -> Parameters:
+  """A player's trained parameters, to go on from."""
+  return run.models.of(player).split(run.parameters.of(player))[0]
+
+
+def _ranked(
+  models: Models, preferences: Sequence[Tokenised[Preference]]
+) -> tuple[RowLayout, list[RankedItem]]:
+  """Preferences as a reward model is trained on them, and the layout of their rows."""
+  most_responses = max(len(preference.responses) for preference in preferences)
+  return models.row_layout(models.reward, most_responses), list(map(ranked_preference, preferences))
+
+
+def _preference_batch(
+  layout: RowLayout, eos: int, ranked: Sequence[RankedItem | None], bucket: int
+) -> RewardBatch:
+  return RewardBatch(*ranked_rows(layout, eos, ranked, bucket))
+
+
+def _stream(
+  run: Run,
+  round: int,
+  purpose: str,
+  layout: RowLayout,
+  records: Sequence[Record],
+  batch_size: int,
+  epochs: int | None,
+) -> Stream[Record]:
+  """The stream of a phase; round and purpose name its random order."""
+  seed = derive_seed(run.config.seed, "shuffle", round, purpose)
+  return make_stream(run.models.mesh, seed, layout, records, batch_size, epochs)
+
+
+# All rounds share a compiled step.
+@functools.lru_cache
 def _policy_update(
-  run: RunContext, config: PolicyConfig, optimizer: optax.GradientTransformation
+  models: Models, config: PolicyConfig, optimizer: optax.GradientTransformation
 ) -> PolicyUpdate:
   accumulation = config.training.accumulation
-  return make_policy_update(run.policy, optimizer, config, run.mesh, accumulation=accumulation)
+  return make_policy_update(
+    models.policy, optimizer, config, models.mesh, accumulation=accumulation
+  )
 
 
+@functools.lru_cache
 def _reward_update(
-  run: RunContext, training: TrainingConfig, optimizer: optax.GradientTransformation
+  models: Models,
+  config: Config,
+  training: TrainingConfig,
+  optimizer: optax.GradientTransformation,
 ) -> RewardUpdate:
   return make_reward_update(
-    run.reward_model,
+    models.reward,
     optimizer,
-    run.config.reward,
-    run.mesh,
-    num_samples=run.config.sampling.training.num_samples,
+    config.reward,
+    models.mesh,
+    num_samples=config.sampling.training.num_samples,
     accumulation=training.accumulation,
   )

@@ -1,5 +1,7 @@
 """The optimizer of a training phase, and the state that its updates carry."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -105,10 +107,16 @@ def init_state(
   They are copied: a step donates its state, and whoever gave them may still need them.
   """
 
+  return _state_maker(definition, optimizer)(parameters)
+
+
+@functools.lru_cache  # every round makes such a state
+def _state_maker(
+  definition: Definition, optimizer: optax.GradientTransformation
+) -> Callable[[Parameters], TrainState]:
   def create(parameters: Parameters) -> TrainState:
     copied = jax.tree.map(jnp.copy, parameters)
     return TrainState(jnp.zeros((), jnp.int32), copied, optimizer.init(parameters))
 
   shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
-  create = jax.jit(create, in_shardings=(shardings.parameters,), out_shardings=shardings)
-  return create(parameters)
+  return jax.jit(create, in_shardings=(shardings.parameters,), out_shardings=shardings)

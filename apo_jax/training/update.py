@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
+from jax.stages import Lowered
 from jaxtyping import Array, Float, UInt32
 
 from apo_jax.devices.sharding import constrain, named
@@ -98,6 +99,16 @@ def make_update(
     donate_argnums=0,
     compiler_options=_compiler_options(definition, mesh),
   )
+
+
+def lower_update(
+  update: Update, definition: Definition, optimizer: optax.GradientTransformation, batch: Any
+) -> Lowered:
+  """What is compiled of a step for batches of these shapes, without data."""
+  shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), batch)
+  frozen = definition.split(definition.abstract)[1]
+  key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+  return update.lower(abstract_state(definition, optimizer), shapes, frozen, key)
 
 
 def _compiler_options(definition: Definition, mesh: Mesh) -> dict[str, str] | None:

@@ -1,0 +1,50 @@
+"""Where everything lies in a run directory: the one table of its files."""
+
+import dataclasses
+from pathlib import Path
+
+PROVENANCE = "provenance.json"
+GOLDEN_SAMPLES = "golden_samples.jsonl"
+POLICY_SAMPLES = "policy_samples.jsonl"
+TEST_SAMPLES = "test_samples.jsonl"
+SCORE = "score.json"
+EVALUATION = "evaluation.json"
+
+
+def _at(name: str, holds: str) -> property:
+  return property(lambda directory: directory.path / name, doc=holds)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDirectory:
+  """Paths alone; nothing is made or read.
+
+  Attributes:
+    path: of the directory.
+  """
+
+  path: Path
+
+  config = _at("config.json", "The config.")
+  data = _at("data.json", "The data's hash and sizes, what each source gave and what is cut.")
+  origins = _at("origins.json", "Hashes of the checkpoints that the players start from.")
+  preview = _at("preview.txt", "Examples as the models read them, for people.")
+  metrics = _at("metrics.jsonl", "A line for every logged update.")
+  tensorboard = _at("tensorboard", "The metrics for TensorBoard.")
+  wandb_id = _at("wandb_id.txt", "The run's id at Weights & Biases.")
+  report = _at("report.html", "The report, for a browser.")
+  compilation_cache = _at("compilation_cache", "Compiled programs, unless kept elsewhere.")
+  tokenizer = _at("tokenizer", "The run's own copy of its tokenizer.")
+  tokenizer_finished = _at("tokenizer/finished", "Is there where the tokenizer is the run's.")
+  rounds = _at("rounds", "The directories of all rounds.")
+
+  def __str__(self) -> str:
+    return str(self.path)
+
+  def round(self, number: int) -> Path:
+    """The directory of a round's results; round 0 is what comes before the first."""
+    return self.rounds / f"{number:02d}"
+
+  def checkpoints(self, player: str) -> Path:
+    """The directory of a player's checkpoints, by its name (`Player.name`)."""
+    return self.path / "checkpoints" / player
