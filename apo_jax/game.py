@@ -11,7 +11,8 @@ from pathlib import Path
 
 import jax
 
-from apo_jax.config.schema import Config, to_dict
+from apo_jax.config.base import to_dict
+from apo_jax.config.schema import Config
 from apo_jax.data.reports import SourceReport
 from apo_jax.data.sources import load_data
 from apo_jax.data.tokenised import tokenise, truncated
@@ -80,9 +81,9 @@ def phases(config: Config) -> list[Phase]:
   ]
   for round in range(1, config.rounds + 1):
     steps: list[tuple[str, Callable[..., None]]] = []
-    if config.reward.update == "adversarial":
+    if config.reward.mode == "adversarial":
       steps.append((GOLDEN_SAMPLES, sample_golden_queries))
-    if config.reward.update != "fixed":
+    if config.reward.mode != "fixed":
       steps.append(("reward.json", train_reward))
     steps += [
       (POLICY_SAMPLES, sample_policy_queries),

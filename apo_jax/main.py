@@ -1,6 +1,5 @@
 """The command line: `python -m apo_jax.main --config=configs/demo.py`. Kept short."""
 
-import os
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -10,9 +9,6 @@ from apo_jax.config import command_line
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.command_line import find_config_file, parse_flags, process_flags, refuse
 from apo_jax.config.fields import ConfigError
-
-# transformers says at import that it has no PyTorch; none is needed.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
 _CONFIG = config_flags.DEFINE_config_file(

@@ -22,12 +22,14 @@ from jax.stages import Compiled
 from apo_jax.config.schema import MeshConfig
 from apo_jax.devices.sharding import make_mesh, place_batch
 from apo_jax.models.definition import Definition, define_policy
+from apo_jax.objectives import DPO
 from apo_jax.plan.devices import LOCAL, find_devices
 from apo_jax.policy_step import PolicyBatch, make_policy_update
-from apo_jax.training.optimization import init_state, lower_update, make_optimizer
+from apo_jax.training.optimization import init_state, make_optimizer
+from apo_jax.training.update import lower_update
 from benchmarks import data, pairs, report, settings
 from benchmarks.contestants.our_batches import policy_batch
-from benchmarks.contestants.our_model import STEPS, TRAINING, policy_config
+from benchmarks.contestants.our_model import STEPS, TRAINING
 from benchmarks.model import architecture
 
 FLAGS = flags.FLAGS
@@ -76,7 +78,7 @@ def _batch() -> PolicyBatch:
 
 def _compile(definition: Definition, mesh: Mesh) -> Compiled:
   optimizer = make_optimizer(TRAINING, STEPS)
-  update = make_policy_update(definition, optimizer, policy_config("dpo"), mesh, accumulation=1)
+  update = make_policy_update(definition, optimizer, DPO(), mesh)
   return lower_update(update, definition, optimizer, _batch()).compile()
 
 

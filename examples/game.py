@@ -9,6 +9,7 @@ true utility of every answer is known. `python -m apo_jax.main` plays whole game
 devices, on real models and data, with checkpoints, evaluations and a report.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -28,14 +29,8 @@ CONFIG = apo.Config(
 random = np.random.default_rng(SEED)
 
 # The world's texts, and the same as token ids: query and responses of every record.
-world = apo.toy_world(
-  SEED,
-  num_demonstrations=6400,
-  num_preferences=1024,
-  num_golden=512,
-  num_queries=512,
-  num_test=256,
-)
+sizes = {"num_preferences": 1024, "num_golden": 512, "num_queries": 512, "num_test": 256}
+world = apo.toy_world(SEED, num_demonstrations=6400, **sizes)
 texts = [text for record in world.demonstrations for text in (record.query, record.response)]
 codec = apo.make_codec(apo.train_tokenizer(texts, vocab_size=512), CONFIG, vocab_size=512)
 data = apo.tokenise(codec, world)
@@ -50,6 +45,7 @@ reward_model = apo.define_reward_model(architecture, "last", mesh)
 draw = apo.Sampler(policy, codec, mesh, buckets=(QUERY_LENGTH,), batch_size=64)
 lengths = (QUERY_LENGTH + RESPONSE_LENGTH,)
 shape = {"batch_size": 128, "query_length": QUERY_LENGTH, "lengths": lengths, "eos": codec.eos}
+make_reward_update = functools.partial(apo.make_reward_update, num_samples=NUM_SAMPLES)
 rewards_of = apo.make_reward_scorer(reward_model, mesh, **shape)
 logprobs_of = apo.make_logprob_scorer(policy, mesh, **shape)
 
@@ -88,28 +84,25 @@ def answer(parameters, asked, purpose: str) -> list[list[apo.Response]]:
 
 def score(scorer, parameters, asked, answers) -> np.ndarray:
   """A number an answer, Float32[queries, samples]."""
-  pairs = [(one.query, response) for one, few in zip(asked, answers, strict=True) for response in few]
+  both = zip(asked, answers, strict=True)
+  pairs = [(one.query, response) for one, few in both for response in few]
   return scorer(parameters, pairs).reshape(len(asked), NUM_SAMPLES)
 
 
 def utility(parameters) -> float:
   """How good the policy's answers truly are, to queries that nobody was trained on."""
-  asked = data.test.golden
-  return np.mean(
-    [
-      world.utility(one.record.query, codec.decode(response.tokens))
-      for one, answers in zip(asked, answer(parameters, asked, "test"), strict=True)
-      for response in answers
-    ]
-  )
+  utilities = []
+  for one, few in zip(data.test.golden, answer(parameters, data.test.golden, "test"), strict=True):
+    texts = [codec.decode(response.tokens) for response in few]
+    utilities += [world.utility(one.record.query, text) for text in texts]
+  return np.mean(utilities)
 
 
 print("The supervised start: the policy imitates the demonstrations.")
-inputs = []
+inputs, no_rewards, all_valid = [], np.zeros((BATCH_SIZE, 1)), np.ones((BATCH_SIZE, 1), bool)
 for chosen in batches(len(data.demonstrations), count=200):
   items = [data.demonstrations[index].item for index in chosen]
-  nothing, all_of_them = np.zeros((BATCH_SIZE, 1)), np.ones((BATCH_SIZE, 1), bool)
-  inputs.append(apo.PolicyBatch(rows(items), nothing, None, all_of_them))
+  inputs.append(apo.PolicyBatch(rows(items), no_rewards, None, all_valid))
 parameters, loss = policy.init(SEED), apo.MaximumLikelihood()
 start = train(apo.make_policy_update, policy, parameters, loss, 4e-3, inputs)
 
@@ -125,7 +118,7 @@ def preferred(chosen: np.ndarray) -> tuple[apo.Rows, np.ndarray]:
 
 inputs = [apo.RewardBatch(*preferred(chosen)) for chosen in batches(len(preferences), count=64)]
 parameters, loss = reward_model.init(SEED) | {"trunk": apo.trunk_of(start)}, apo.APO()
-base = train(apo.make_reward_update, reward_model, parameters, loss, 1e-3, inputs)
+base = train(make_reward_update, reward_model, parameters, loss, 1e-3, inputs)
 
 print("The min step: golden answers above the policy's, beside the preferences.")
 golden = data.reward.golden
@@ -136,9 +129,9 @@ for chosen, beside in zip(batches(len(golden), 16), batches(len(preferences), 16
   items = [(golden[index].query, [*golden[index].responses, *answers[index]]) for index in chosen]
   inputs.append(apo.RewardBatch(*preferred(beside), rows(items), scores))
 loss = apo.APO(golden_coefficient=1.0)
-adversary = train(apo.make_reward_update, reward_model, base, loss, 1e-3, inputs)
+adversary = train(make_reward_update, reward_model, base, loss, 1e-3, inputs)
 
-print("The max step: the policy learns from its own answers, by what the reward model says of them.")
+print("The max step: the policy learns from its own answers, by the rewards they get.")
 queries = data.policy.queries
 answers = answer(start, queries, "policy")
 rewards = score(rewards_of, adversary, queries, answers)

@@ -5,7 +5,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from apo_jax.config.schema import Config, to_dict
+from apo_jax.config.base import to_json
+from apo_jax.config.schema import Config
 from apo_jax.data.tokens import load_tokenizer
 from apo_jax.logs.files import write_json
 from apo_jax.models.definition import Definition, Parameters, define_policy, define_reward_model
@@ -32,7 +33,7 @@ def make(run_dir: Path, **overrides: object) -> Config:
   The tokenizer is the checkpoint's where there is one, else `tiny.codec`'s.
   """
   config = tiny.config(**overrides)
-  write_json(run_dir / "config.json", to_dict(config))
+  write_json(run_dir / "config.json", to_json(config))
   base = config.model.checkpoint
   tokenizer = load_tokenizer(base, "the checkpoint") if base else tiny.codec().tokenizer
   tokenizer.save_pretrained(run_dir / "tokenizer")

@@ -187,7 +187,7 @@ def test_a_game_plays_from_a_reward_checkpoint(checkpoint, reward_checkpoint, tm
     checkpoint,
     reward__checkpoint=str(reward_checkpoint),
     reward__lora__rank=2,
-    policy__method="rrhf",
+    policy__loss="rrhf",
     reward__pooling="eos",
   )
   game.play(settings, tmp_path / "run")

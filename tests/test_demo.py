@@ -27,17 +27,17 @@ def play(run_dir: Path, *overrides: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory) -> Path:
-  """The run directory after round 0, which all methods share."""
+  """The run directory after round 0, which all losses share."""
   run_dir = tmp_path_factory.mktemp("demo") / "start"
   play(run_dir, "--config.rounds=0")
   return run_dir
 
 
-@pytest.mark.parametrize("method", ["rjs", "rrhf", "dpo"])
-def test_true_utility_rises_by_a_tenth_within_three_rounds(start, tmp_path, method):
+@pytest.mark.parametrize("loss", ["rjs", "rrhf", "dpo"])
+def test_true_utility_rises_by_a_tenth_within_three_rounds(start, tmp_path, loss):
   run_dir = tmp_path / "run"
-  # All but the config, which names another method: nothing before round 1 depends on it.
+  # All but the config, which names another loss: nothing before round 1 depends on it.
   shutil.copytree(start, run_dir, ignore=shutil.ignore_patterns("config.json"))
-  utilities = play(run_dir, f"--config.policy.method={method}")
+  utilities = play(run_dir, f"--config.policy.loss={loss}")
   assert len(utilities) == 4
   assert max(utilities[1:]) >= utilities[0] + 0.10, utilities

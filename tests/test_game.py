@@ -215,8 +215,7 @@ def played(**changes) -> list[str]:
 
 def test_baselines_are_one_field_apart():
   game_, preferences, fixed = (
-    played(rounds=1, reward__update=update)
-    for update in ("adversarial", "preferences_only", "fixed")
+    played(rounds=1, reward__mode=update) for update in ("adversarial", "preferences_only", "fixed")
   )
   assert "1 golden_samples.jsonl" in game_
   assert preferences == [name for name in game_ if name != "1 golden_samples.jsonl"]
@@ -227,10 +226,14 @@ def test_baselines_are_one_field_apart():
 @pytest.mark.parametrize(
   "changes",
   [
-    {"reward__update": "preferences_only", "policy__method": "rjs"},
-    {"reward__update": "fixed", "policy__method": "rrhf"},
+    {"reward__mode": "preferences_only", "policy__loss": "rjs"},
+    {"reward__mode": "fixed", "policy__loss": "rrhf"},
     {"reward__start": "base", "policy__start": "base", "policy__reference": "initial"},
-    {"reward__reduction": "reference", "reward__kind": "difference", "policy__pairs": "all"},
+    {
+      "reward__apo__reduction": "reference",
+      "reward__apo__kind": "difference",
+      "policy__dpo__pairs": "all",
+    },
   ],
   ids=lambda changes: "-".join(map(str, changes.values())),
 )
@@ -253,14 +256,14 @@ def test_other_ways_to_play(finished, tmp_path, changes):
     assert provenance["policy_start"] == provenance["reference"] == "00_supervised"
     assert provenance["reward_start"] == "00_reward_base"
     assert provenance["sampling_policy"] == "01_policy"
-  if changes.get("reward__update") == "fixed":
+  if changes.get("reward__mode") == "fixed":
     assert not (run_dir / "checkpoints" / "01_reward").exists()
 
 
 def test_another_config_in_the_same_directory_is_refused(finished):
   before = numbers(finished)
-  with pytest.raises(ConfigError, match=r"config.policy.beta is 0.5, .* started with"):
-    game.play(tiny.config(policy__beta=0.5), finished)
+  with pytest.raises(ConfigError, match=r"config.policy.dpo.beta is 0.5, .* started with"):
+    game.play(tiny.config(policy__dpo__beta=0.5), finished)
   assert numbers(finished) == before
 
 

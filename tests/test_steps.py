@@ -27,6 +27,7 @@ CONFIG = tiny.config()
 TRAINING = dataclasses.replace(
   CONFIG.policy.training, learning_rate=1e-3, warmup_steps=0, schedule="constant", clip_norm=1e9
 )
+LOSSES = {name: loss() for name, loss in objectives.PolicyLoss.known.items()}
 
 
 @functools.cache
@@ -38,32 +39,33 @@ def reward_model():
 @functools.cache
 def reward_update(accumulation: int = 1, **changes):
   definition, _ = reward_model()
-  config = dataclasses.replace(CONFIG.reward, **changes)
+  loss = dataclasses.replace(CONFIG.reward.apo, **changes)
   optimizer = make_optimizer(TRAINING, 10)
   update = make_reward_update(
-    definition, optimizer, config, tiny.mesh(), num_samples=3, accumulation=accumulation
+    definition, optimizer, loss, tiny.mesh(), num_samples=3, accumulation=accumulation
   )
-  return update, optimizer, config
+  return update, optimizer
 
 
 @functools.cache
-def policy_update(accumulation: int = 1, **changes):
+def policy_update(accumulation: int = 1, loss: str = "dpo"):
   definition, _ = tiny.policy()
-  config = dataclasses.replace(CONFIG.policy, **changes)
   optimizer = make_optimizer(TRAINING, 10)
-  update = make_policy_update(definition, optimizer, config, tiny.mesh(), accumulation=accumulation)
-  return update, optimizer, config
+  update = make_policy_update(
+    definition, optimizer, LOSSES[loss], tiny.mesh(), accumulation=accumulation
+  )
+  return update, optimizer
 
 
 def run_reward(batch, **settings):
   definition, parameters = reward_model()
-  update, optimizer, _ = reward_update(**settings)
+  update, optimizer = reward_update(**settings)
   return update(init_state(definition, optimizer, parameters), batch, {}, tiny.NO_KEY)
 
 
 def run_policy(batch, **settings):
   definition, parameters = tiny.policy()
-  update, optimizer, _ = policy_update(**settings)
+  update, optimizer = policy_update(**settings)
   return update(init_state(definition, optimizer, parameters), batch, {}, tiny.NO_KEY)
 
 
@@ -83,57 +85,44 @@ def test_reward_loss_is_the_objective_of_the_model_s_rewards(reduction):
     return model(*map(jnp.asarray, flatten(rows)[:3])).reshape(shape)
 
   preference_rewards = rewards(batch.preferences, batch.preference_scores.shape)
-  apo_rewards = rewards(batch.apo, batch.apo_scores.shape)
-  config = CONFIG.reward
-  expected, terms = objectives.apo_reward_loss(
-    preference_rewards,
-    jnp.asarray(batch.preference_scores),
-    apo_rewards,
-    jnp.asarray(batch.apo_scores),
-    num_samples=3,
-    apo_coefficient=config.apo_coefficient,
-    preference_coefficient=config.preference_coefficient,
-    kind=config.kind,
-    reduction=reduction,
+  golden_rewards = rewards(batch.golden, batch.golden_scores.shape)
+  loss = dataclasses.replace(CONFIG.reward.apo, reduction=reduction)
+  sums = loss(
+    objectives.ScoredRewards(
+      preference_rewards,
+      jnp.asarray(batch.preference_scores),
+      golden_rewards,
+      jnp.asarray(batch.golden_scores),
+    )
   )
+  totals, counts = ({name: one[part] for name, one in sums.items()} for part in (0, 1))
+  expected, terms = loss.combine(totals, counts, num_samples=3)
   _, metrics = run_reward(batch, reduction=reduction)
   np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
-  np.testing.assert_allclose(metrics["apo_loss"], terms["apo_loss"], rtol=1e-5)
-  np.testing.assert_allclose(metrics["preference_loss"], terms["preference_loss"], rtol=1e-5)
-  accuracy = objectives.preference_accuracy(apo_rewards, jnp.asarray(batch.apo_scores))
+  np.testing.assert_allclose(metrics["golden_loss"], terms["golden"], rtol=1e-5)
+  np.testing.assert_allclose(metrics["preference_loss"], terms["preference"], rtol=1e-5)
+  accuracy = objectives.preference_accuracy(golden_rewards, jnp.asarray(batch.golden_scores))
   np.testing.assert_allclose(metrics["golden_accuracy"], accuracy, rtol=1e-5)
-  there = batch.apo_scores[:, 0] == 1
-  margin = np.mean((apo_rewards[:, :1] - apo_rewards[:, 1:])[there])
+  there = batch.golden_scores[:, 0] == 1
+  margin = np.mean((golden_rewards[:, :1] - golden_rewards[:, 1:])[there])
   np.testing.assert_allclose(metrics["golden_margin"], margin, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["rjs", "rrhf", "dpo"])
-def test_policy_loss_is_the_objective_of_the_model_s_logprobs(method):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_policy_loss_is_the_objective_of_the_model_s_logprobs(loss):
   batch = batches.policy_batch()
   definition, parameters = tiny.policy()
   rows = Rows(*map(jnp.asarray, flatten(batch.rows)))
   logprobs = sequence_logprobs(definition.bind(parameters), rows).reshape(batch.valid.shape)
-  rewards, valid = jnp.asarray(batch.rewards), jnp.asarray(batch.valid)
-  config = CONFIG.policy
-  expected = {
-    "rjs": lambda: objectives.rjs_loss(logprobs, rewards, valid),
-    "rrhf": lambda: objectives.rrhf_loss(
-      logprobs,
-      jnp.asarray(batch.rows.response_mask.sum(-1)),
-      rewards,
-      valid,
-      sft_coefficient=config.sft_coefficient,
-    )[0],
-    "dpo": lambda: objectives.dpo_loss(
-      logprobs,
-      jnp.asarray(batch.reference_logprobs),
-      rewards,
-      valid,
-      beta=config.beta,
-      pairs=config.pairs,
-    )[0],
-  }[method]()
-  _, metrics = run_policy(batch, method=method)
+  responses = objectives.ScoredResponses(
+    logprobs,
+    jnp.asarray(batch.reference_logprobs),
+    jnp.asarray(batch.rows.response_mask.sum(-1)),
+    jnp.asarray(batch.rewards),
+    jnp.asarray(batch.valid),
+  )
+  expected = LOSSES[loss](responses).mean
+  _, metrics = run_policy(batch, loss=loss)
   np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
   ratio = np.mean((np.asarray(logprobs) - batch.reference_logprobs)[batch.valid])
   np.testing.assert_allclose(metrics["log_ratio"], ratio, rtol=1e-4)
@@ -150,10 +139,10 @@ def test_reward_batch_of_8_equals_8_accumulated_micro_batches(reduction):
   )
 
 
-@pytest.mark.parametrize("method", ["rjs", "rrhf", "dpo"])
-def test_policy_batch_of_8_equals_8_accumulated_micro_batches(method):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_policy_batch_of_8_equals_8_accumulated_micro_batches(loss):
   batch = batches.policy_batch()
-  assert_same(run_policy(batch, method=method), run_policy(batch, method=method, accumulation=8))
+  assert_same(run_policy(batch, loss=loss), run_policy(batch, loss=loss, accumulation=8))
 
 
 def test_padding_items_change_nothing():
@@ -165,13 +154,13 @@ def test_padding_items_change_nothing():
     reference_logprobs=np.concatenate([whole.reference_logprobs] * 2),
     valid=np.concatenate([whole.valid, np.zeros_like(whole.valid)]),
   )
-  assert_same(run_policy(whole, method="dpo"), run_policy(padded, method="dpo"))
+  assert_same(run_policy(whole), run_policy(padded))
 
 
-def test_preferences_alone_train_without_an_apo_term():
+def test_preferences_alone_train_without_a_golden_term():
   _, metrics = run_reward(batches.reward_batch(golden=0))
-  assert "apo_loss" not in metrics and "golden_margin" not in metrics
-  expected = CONFIG.reward.preference_coefficient * metrics["preference_loss"]
+  assert "golden_loss" not in metrics and "golden_margin" not in metrics
+  expected = CONFIG.reward.apo.preference_coefficient * metrics["preference_loss"]
   np.testing.assert_allclose(metrics["loss"], expected)
 
 
@@ -190,7 +179,7 @@ def test_updates_lower_the_loss_and_count(run):
 
 def test_the_state_is_donated():
   definition, parameters = tiny.policy()
-  update, optimizer, _ = policy_update()
+  update, optimizer = policy_update()
   state = init_state(definition, optimizer, parameters)
   update(state, batches.policy_batch(), {}, tiny.NO_KEY)
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.parameters))
@@ -206,9 +195,12 @@ def test_gradient_norm_is_that_of_the_loss():
   @jax.grad
   def gradient(parameters):
     logprobs = sequence_logprobs(definition.bind(parameters), rows).reshape(batch.valid.shape)
-    return objectives.rjs_loss(logprobs, jnp.asarray(batch.rewards), jnp.asarray(batch.valid))
+    lengths = jnp.asarray(batch.rows.response_mask.sum(-1))
+    rewards, valid = jnp.asarray(batch.rewards), jnp.asarray(batch.valid)
+    responses = objectives.ScoredResponses(logprobs, None, lengths, rewards, valid)
+    return objectives.RejectionSampling()(responses).mean
 
-  _, metrics = run_policy(batch, method="rjs")
+  _, metrics = run_policy(batch, loss="rjs")
   expected = optax.tree.norm(gradient(parameters))
   np.testing.assert_allclose(metrics["gradient_norm"], expected, rtol=1e-4)
 

@@ -26,8 +26,9 @@ class Sample:
     tokens: its ids, without eos.
     finished: it ended by itself, not by the limit.
     logprob: log pi(y|x) of what was sampled, under the policy that sampled it, in nats.
-    reference_logprob: log pi_ref(y|x); None until scored.
+    reference_logprob: log pi_ref(y|x); None until scored, and where no loss reads it.
     reward: by the reward model; None until scored.
+    shaped_reward: what the policy learns from in its place; None until scored.
     utility: its true utility; None where there is no such thing.
   """
 
@@ -37,6 +38,7 @@ class Sample:
   logprob: float
   reference_logprob: float | None = None
   reward: float | None = None
+  shaped_reward: float | None = None
   utility: float | None = None
 
   @property
@@ -75,6 +77,12 @@ class SampledQuery:
   def item(self) -> Item:
     """What rows of the samples alone are made from."""
     return self.asked.query, self.responses
+
+  @property
+  def read(self) -> "SampledQuery":
+    """The same with the samples alone that the policy's loss reads: those with a reference."""
+    samples = tuple(sample for sample in self.samples if sample.reference_logprob is not None)
+    return dataclasses.replace(self, samples=samples)
 
 
 def write_samples(path: Path, sampled: Iterable[SampledQuery]) -> None:

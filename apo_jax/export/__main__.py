@@ -6,16 +6,12 @@ The weights are laid over all devices there are, whatever mesh the run had, and 
 tensor. With several processes every one is started like this; the first writes.
 """
 
-import os
 from pathlib import Path
 
 from absl import app, flags, logging
 
 from apo_jax.config import command_line
 from apo_jax.config.fields import ConfigError
-
-# transformers says at import that it has no PyTorch; none is needed.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
 _RUN = flags.DEFINE_string("run", None, "The run's directory.")

@@ -63,9 +63,10 @@ def _what(origin: Origin) -> str:
   elif origin.round == 0:
     how = "It is as it was before the first round."
   elif origin.is_policy:
-    how = f"It is as round {origin.round} left it, its policy step {config.policy.method.upper()}."
+    loss = config.policy.loss.name.upper()
+    how = f"It is as round {origin.round} left it, its policy step {loss}."
   else:
-    how = f"It is as round {origin.round} left it, its reward step {config.reward.update!r}."
+    how = f"It is as round {origin.round} left it, its reward step {config.reward.mode!r}."
   files = "These are its adapters alone. " if origin.is_adapter else ""
   return (
     f"# {origin.run}: {name}, round {origin.round}\n\n"

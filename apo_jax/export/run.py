@@ -15,6 +15,7 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
+from apo_jax.config.base import fields_of_json
 from apo_jax.config.fields import ConfigError, read_fields
 from apo_jax.config.schema import Config, MeshConfig
 from apo_jax.data.templates import HH
@@ -126,7 +127,8 @@ def _read_config(run: RunDirectory) -> Config:
       f"--run is {str(run)!r}, which holds no config.json that can be read; it must be the "
       "directory of a run."
     ) from error
-  return read_fields(Config, ml_collections.ConfigDict(given), "config")
+  fields = fields_of_json(given, f"the run in {run}")
+  return read_fields(Config, ml_collections.ConfigDict(fields), "config")
 
 
 def _check_output(output: Path) -> None:

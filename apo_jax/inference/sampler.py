@@ -81,8 +81,8 @@ class Sampler:
     *,
     buckets: Sequence[int],
     batch_size: int,
-    cache_dtype: str,
-    gather_weights: bool,
+    cache_dtype: str = "float32",
+    gather_weights: bool = False,
   ):
     self.codec = codec
     self.mesh = mesh

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from apo_jax.config.schema import Config, PolicyConfig
+from apo_jax.config.schema import Config
 from apo_jax.data.records import Demonstration, Preference
-from apo_jax.data.samples import Sample, SampledQuery
+from apo_jax.data.samples import SampledQuery
 from apo_jax.data.tokenised import Tokenised
+from apo_jax.phases.responses import most_read
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import Item, Rows, distinct_scores
@@ -32,17 +33,8 @@ def golden_layout(models: Models, config: Config) -> RowLayout:
 
 def sample_layout(models: Models, config: Config) -> RowLayout:
   """The layout of the samples that the policy is trained on."""
-  return models.row_layout(models.policy, _trained_samples(config))
-
-
-def _trained_samples(config: Config) -> int:
-  """The most samples of a query that `select_samples` selects."""
-  method, pairs = config.policy.method, config.policy.pairs
-  if method == "rjs":
-    return 1
-  if method == "dpo" and pairs == "best_worst":
-    return 2
-  return config.sampling.training.num_samples
+  num_samples = most_read(config.policy.loss, config.sampling.training.num_samples)
+  return models.row_layout(models.policy, num_samples)
 
 
 class RankedItem(NamedTuple):
@@ -94,7 +86,7 @@ def sample_batch(
   valid = np.zeros(shape, bool)
   for row, query in enumerate(sampled):
     samples = () if query is None else query.samples
-    rewards[row, : len(samples)] = [sample.reward for sample in samples]
+    rewards[row, : len(samples)] = [sample.shaped_reward for sample in samples]
     reference_logprobs[row, : len(samples)] = [sample.reference_logprob for sample in samples]
     valid[row, : len(samples)] = True
   return PolicyBatch(_rows(layout, eos, sampled, bucket), rewards, reference_logprobs, valid)
@@ -103,21 +95,3 @@ def sample_batch(
 def _rows(layout: RowLayout, eos: int, made_of: Sequence[Any], bucket: int) -> Rows:
   """The rows of what has an `item`; an item without responses where there is None."""
   return layout.rows([((), ()) if one is None else one.item for one in made_of], bucket, eos)
-
-
-def select_samples(samples: Sequence[Sample], config: PolicyConfig) -> tuple[Sample, ...]:
-  """The samples of a query that the policy's loss reads; empty ones never are.
-
-  Rejection sampling reads the best, DPO on best-vs-worst these two, every other loss all. Of
-  equal rewards the first counts as best and as worst.
-  """
-  spoken = tuple(sample for sample in samples if not sample.is_empty)
-  if not spoken:
-    return ()
-  best = max(spoken, key=lambda sample: sample.reward)
-  if config.method == "rjs":
-    return (best,)
-  if config.method == "dpo" and config.pairs == "best_worst":
-    worst = min(spoken, key=lambda sample: sample.reward)
-    return (best,) if worst is best else (best, worst)
-  return spoken

@@ -2,16 +2,19 @@
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, UInt32
+from jaxtyping import Bool, Float, Shaped, UInt32
 
 from apo_jax.config.schema import SamplerConfig
 from apo_jax.data.records import Demonstration
 from apo_jax.data.samples import Asked, Sample, SampledQuery
 from apo_jax.inference.sampler import SampledResponse
 from apo_jax.logs.progress import PhaseProgress
+from apo_jax.objectives import PolicyLoss, SampledRewards, Shaping
 from apo_jax.run import seeds
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
@@ -75,27 +78,83 @@ def with_rewards(
   return [rated(query) for query in sampled]
 
 
+def with_shaped_rewards(
+  sampled: Sequence[SampledQuery], shapings: Sequence[Shaping]
+) -> list[SampledQuery]:
+  """The same samples with the rewards that the policy learns from, shaped one after the other."""
+  rewards = jnp.asarray(of_samples(sampled, "reward"), jnp.float32)
+  for shaping in shapings:
+    rewards = shaping(
+      SampledRewards(
+        rewards=rewards,
+        lengths=jnp.array([[len(sample.tokens) for sample in query.samples] for query in sampled]),
+        finished=jnp.asarray(of_samples(sampled, "finished")),
+        logprobs=jnp.asarray(of_samples(sampled, "logprob"), jnp.float32),
+      )
+    )
+  return _with(sampled, "shaped_reward", np.asarray(rewards).tolist())
+
+
+def read_by(loss: PolicyLoss, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:
+  """Which samples a policy loss reads, by their shaped rewards; empty ones never are."""
+  rewards = jnp.asarray(of_samples(sampled, "shaped_reward"), jnp.float32)
+  return np.asarray(loss.reads(rewards, jnp.asarray(~of_samples(sampled, "is_empty"))))
+
+
+def most_read(loss: PolicyLoss, num_samples: int) -> int:
+  """How many of so many samples to a query a loss reads at most: where no two are equal."""
+  rewards = jnp.arange(num_samples, dtype=jnp.float32)[None]
+  return int(jnp.sum(loss.reads(rewards, jnp.ones(rewards.shape, bool))))
+
+
 def policy_logprobs(
-  run: Run, sampled: Sequence[SampledQuery], player: Player, progress: PhaseProgress
-) -> Float32[np.ndarray, "N"]:
-  """log pi(y|x) of every sample under a policy, in the samples' order."""
-  sequences = [(query.asked.query, one) for query in sampled for one in query.responses]
-  return run.inference.logprob_scorer(run.parameters.of(player), sequences, progress.advance)
+  run: Run,
+  sampled: Sequence[SampledQuery],
+  player: Player,
+  progress: PhaseProgress,
+  wanted: Bool[np.ndarray, "Q S"] | None = None,
+) -> Float[np.ndarray, "Q S"]:
+  """log pi(y|x) of the samples under a policy; nan where not `wanted`, which None says of none."""
+  if wanted is None:
+    wanted = np.ones((len(sampled), len(sampled[0].samples)), bool)
+  sequences = [
+    (query.asked.query, response)
+    for query, row in zip(sampled, wanted, strict=True)
+    for response in itertools.compress(query.item[1], row)
+  ]
+  logprobs = np.full(wanted.shape, np.nan)
+  scorer, parameters = run.inference.logprob_scorer, run.parameters.of(player)
+  logprobs[wanted] = scorer(parameters, sequences, progress.advance)
+  return logprobs
 
 
 def with_reference_logprobs(
-  run: Run, sampled: Sequence[SampledQuery], player: Player, progress: PhaseProgress
+  sampled: Sequence[SampledQuery], logprobs: Float[np.ndarray, "Q S"]
 ) -> list[SampledQuery]:
-  """The same samples with their log-probabilities under `player`, a reference policy."""
-  logprobs = iter(policy_logprobs(run, sampled, player, progress).tolist())
+  """The same samples with log-probabilities under a reference policy; none where they are nan."""
+  known = np.where(np.isnan(logprobs), None, logprobs)
+  return _with(sampled, "reference_logprob", known.tolist())
 
-  def referred(query: SampledQuery) -> SampledQuery:
-    samples = tuple(
-      dataclasses.replace(sample, reference_logprob=next(logprobs)) for sample in query.samples
+
+def of_samples(sampled: Sequence[SampledQuery], field: str) -> Shaped[np.ndarray, "Q S"]:
+  """A field of every sample."""
+  return np.array([[getattr(sample, field) for sample in query.samples] for query in sampled])
+
+
+def _with(
+  sampled: Sequence[SampledQuery], field: str, values: Sequence[Sequence[float | None]]
+) -> list[SampledQuery]:
+  """The same samples with a field of each."""
+  return [
+    dataclasses.replace(
+      query,
+      samples=tuple(
+        dataclasses.replace(sample, **{field: value})
+        for sample, value in zip(query.samples, row, strict=True)
+      ),
     )
-    return dataclasses.replace(query, samples=samples)
-
-  return [referred(query) for query in sampled]
+    for query, row in zip(sampled, values, strict=True)
+  ]
 
 
 def _keys(

@@ -8,7 +8,14 @@ import numpy as np
 from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_samples
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
-from apo_jax.phases.responses import draw, with_reference_logprobs, with_rewards
+from apo_jax.phases.responses import (
+  draw,
+  policy_logprobs,
+  read_by,
+  with_reference_logprobs,
+  with_rewards,
+  with_shaped_rewards,
+)
 from apo_jax.run.run import Run
 
 
@@ -25,9 +32,10 @@ def sample_policy_queries(run: Run, round: int) -> None:
 def score_samples(run: Run, round: int) -> None:
   """Adds rewards by the round's reward model to all samples, for the policy step and the report.
 
-  Those that the policy step trains on get their reference log-probabilities as well.
+  Those of the policy's queries are shaped, and what the policy's loss reads of them gets its
+  reference log-probability.
   """
-  adversarial = run.config.reward.update == "adversarial"
+  adversarial = run.config.reward.mode == "adversarial"
   paths = [run.directory.round(round) / POLICY_SAMPLES]
   unscored = [read_samples(paths[0], run.data.policy.queries)]
   if adversarial:
@@ -39,7 +47,11 @@ def score_samples(run: Run, round: int) -> None:
   reward_model, reference = run.players.reward_after(round), run.players.reference(round)
   with run.logs.progress.phase(f"round {round} scores", total, unit="scores") as progress:
     scored = [with_rewards(run, sampled, reward_model, progress) for sampled in unscored]
-    scored[0] = with_reference_logprobs(run, scored[0], reference, progress)
+    scored[0] = with_shaped_rewards(scored[0], run.config.policy.shapings)
+    read = read_by(run.config.policy.loss, scored[0])
+    progress.advance(int(np.sum(~read)))
+    logprobs = policy_logprobs(run, scored[0], reference, progress, wanted=read)
+    scored[0] = with_reference_logprobs(scored[0], logprobs)
   for path, sampled in zip(paths, scored, strict=True):
     _write(run, path, sampled)
   best = [max(sample.reward for sample in query.samples) for query in scored[0]]

@@ -1,18 +1,18 @@
 """The phases that train a player: what each starts from and what its batches hold."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 
 import optax
 
-from apo_jax.config.schema import Config, PolicyConfig, TrainingConfig
+from apo_jax.config.schema import Config, TrainingConfig
 from apo_jax.data.input import num_batches
 from apo_jax.data.records import Preference
 from apo_jax.data.samples import read_samples
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES
 from apo_jax.models.definition import Parameters
+from apo_jax.objectives import MaximumLikelihood, PolicyLoss
 from apo_jax.phases.batches import (
   RankedItem,
   demonstration_batch,
@@ -23,25 +23,23 @@ from apo_jax.phases.batches import (
   ranked_rows,
   sample_batch,
   sample_layout,
-  select_samples,
 )
 from apo_jax.phases.stream import Batches, Record, Stream, make_stream
 from apo_jax.phases.training_phase import TrainingPhase, play
-from apo_jax.policy_step import PolicyUpdate, make_policy_update
-from apo_jax.reward_step import RewardBatch, RewardUpdate, make_reward_update
+from apo_jax.policy_step import make_policy_update
+from apo_jax.reward_step import RewardBatch, make_reward_update
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.run.models import Models
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
 from apo_jax.run.seeds import derive_seed
 from apo_jax.run.starts import first_policy, first_reward
+from apo_jax.training.update import Update
 
 
 def train_supervised(run: Run) -> None:
   """The policy's start: maximum likelihood on the demonstrations."""
   models, training, player = run.models, run.config.supervised, run.players.policy_after(0)
-  # Imitation is rejection sampling with one candidate a query.
-  imitation = dataclasses.replace(run.config.policy, method="rjs", training=training)
   layout = demonstration_layout(models)
   records = run.data.demonstrations if training.epochs else ()
   stream = _stream(run, 0, player.phase, layout, records, training.batch_size, training.epochs)
@@ -51,7 +49,7 @@ def train_supervised(run: Run) -> None:
     started_from=run.config.model.checkpoint or "random weights",
     training=training,
     start=lambda: first_policy(models.origins, models.policy, seed),
-    make_update=functools.partial(_policy_update, models, imitation),
+    make_update=functools.partial(_policy_update, models, MaximumLikelihood(), training),
     batches=stream.batches(functools.partial(demonstration_batch, layout, run.codec.eos)),
   )
   play(run, phase)
@@ -102,14 +100,14 @@ def _origin_of_rewards(run: Run) -> str:
 def train_reward(run: Run, round: int) -> None:
   """The min player's step: golden responses against the policy's samples, beside preferences.
 
-  With `reward.update = "preferences_only"` it makes as many updates on preferences alone (with
+  With `reward.mode = "preferences_only"` it makes as many updates on preferences alone (with
   `data.row_buckets` the game may have a partly filled batch more for each of their lengths).
   """
   config, training, eos = run.config.reward, run.config.reward.training, run.codec.eos
   layout, ranked = _ranked(run.models, run.data.reward.preferences)
   size = config.preference_batch_size
   preferences = _stream(run, round, "reward_preferences", layout, ranked, size, None)
-  if config.update == "adversarial":
+  if config.mode == "adversarial":
     batches = _beside_golden(run, round, layout, preferences)
   else:
     number = num_batches(len(run.data.reward.golden), training.batch_size, training.epochs)
@@ -133,9 +131,9 @@ def _beside_golden(
   """Batches of preferences and of golden responses with the policy's samples."""
   training, eos = run.config.reward.training, run.codec.eos
   sampled = read_samples(run.directory.round(round) / GOLDEN_SAMPLES, run.data.reward.golden)
-  ranked, apo_layout = list(map(ranked_golden, sampled)), golden_layout(run.models, run.config)
+  ranked, layout_against = list(map(ranked_golden, sampled)), golden_layout(run.models, run.config)
   size, epochs = training.batch_size, training.epochs
-  golden = _stream(run, round, "reward_golden", apo_layout, ranked, size, epochs)
+  golden = _stream(run, round, "reward_golden", layout_against, ranked, size, epochs)
 
   def build(step: int) -> RewardBatch:
     preferred, bucket = preferences.take(step)
@@ -143,7 +141,7 @@ def _beside_golden(
     # Both take the longer bucket, so that there are as many compiled steps as buckets.
     bucket = max(bucket, golden_bucket)
     rows = ranked_rows(layout, eos, preferred, bucket)
-    return RewardBatch(*rows, *ranked_rows(apo_layout, eos, against, bucket))
+    return RewardBatch(*rows, *ranked_rows(layout_against, eos, against, bucket))
 
   def place(batch: RewardBatch) -> RewardBatch:
     return RewardBatch(*preferences.place(batch[:2]), *golden.place(batch[2:]))
@@ -155,9 +153,7 @@ def train_policy(run: Run, round: int) -> None:
   """The max player's step, on the round's scored samples."""
   config, training = run.config.policy, run.config.policy.training
   sampled = read_samples(run.directory.round(round) / POLICY_SAMPLES, run.data.policy.queries)
-  chosen = [
-    dataclasses.replace(query, samples=select_samples(query.samples, config)) for query in sampled
-  ]
+  chosen = [query.read for query in sampled]
   layout = sample_layout(run.models, run.config)
   stream = _stream(run, round, "policy", layout, chosen, training.batch_size, training.epochs)
   start = run.players.policy_start(round)
@@ -166,7 +162,7 @@ def train_policy(run: Run, round: int) -> None:
     started_from=start.name,
     training=training,
     start=functools.partial(_trained, run, start),
-    make_update=functools.partial(_policy_update, run.models, config),
+    make_update=functools.partial(_policy_update, run.models, config.loss, training),
     batches=stream.batches(functools.partial(sample_batch, layout, run.codec.eos)),
   )
   play(run, phase)
@@ -208,12 +204,13 @@ def _stream(
 # All rounds share a compiled step.
 @functools.lru_cache
 def _policy_update(
-  models: Models, config: PolicyConfig, optimizer: optax.GradientTransformation
-) -> PolicyUpdate:
-  accumulation = config.training.accumulation
-  return make_policy_update(
-    models.policy, optimizer, config, models.mesh, accumulation=accumulation
-  )
+  models: Models,
+  loss: PolicyLoss,
+  training: TrainingConfig,
+  optimizer: optax.GradientTransformation,
+) -> Update:
+  accumulation = training.accumulation
+  return make_policy_update(models.policy, optimizer, loss, models.mesh, accumulation=accumulation)
 
 
 @functools.lru_cache
@@ -222,12 +219,13 @@ def _reward_update(
   config: Config,
   training: TrainingConfig,
   optimizer: optax.GradientTransformation,
-) -> RewardUpdate:
+) -> Update:
   return make_reward_update(
     models.reward,
     optimizer,
-    config.reward,
+    config.reward.apo,
     models.mesh,
     num_samples=config.sampling.training.num_samples,
+    terms=config.reward.terms,
     accumulation=training.accumulation,
   )

@@ -19,11 +19,11 @@ from apo_jax.training.checkpoints import open_phase
 from apo_jax.training.loop import TrainingLog, resume, train
 from apo_jax.training.optimization import (
   TrainState,
-  Update,
   abstract_state,
   init_state,
   make_optimizer,
 )
+from apo_jax.training.update import Update
 
 # One for all rounds, as compiled steps are. Without updates there is no need of moments, which take
 # twice the model in the checkpoint.

@@ -7,7 +7,6 @@ compiles both steps, sampling and scoring for a TPU slice that is not there. It 
 config.json alone, and no data.
 """
 
-import os
 from typing import Any
 
 from absl import app, flags, logging
@@ -15,9 +14,6 @@ from ml_collections import config_flags
 
 from apo_jax.config.command_line import find_config_file, parse_flags, refuse
 from apo_jax.config.fields import ConfigError
-
-# transformers says at import that it has no PyTorch; none is needed.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The experiment; any field can be set, as in --config.model.remat=full."

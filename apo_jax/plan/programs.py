@@ -31,7 +31,8 @@ from apo_jax.rows.layouts import RowLayout
 from apo_jax.run.inference import make_inference
 from apo_jax.run.models import Models
 from apo_jax.run.starts import share_frozen
-from apo_jax.training.optimization import lower_update, make_optimizer
+from apo_jax.training.optimization import make_optimizer
+from apo_jax.training.update import lower_update
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,23 +194,24 @@ def _reward_update(
 ) -> Program:
   reward, architecture = config.reward, models.origins.reward
   layout = models.row_layout(models.reward, PREFERENCE_RESPONSES)
-  size, apo_size = reward.preference_batch_size, reward.training.batch_size
+  size, golden_size = reward.preference_batch_size, reward.training.batch_size
   batch = RewardBatch(*ranked_rows(layout, codec.eos, [None] * size, -1))
   forward = _forward_flops(models.query_length, architecture, layout, -1, size, False)
-  if reward.update == "adversarial":
-    apo_layout = golden_layout(models, config)
-    golden = ranked_rows(apo_layout, codec.eos, [None] * apo_size, -1)
+  if reward.mode == "adversarial":
+    against = golden_layout(models, config)
+    golden = ranked_rows(against, codec.eos, [None] * golden_size, -1)
     batch = RewardBatch(*batch[:2], *golden)
-    forward += _forward_flops(models.query_length, architecture, apo_layout, -1, apo_size, False)
+    forward += _forward_flops(models.query_length, architecture, against, -1, golden_size, False)
 
   def lower() -> Lowered:
     optimizer = make_optimizer(reward.training, calls)
     update = make_reward_update(
       models.reward,
       optimizer,
-      reward,
+      reward.apo,
       models.mesh,
       num_samples=config.sampling.training.num_samples,
+      terms=reward.terms,
       accumulation=reward.training.accumulation,
     )
     return lower_update(update, models.reward, optimizer, batch)

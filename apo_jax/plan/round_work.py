@@ -45,7 +45,7 @@ def round_work(config: Config) -> RoundWork:
   reward, policy = config.reward.training, config.policy.training
   samples = config.sampling.training.num_samples
   test_samples = config.sampling.evaluation.num_samples
-  adversarial = config.reward.update == "adversarial"
+  adversarial = config.reward.mode == "adversarial"
   updates = num_batches(golden, reward.batch_size, reward.epochs)
 
   def scorer_calls(count: int) -> int:
@@ -55,7 +55,7 @@ def round_work(config: Config) -> RoundWork:
   judged = test * (test_samples + 1)
   return RoundWork(
     sampled_queries=queries + (golden if adversarial else 0),
-    reward_updates=0 if config.reward.update == "fixed" else updates,
+    reward_updates=0 if config.reward.mode == "fixed" else updates,
     reward_scores=scorer_calls(scored) + 2 * scorer_calls(test * PREFERENCE_RESPONSES),
     logprob_scores=scorer_calls(queries * samples),
     policy_updates=num_batches(queries, policy.batch_size, policy.epochs),

@@ -38,12 +38,12 @@ _COLUMNS = (
 )
 
 _FACTS = (
-  ("Method", "policy.method"),
+  ("Policy loss", "policy.loss"),
   ("Policy starts from", "policy.start"),
   ("Reference", "policy.reference"),
-  ("Reward update", "reward.update"),
+  ("Reward mode", "reward.mode"),
   ("Reward starts from", "reward.start"),
-  ("Reward loss", "reward.kind"),
+  ("Reward loss", "reward.apo.kind"),
   ("Samples a query", "sampling.training.num_samples"),
   ("Rounds", "rounds"),
   ("Seed", "seed"),

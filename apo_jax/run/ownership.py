@@ -7,8 +7,9 @@ from typing import Any
 
 import jax
 
+from apo_jax.config.base import fields_of_json, to_dict, to_json
 from apo_jax.config.fields import ConfigError
-from apo_jax.config.schema import Config, to_dict
+from apo_jax.config.schema import Config
 from apo_jax.data.preview import preview
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import fingerprint
@@ -49,7 +50,8 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
     raise ConfigError(f"--run_dir is {str(directory)!r}, which cannot be used: {error}") from error
   check_weights(directory, origins)
   if known is not None:
-    for field, old, new in _differences(known, to_dict(config), "config"):
+    fields = fields_of_json(known, f"the run in {directory}")
+    for field, old, new in _differences(fields, to_dict(config), "config"):
       # A checkpoint may move: its weights were found to be the same.
       moved = old and new and field in known_weights
       if field.split(".")[1] not in _MAY_CHANGE and not moved:
@@ -93,7 +95,7 @@ def claim(
   """
   if jax.process_index() == 0:
     # The config first: whoever finds the rest knows whose it is.
-    files.write_json(directory.config, to_dict(config))
+    files.write_json(directory.config, to_json(config))
     files.write_json(directory.origins, origins.fingerprints)
     if not directory.data.exists():  # else `check_owner` has found it to be of this data
       files.write_text(directory.preview, preview(codec, examples(tokenised)))

@@ -26,7 +26,7 @@ def write_provenance(run: Run, round: int) -> None:
       "checkpoint_sha256": run.models.origins.fingerprints,
       "policy_start": players.policy_start(round).name,
       "reference": players.reference(round).name,
-      "reward_update": config.reward.update,
+      "reward_mode": config.reward.mode,
       "reward_start": players.reward_start(round).name,
       "data_sha256": files.read_json(run.directory.data)["sha256"],
       "sampler": dataclasses.asdict(config.sampling.training),

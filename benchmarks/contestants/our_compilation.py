@@ -8,11 +8,13 @@ import jax
 from jax.stages import Lowered
 
 from apo_jax.models.definition import define_policy, define_reward_model
+from apo_jax.objectives import APO, DPO
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
-from apo_jax.training.optimization import lower_update, make_optimizer
+from apo_jax.training.optimization import make_optimizer
+from apo_jax.training.update import lower_update
 from benchmarks.contestants import our_batches, our_sampling
-from benchmarks.contestants.our_model import STEPS, TRAINING, mesh, policy_config, reward_config
+from benchmarks.contestants.our_model import STEPS, TRAINING, mesh
 from benchmarks.model import architecture
 
 
@@ -26,7 +28,7 @@ def compilation(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
 
   def policy_step() -> list[Lowered]:
     definition, optimizer = define_policy(shape, mesh()), make_optimizer(TRAINING, STEPS)
-    update = make_policy_update(definition, optimizer, policy_config("dpo"), mesh(), accumulation=1)
+    update = make_policy_update(definition, optimizer, DPO(), mesh())
     batch = our_batches.policy_batch(job["items"], None)
     batch = batch._replace(reference_logprobs=batch.rewards)
     return [lower_update(update, definition, optimizer, batch)]
@@ -34,9 +36,7 @@ def compilation(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
   def reward_step() -> list[Lowered]:
     definition = define_reward_model(shape, "eos", mesh())
     optimizer = make_optimizer(TRAINING, STEPS)
-    update = make_reward_update(
-      definition, optimizer, reward_config(), mesh(), num_samples=1, accumulation=1
-    )
+    update = make_reward_update(definition, optimizer, APO(), mesh(), num_samples=1)
     batch = our_batches.reward_batch(job["items"])
     return [lower_update(update, definition, optimizer, batch)]
 

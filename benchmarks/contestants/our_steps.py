@@ -9,12 +9,14 @@ import numpy as np
 
 from apo_jax.inference.scoring import make_logprob_scorer, make_reward_scorer
 from apo_jax.models.definition import Definition, define_policy, define_reward_model
+from apo_jax.objectives import APO, DPO, RRHF, MaximumLikelihood, PolicyLoss
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
 from apo_jax.rows.rows import Response, row_length
-from apo_jax.training.optimization import TrainState, Update, init_state, make_optimizer
+from apo_jax.training.optimization import TrainState, init_state, make_optimizer
+from apo_jax.training.update import Update
 from benchmarks.contestants import our_batches
-from benchmarks.contestants.our_model import STEPS, TRAINING, mesh, policy_config, reward_config
+from benchmarks.contestants.our_model import STEPS, TRAINING, mesh
 from benchmarks.contestants.our_weights import SEED
 from benchmarks.model import architecture
 
@@ -29,7 +31,7 @@ def dpo(job: Mapping[str, Any]) -> Run:
   reference = _scorer(make_logprob_scorer, definition, job["items"])()
   reference = reference.reshape(len(job["items"]), -1)
   batch = our_batches.policy_batch(job["items"], reference)
-  return _policy_step(definition, "dpo", batch)
+  return _policy_step(definition, DPO(), batch)
 
 
 def rrhf(job: Mapping[str, Any]) -> Run:
@@ -37,23 +39,21 @@ def rrhf(job: Mapping[str, Any]) -> Run:
   definition = define_policy(architecture(job["model"]), mesh())
   batch = our_batches.policy_batch(job["items"], None)
   zeros = np.zeros(batch.valid.shape, np.float32)
-  return _policy_step(definition, "rrhf", batch._replace(reference_logprobs=zeros))
+  return _policy_step(definition, RRHF(), batch._replace(reference_logprobs=zeros))
 
 
 def sft(job: Mapping[str, Any]) -> Run:
   """A supervised step on every response of `job["items"]`, each a demonstration of its own."""
   definition = define_policy(architecture(job["model"]), mesh())
   single = [(query, [response]) for query, responses in job["items"] for response in responses]
-  return _policy_step(definition, "rjs", our_batches.policy_batch(single, None))
+  return _policy_step(definition, MaximumLikelihood(), our_batches.policy_batch(single, None))
 
 
 def reward(job: Mapping[str, Any]) -> Run:
   """A reward step on `job["items"]`, the first response of each golden."""
   definition = define_reward_model(architecture(job["model"]), "eos", mesh())
   optimizer = make_optimizer(TRAINING, STEPS)
-  update = make_reward_update(
-    definition, optimizer, reward_config(), mesh(), num_samples=1, accumulation=1
-  )
+  update = make_reward_update(definition, optimizer, APO(), mesh(), num_samples=1)
   state = init_state(definition, optimizer, definition.init(SEED))
   return _repeated(update, state, our_batches.reward_batch(job["items"]))
 
@@ -70,10 +70,9 @@ def logprob_scores(job: Mapping[str, Any]) -> Run:
   return _timed(_scorer(make_logprob_scorer, definition, job["items"]))
 
 
-def _policy_step(definition: Definition, method: str, batch: Any) -> Run:
+def _policy_step(definition: Definition, loss: PolicyLoss, batch: Any) -> Run:
   optimizer = make_optimizer(TRAINING, STEPS)
-  config = policy_config(method)
-  update = make_policy_update(definition, optimizer, config, mesh(), accumulation=1)
+  update = make_policy_update(definition, optimizer, loss, mesh())
   state = init_state(definition, optimizer, definition.init(SEED))
   return _repeated(update, state, batch)
 

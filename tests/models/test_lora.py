@@ -135,7 +135,9 @@ def test_a_policy_update_trains_adapters_alone(dropout):
   definition, parameters = policy(lora)
   trained, frozen = definition.split(parameters)
   optimizer = make_optimizer(TRAINING, 10)
-  update = make_policy_update(definition, optimizer, CONFIG.policy, tiny.mesh(), accumulation=2)
+  update = make_policy_update(
+    definition, optimizer, CONFIG.policy.loss, tiny.mesh(), accumulation=2
+  )
   state = init_state(definition, optimizer, trained)
   sizes = {leaf.size for leaf in jax.tree.leaves(state.optimizer_state)}
   assert sizes == {1, *(leaf.size for leaf in jax.tree.leaves(trained))}
@@ -159,7 +161,7 @@ def test_a_reward_update_trains_adapters_and_the_head():
   assert set(trained["trunk"]) == {"layers"}
   optimizer = make_optimizer(TRAINING, 10)
   update = make_reward_update(
-    definition, optimizer, CONFIG.reward, tiny.mesh(), num_samples=3, accumulation=1
+    definition, optimizer, CONFIG.reward.apo, tiny.mesh(), num_samples=3, accumulation=1
   )
   state, first = update(
     init_state(definition, optimizer, trained), batches.reward_batch(), frozen, SEED
@@ -175,7 +177,9 @@ def test_the_same_seed_gives_the_same_dropout_and_each_update_another():
   definition, parameters = policy(lora)
   trained, frozen = definition.split(awake(parameters))
   optimizer = make_optimizer(dataclasses.replace(TRAINING, learning_rate=1e-12), 10)
-  update = make_policy_update(definition, optimizer, CONFIG.policy, tiny.mesh(), accumulation=1)
+  update = make_policy_update(
+    definition, optimizer, CONFIG.policy.loss, tiny.mesh(), accumulation=1
+  )
 
   def two_losses(seed):
     state, losses = init_state(definition, optimizer, trained), []

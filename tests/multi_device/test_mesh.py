@@ -46,7 +46,7 @@ def test_reward_update():
     definition = define_reward_model(tiny.architecture(), "last", mesh)
     optimizer = make_optimizer(TRAINING, 10)
     update = make_reward_update(
-      definition, optimizer, CONFIG.reward, mesh, num_samples=3, accumulation=1
+      definition, optimizer, CONFIG.reward.apo, mesh, num_samples=3, accumulation=1
     )
     placed = RewardBatch(*place_batch(mesh, tuple(batches.reward_batch()), 8))
     return update(init_state(definition, optimizer, definition.init(0)), placed, {}, tiny.NO_KEY)
@@ -61,7 +61,7 @@ def test_policy_update(shape):
   def run(mesh):
     definition = define_policy(tiny.architecture(), mesh)
     optimizer = make_optimizer(TRAINING, 10)
-    update = make_policy_update(definition, optimizer, CONFIG.policy, mesh, accumulation=2)
+    update = make_policy_update(definition, optimizer, CONFIG.policy.loss, mesh, accumulation=2)
     placed = place_batch(mesh, batches.policy_batch(queries=16), 16)
     return update(init_state(definition, optimizer, definition.init(0)), placed, {}, tiny.NO_KEY)
 

@@ -23,7 +23,7 @@ def test_reward_update(pooling):
   def run(mesh):
     definition = define_reward_model(tiny.architecture(), pooling, mesh)
     update = make_reward_update(
-      definition, GRADIENT, CONFIG.reward, mesh, num_samples=3, accumulation=1
+      definition, GRADIENT, CONFIG.reward.apo, mesh, num_samples=3, accumulation=1
     )
     placed = RewardBatch(*place_batch(mesh, tuple(batches.reward_batch(shared=True)), 8))
     return update(init_state(definition, GRADIENT, definition.init(0)), placed, {}, tiny.NO_KEY)
@@ -37,7 +37,7 @@ def test_policy_update(shape):
 
   def run(mesh):
     definition = define_policy(tiny.architecture(), mesh)
-    update = make_policy_update(definition, GRADIENT, CONFIG.policy, mesh, accumulation=2)
+    update = make_policy_update(definition, GRADIENT, CONFIG.policy.loss, mesh, accumulation=2)
     placed = place_batch(mesh, batches.policy_batch(queries=16, shared=True), 16)
     return update(init_state(definition, GRADIENT, definition.init(0)), placed, {}, tiny.NO_KEY)
 

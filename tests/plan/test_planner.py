@@ -76,7 +76,7 @@ def test_the_text_says_what_does_not_fit_and_what_to_change(plan):
 
 
 def test_an_unknown_chip_is_not_timed():
-  config = tiny.config(reward__update="fixed")
+  config = tiny.config(reward__mode="fixed")
   plan = make_plan(config, "local", only=["policy step"])
   assert plan.chip is None
   assert plan.mfu(plan.measured[0]) is None
@@ -84,7 +84,7 @@ def test_an_unknown_chip_is_not_timed():
 
 
 def test_programs_may_be_chosen_among_those_of_a_round():
-  config = tiny.config(reward__update="fixed")
+  config = tiny.config(reward__mode="fixed")
   with pytest.raises(ConfigError, match=r"'reward step'.*policy step"):
     make_plan(config, "local", only=["reward step"])
 
@@ -94,8 +94,8 @@ def test_a_plan_needs_no_data_and_no_weights(tmp_path):
   shape = json.loads((tiny.ROOT / "configs/shapes/llama_7b/config.json").read_text())
   assert shape["hidden_size"] == 4096
   assert config_without_data(config).data.preferences
-  config.policy.method = "ppo"
-  with pytest.raises(ConfigError, match=r"config\.policy\.method"):
+  config.policy.loss = "ppo"
+  with pytest.raises(ConfigError, match=r"config\.policy\.loss"):
     config_without_data(config)
   given = tiny.config(model__checkpoint=str(tmp_path))
   with pytest.raises(ConfigError, match=r"config\.json"):
@@ -117,7 +117,7 @@ def command(*arguments):
   [
     ([], "--config is missing"),
     (["--config=configs/demo.py", "--topology=v5e:3x5x7"], "v5e:3x5x7"),
-    (["--config=configs/demo.py", "--config.policy.method=ppo"], "config.policy.method"),
+    (["--config=configs/demo.py", "--config.policy.loss=ppo"], "config.policy.loss"),
     (["--config=configs/missing.py"], "configs/missing.py"),
   ],
 )

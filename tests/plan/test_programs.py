@@ -99,7 +99,7 @@ def test_scoring_is_a_forward_pass_over_shared_rows():
 
 def test_a_step_is_three_forward_passes():
   for name, logits in (("reward step", False), ("policy step", True)):
-    found, config = measured(name, policy__method="dpo")
+    found, config = measured(name, policy__loss="dpo")
     batches = step_batches(config)[name]
     expected = sum(
       3 * products(config, rows, length, logits * (length - 1))

@@ -25,7 +25,7 @@ def test_calls_by_hand():
 
 
 def test_a_fixed_reward_model_has_no_step_and_no_golden_samples():
-  work = round_work(tiny.config(**SIZES, reward__update="fixed"))
+  work = round_work(tiny.config(**SIZES, reward__mode="fixed"))
   assert work.sampled_queries == 20
   assert work.reward_updates == 0
   assert work.reward_scores == 2 + 2

@@ -97,12 +97,12 @@ def make_run(run_dir, num_rounds=3, known_utility=True, text="", updates=60):
       "seed": 17,
       "rounds": num_rounds,
       "reward": {
-        "update": "adversarial",
+        "mode": "adversarial",
         "start": "previous",
-        "kind": "ranking",
+        "apo": {"kind": "ranking"},
         "training": training,
       },
-      "policy": {"method": "dpo", "start": "base", "reference": "round_start", "beta": 0.1},
+      "policy": {"loss": "dpo", "dpo": {"beta": 0.1}, "start": "base", "reference": "round_start"},
       "sampling": {"training": {"num_samples": 4, "temperature": 1.2, "stop": ["\nHuman"]}},
     },
   )
@@ -192,7 +192,7 @@ def test_names_from_the_files_are_escaped(tmp_path):
   run_dir = make_run(tmp_path / "a<b>&c", num_rounds=1)
   line = {"time": 0.0, "round": 1, "phase": "<script>$x$", "step": 1, "loss": 1.0}
   write_jsonl(run_dir / "metrics.jsonl", [line])
-  write_json(run_dir / "config.json", {"policy": {"method": "<script>"}})
+  write_json(run_dir / "config.json", {"policy": {"loss": "<script>"}})
   content = content_of(run_dir)
   assert "<script" not in content
   assert "a&lt;b&gt;&amp;c" in content

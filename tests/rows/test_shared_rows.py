@@ -1,6 +1,5 @@
 """The two updates on shared rows: the losses, metrics and gradients of separate rows."""
 
-import dataclasses
 import functools
 
 import jax
@@ -10,6 +9,7 @@ import pytest
 
 from apo_jax.config.schema import LoraConfig
 from apo_jax.models.definition import define_policy, define_reward_model
+from apo_jax.objectives import DPO, RRHF, PolicyLoss, RejectionSampling
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
 from apo_jax.run import seeds
@@ -49,16 +49,17 @@ def assert_same(first, second):
 def reward_update(pooling: str, accumulation: int = 1):
   definition = define_reward_model(tiny.architecture(), pooling, tiny.mesh())
   update = make_reward_update(
-    definition, GRADIENT, CONFIG.reward, tiny.mesh(), num_samples=3, accumulation=accumulation
+    definition, GRADIENT, CONFIG.reward.apo, tiny.mesh(), num_samples=3, accumulation=accumulation
   )
   return definition, update
 
 
 @functools.cache
-def policy_update(accumulation: int = 1, lora: LoraConfig | None = None, **changes):
+def policy_update(
+  accumulation: int = 1, lora: LoraConfig | None = None, loss: PolicyLoss = CONFIG.policy.loss
+):
   definition = define_policy(tiny.architecture(), tiny.mesh(), lora)
-  config = dataclasses.replace(CONFIG.policy, **changes)
-  update = make_policy_update(definition, GRADIENT, config, tiny.mesh(), accumulation=accumulation)
+  update = make_policy_update(definition, GRADIENT, loss, tiny.mesh(), accumulation=accumulation)
   return definition, update
 
 
@@ -77,7 +78,7 @@ def test_reward_updates_are_those_of_separate_rows(pooling):
   separate, shared = batches.reward_batch(), batches.reward_batch(shared=True)
   expected = run(*reward_update(pooling), separate)
   # Rows of 3 and of 4 responses have two lengths, and take two forward passes.
-  assert shared.preferences.tokens.shape == (8, 31) and shared.apo.tokens.shape == (8, 39)
+  assert shared.preferences.tokens.shape == (8, 31) and shared.golden.tokens.shape == (8, 39)
   assert_same(run(*reward_update(pooling), shared), expected)
 
 
@@ -100,20 +101,20 @@ def test_preferences_alone():
 
 
 @pytest.mark.parametrize(
-  "changes",
+  "loss",
   [
-    {"method": "rjs"},
-    {"method": "rrhf"},
-    {"method": "dpo", "pairs": "best_worst"},
-    slow({"method": "dpo", "pairs": "best_rest"}),
-    {"method": "dpo", "pairs": "all"},
+    RejectionSampling(),
+    RRHF(),
+    DPO(pairs="best_worst"),
+    slow(DPO(pairs="best_rest")),
+    DPO(pairs="all"),
   ],
-  ids=lambda changes: "-".join(changes.values()),
+  ids=str,
 )
-def test_policy_updates_are_those_of_separate_rows(changes):
+def test_policy_updates_are_those_of_separate_rows(loss):
   separate, shared = batches.policy_batch(), batches.policy_batch(shared=True)
   assert shared.rows.tokens.shape == (8, 31)
-  update = policy_update(**changes)
+  update = policy_update(loss=loss)
   assert_same(run(*update, shared), run(*update, separate))
 
 

@@ -10,7 +10,8 @@ from apo_jax.inference.sampler import Sampler
 from apo_jax.models.definition import Definition, define_policy, define_reward_model
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
-from apo_jax.training.optimization import abstract_state, lower_update, make_optimizer
+from apo_jax.training.optimization import abstract_state, make_optimizer
+from apo_jax.training.update import lower_update
 from tests import batches, tiny
 
 CONFIG = tiny.config()
@@ -35,7 +36,9 @@ def check_donated(definition: Definition, update: Any, optimizer: Any, batch: An
 def test_a_policy_step_writes_over_its_state(lora):
   definition = define_policy(tiny.architecture(), tiny.mesh(), lora)
   optimizer = make_optimizer(CONFIG.policy.training, 10)
-  update = make_policy_update(definition, optimizer, CONFIG.policy, tiny.mesh(), accumulation=1)
+  update = make_policy_update(
+    definition, optimizer, CONFIG.policy.loss, tiny.mesh(), accumulation=1
+  )
   check_donated(definition, update, optimizer, batches.policy_batch())
 
 
@@ -44,7 +47,7 @@ def test_a_reward_step_writes_over_its_state(lora):
   definition = define_reward_model(tiny.architecture(), "last", tiny.mesh(), lora)
   optimizer = make_optimizer(CONFIG.reward.training, 10)
   update = make_reward_update(
-    definition, optimizer, CONFIG.reward, tiny.mesh(), num_samples=3, accumulation=1
+    definition, optimizer, CONFIG.reward.apo, tiny.mesh(), num_samples=3, accumulation=1
   )
   check_donated(definition, update, optimizer, batches.reward_batch())
 

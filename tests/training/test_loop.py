@@ -36,7 +36,7 @@ class Stopped(Exception):
 def update_and_optimizer():
   optimizer = make_optimizer(TRAINING, 10)
   update = make_policy_update(
-    tiny.policy()[0], optimizer, CONFIG.policy, tiny.mesh(), accumulation=1
+    tiny.policy()[0], optimizer, CONFIG.policy.loss, tiny.mesh(), accumulation=1
   )
   return update, optimizer
 
