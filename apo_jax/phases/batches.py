@@ -21,11 +21,6 @@ GOLDEN_SCORE = 1.0
 SAMPLE_SCORE = 0.0
 
 
-def demonstration_layout(models: Models) -> RowLayout:
-  """The layout of demonstrations: one response a query."""
-  return models.row_layout(models.policy, 1)
-
-
 def golden_layout(models: Models, config: Config) -> RowLayout:
   """The layout of golden responses, each with the policy's samples."""
   return models.row_layout(models.reward, 1 + config.sampling.training.num_samples)

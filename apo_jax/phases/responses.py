@@ -38,11 +38,7 @@ def draw(
   return [_sampled(run, one, responses) for one, responses in zip(asked, drawn, strict=True)]
 
 
-def _sampled(
-  run: Run,
-  asked: Asked,
-  responses: Sequence[SampledResponse],
-) -> SampledQuery:
+def _sampled(run: Run, asked: Asked, responses: Sequence[SampledResponse]) -> SampledQuery:
   record, utility = asked.record, run.data.utility
 
   def judged(text: str) -> float | None:

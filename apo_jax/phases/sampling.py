@@ -42,8 +42,8 @@ def score_samples(run: Run, round: int) -> None:
     paths.append(run.directory.round(round) / GOLDEN_SAMPLES)
     unscored.append(read_samples(paths[1], run.data.reward.golden))
   total = sum(len(query.samples) for query in unscored[0])
-  for query in [query for sampled in unscored for query in sampled]:
-    total += len(query.samples) + len(query.asked.responses)
+  for sampled in unscored:
+    total += sum(len(query.samples) + len(query.asked.responses) for query in sampled)
   reward_model, reference = run.players.reward_after(round), run.players.reference(round)
   with run.logs.progress.phase(f"round {round} scores", total, unit="scores") as progress:
     scored = [with_rewards(run, sampled, reward_model, progress) for sampled in unscored]
@@ -66,12 +66,7 @@ def score_samples(run: Run, round: int) -> None:
     files.write_json(run.directory.round(round) / SCORE, result)
 
 
-def _sample_to_file(
-  run: Run,
-  round: int,
-  asked: Sequence[Asked],
-  name: str,
-) -> None:
+def _sample_to_file(run: Run, round: int, asked: Sequence[Asked], name: str) -> None:
   title = f"round {round} {name.removesuffix('.jsonl').replace('_', ' ')}"
   config = run.config.sampling.training
   player = run.players.policy_after(round - 1)

@@ -16,7 +16,6 @@ from apo_jax.objectives import MaximumLikelihood, PolicyLoss
 from apo_jax.phases.batches import (
   RankedItem,
   demonstration_batch,
-  demonstration_layout,
   golden_layout,
   ranked_golden,
   ranked_preference,
@@ -40,7 +39,7 @@ from apo_jax.training.update import Update
 def train_supervised(run: Run) -> None:
   """The policy's start: maximum likelihood on the demonstrations."""
   models, training, player = run.models, run.config.supervised, run.players.policy_after(0)
-  layout = demonstration_layout(models)
+  layout = models.row_layout(models.policy, 1)
   records = run.data.demonstrations if training.epochs else ()
   stream = _stream(run, 0, player.phase, layout, records, training.batch_size, training.epochs)
   seed = derive_seed(run.config.seed, "init", "policy")
@@ -202,7 +201,7 @@ def _stream(
 
 
 # All rounds share a compiled step.
-@functools.lru_cache
+@functools.lru_cache(maxsize=8)
 def _policy_update(
   models: Models,
   loss: PolicyLoss,
@@ -213,7 +212,7 @@ def _policy_update(
   return make_policy_update(models.policy, optimizer, loss, models.mesh, accumulation=accumulation)
 
 
-@functools.lru_cache
+@functools.lru_cache(maxsize=8)
 def _reward_update(
   models: Models,
   config: Config,

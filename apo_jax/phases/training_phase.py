@@ -27,7 +27,7 @@ from apo_jax.training.update import Update
 
 # One for all rounds, as compiled steps are. Without updates there is no need of moments, which take
 # twice the model in the checkpoint.
-_optimizer = functools.lru_cache(make_optimizer)
+_optimizer = functools.lru_cache(maxsize=8)(make_optimizer)
 _NO_OPTIMIZER = optax.identity()
 
 
