@@ -10,18 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from apo_jax.config.schema import Config, to_dict
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import load_data
-from apo_jax.data.tokens import Codec, make_codec
+from apo_jax.data.tokens import Codec
 from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
+from apo_jax.devices.processes import barrier, of_the_first
 from apo_jax.devices.sharding import make_mesh, tpu_slices
 from apo_jax.logs import files
 from apo_jax.logs.metrics import MetricsWriter
 from apo_jax.logs.progress import Progress
+from apo_jax.logs.run_directory import (
+  EVALUATION,
+  GOLDEN_SAMPLES,
+  POLICY_SAMPLES,
+  SCORE,
+  RunDirectory,
+)
 from apo_jax.phases.evaluation import evaluate
 from apo_jax.phases.sampling import (
   sample_golden_queries,
@@ -36,19 +42,17 @@ from apo_jax.phases.training import (
   train_testing_reward,
 )
 from apo_jax.report.page import write_report
-from apo_jax.run.context import RunContext
-from apo_jax.run.directory import (
-  barrier,
-  check_owner,
-  claim,
-  drop_old_checkpoints,
-  make_tokenizer,
-  write_provenance,
-)
+from apo_jax.run.inference import make_inference
+from apo_jax.run.models import make_models
 from apo_jax.run.origins import Origins, find_origins
+from apo_jax.run.ownership import check_owner, claim
+from apo_jax.run.parameters import ParameterStore
+from apo_jax.run.players import Players
+from apo_jax.run.provenance import write_provenance
+from apo_jax.run.retention import drop_old_checkpoints
+from apo_jax.run.run import Logs, Run
 from apo_jax.run.starts import describe, describe_sharing
-
-EVALUATION = "evaluation.json"
+from apo_jax.run.tokenizer import make_run_codec, make_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Phase:
 
   round: int
   result: str
-  play: Callable[[RunContext], None]
+  play: Callable[[Run], None]
 
 
 def phases(config: Config) -> list[Phase]:
@@ -77,12 +81,12 @@ def phases(config: Config) -> list[Phase]:
   for round in range(1, config.rounds + 1):
     steps: list[tuple[str, Callable[..., None]]] = []
     if config.reward.update == "adversarial":
-      steps.append(("golden_samples.jsonl", sample_golden_queries))
+      steps.append((GOLDEN_SAMPLES, sample_golden_queries))
     if config.reward.update != "fixed":
       steps.append(("reward.json", train_reward))
     steps += [
-      ("policy_samples.jsonl", sample_policy_queries),
-      ("score.json", score_samples),
+      (POLICY_SAMPLES, sample_policy_queries),
+      (SCORE, score_samples),
       ("policy.json", train_policy),
       (EVALUATION, evaluate),
     ]
@@ -114,10 +118,62 @@ def play(
   origins = find_origins(config)
   check_mesh(config, origins.split_sizes(), sizes)
   data = load_data(config)
-  check_owner(run_dir, config, origins, data)
-  codec = _codec(config, run_dir, origins, data)  # checks that they fit
+  directory = RunDirectory(run_dir)
+  check_owner(directory, config, origins, data)
+  codec = _codec(config, directory, origins, data)  # checks that they fit
+  logs = _open_logs(config, run_dir)
+  claim(directory, config, origins, data, codec)
+  codec = _codec(config, directory, origins, data)  # of the copy that all processes share
+  mesh = make_mesh(sizes)
+  with jax.set_mesh(mesh), logs.metrics:
+    models = make_models(config, origins, mesh)
+    run = Run(
+      config=config,
+      data=data,
+      codec=codec,
+      directory=directory,
+      players=Players(config),
+      models=models,
+      parameters=ParameterStore(models, directory, park_idle_player=config.memory.park_idle_player),
+      inference=make_inference(config, models, codec),
+      logs=logs,
+    )
+    if logs.is_writer:
+      _introduce(run)
+    for phase in _unfinished(directory, phases(config)):
+      _play(run, phase)
+      on_phase_end(phase)
+    if logs.is_writer:
+      # Also where nothing was left to play: a run may have been stopped just before its report.
+      write_report(run_dir)
+      evaluations = [directory.round(round) / EVALUATION for round in range(config.rounds + 1)]
+      logs.progress.message("")
+      logs.progress.table(map(files.read_json, evaluations))
+  return directory.report
+
+
+def _play(run: Run, phase: Phase) -> None:
+  """Plays a phase, and leaves the run directory in order behind it."""
+  if phase.round:
+    write_provenance(run, phase.round)
+  phase.play(run)
+  barrier(f"{phase.round} {phase.result}")
+  if not run.logs.is_writer:
+    return
+  ends_round = phase.result == EVALUATION
+  if ends_round and phase.round < run.config.rounds:
+    write_report(run.directory.path)
+  newest = phase.round if ends_round else phase.round - 1
+  drop_old_checkpoints(run.directory, run.players, newest, run.config.checkpoints.keep)
+
+
+def _codec(config: Config, directory: RunDirectory, origins: Origins, data: GameData) -> Codec:
+  return make_run_codec(make_tokenizer(directory, config, origins, data), config, origins)
+
+
+def _open_logs(config: Config, run_dir: Path) -> Logs:
   is_writer = jax.process_index() == 0
-  writer = MetricsWriter(
+  metrics = MetricsWriter(
     run_dir,
     tensorboard=config.logging.tensorboard,
     wandb=config.logging.wandb,
@@ -125,68 +181,30 @@ def play(
     config=to_dict(config),
     enabled=is_writer,
   )
-  claim(run_dir, config, origins, data, codec)
-  codec = _codec(config, run_dir, origins, data)  # of the copy that all processes share
-  mesh = make_mesh(sizes)
-  with jax.set_mesh(mesh), writer:
-    run = RunContext(config, run_dir, mesh, origins, data, codec, Progress(is_writer), writer)
-    _introduce(run)
-    for phase in _unfinished(run, phases(config)):
-      if phase.round:
-        write_provenance(run, phase.round)
-      phase.play(run)
-      barrier(f"{phase.round} {phase.result}")
-      if phase.result == EVALUATION and phase.round < config.rounds and is_writer:
-        write_report(run_dir)
-      drop_old_checkpoints(run, phase.round - (phase.result != EVALUATION))
-      on_phase_end(phase)
-    if is_writer:
-      # Also where nothing was left to play: a run may have been stopped just before its report.
-      write_report(run_dir)
-      evaluations = [run.round_dir(round) / EVALUATION for round in range(config.rounds + 1)]
-      run.progress.message("")
-      run.progress.table(map(files.read_json, evaluations))
-  return run_dir / "report.html"
+  return Logs(Progress(is_writer), metrics, is_writer)
 
 
-def _codec(config: Config, run_dir: Path, origins: Origins, data: GameData) -> Codec:
-  tokenizer = make_tokenizer(run_dir, config, origins, data)
-  # Both players read the ids.
-  vocab_size = min(origins.policy.vocab_size, origins.reward.vocab_size)
-  return make_codec(tokenizer, config, vocab_size)
-
-
-def _introduce(run: RunContext) -> None:
+def _introduce(run: Run) -> None:
   """Says what the run is made of."""
-  if not run.is_writer:
-    return
+  say, models = run.logs.progress.message, run.models
   for report in run.data.reports:
-    run.progress.message(report.sentence())
-  for name, counts in files.read_json(run.run_dir / "data.json")["truncated"].items():
+    say(report.sentence())
+  for name, counts in files.read_json(run.directory.data)["truncated"].items():
     if counts["cut_queries"] or counts["cut_responses"]:
-      run.progress.message(
+      say(
         f"{name}: {counts['cut_queries']} of {counts['queries']} queries lose their left, "
         f"{counts['cut_responses']} of {counts['responses']} responses their right."
       )
   if run.config.model.checkpoint and run.config.model.shape is not None:
-    run.progress.message("config.model.shape is not used: config.model.checkpoint says the shape.")
-  run.progress.message(describe("policy", run.policy))
-  run.progress.message(describe("reward model", run.reward_model))
-  sharing = describe_sharing(run.origins, run.policy, run.reward_model)
+    say("config.model.shape is not used: config.model.checkpoint says the shape.")
+  say(describe("policy", models.policy))
+  say(describe("reward model", models.reward))
+  sharing = describe_sharing(models.origins, models.policy, models.reward)
   if sharing is not None:
-    run.progress.message(sharing)
+    say(sharing)
 
 
-def _unfinished(run: RunContext, listed: list[Phase]) -> list[Phase]:
-  """The phases from the first without a result on.
-
-  Only the first process looks: on a shared file system the others may not yet see a file, and
-  all must agree.
-  """
-  finished = np.zeros(len(listed), bool)
-  if run.is_writer:
-    finished[:] = [(run.round_dir(phase.round) / phase.result).exists() for phase in listed]
-  if jax.process_count() > 1:
-    finished = np.asarray(multihost_utils.broadcast_one_to_all(finished))
-  first = len(listed) if finished.all() else int(np.argmin(finished))
-  return listed[first:]
+def _unfinished(directory: RunDirectory, listed: list[Phase]) -> list[Phase]:
+  """The phases from the first without a result on."""
+  results = [(directory.round(phase.round) / phase.result).exists() for phase in listed]
+  return listed[of_the_first([*results, False].index(False)) :]

@@ -43,14 +43,15 @@ def main(arguments: list[str]) -> int:
   from apo_jax import game
   from apo_jax.devices import distributed
   from apo_jax.devices.compilation_cache import use_compilation_cache
-  from apo_jax.run import directory
+  from apo_jax.logs.run_directory import RunDirectory
+  from apo_jax.run.ownership import identity
   from apo_jax.training.loop import TrainingDiverged
 
   try:
     distributed.initialize(*process_flags())
-    default = f"runs/{Path(config_file).stem}-{directory.identity(config)}"
+    default = f"runs/{Path(config_file).stem}-{identity(config)}"
     run_dir = Path(_RUN_DIR.value or default)
-    use_compilation_cache(_COMPILATION_CACHE.value, run_dir)
+    use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
     report = game.play(config, run_dir)
   except (ConfigError, TrainingDiverged) as error:
     return distributed.leave(refuse(str(error)))

@@ -16,7 +16,8 @@ from apo_jax.data.samples import read_samples
 from apo_jax.logs.files import read_json
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.models import row_cost
-from apo_jax.run import context, directory, parking
+from apo_jax.run import parameters, parking
+from apo_jax.run.ownership import identity
 from tests import tiny
 
 
@@ -177,7 +178,7 @@ def test_parking_the_idle_player_changes_no_number(finished, tmp_path, monkeypat
     )
     return parked
 
-  monkeypatch.setattr(context, "park", park)
+  monkeypatch.setattr(parameters, "park", park)
   game.play(tiny.config(rounds=1, memory__park_idle_player=True), run_dir)
   # Before the reward step the policy, after it has begun its start; the reward model for the
   # policy's samples; and so on.
@@ -317,9 +318,9 @@ def test_more_rounds_continue_the_same_run(finished, tmp_path):
 
 
 def test_identity_ignores_where_and_how_long():
-  one = directory.identity(tiny.config())
-  assert one == directory.identity(tiny.config(rounds=5, logging__tensorboard=True))
-  assert one != directory.identity(tiny.config(seed=1))
+  one = identity(tiny.config())
+  assert one == identity(tiny.config(rounds=5, logging__tensorboard=True))
+  assert one != identity(tiny.config(seed=1))
 
 
 def test_evaluation_is_recorded(finished):

@@ -6,10 +6,8 @@ import jax
 
 from apo_jax.config.fields import ConfigError
 
-DIRECTORY = "compilation_cache"  # of the run directory
 
-
-def use_compilation_cache(given: str | None, run_dir: Path) -> None:
+def use_compilation_cache(given: str | None, default: Path) -> None:
   """Says where compiled programs are kept and looked for; called before anything is compiled.
 
   Several processes may share it: JAX lets the first one alone write, and what one of them cannot
@@ -18,15 +16,15 @@ def use_compilation_cache(given: str | None, run_dir: Path) -> None:
 
   Args:
     given: a directory, a URI that JAX knows, or "" for none. None leaves it to JAX's own setting
-      (JAX_COMPILATION_CACHE_DIR), and where that says nothing takes the run directory.
-    run_dir: the run directory.
+      (JAX_COMPILATION_CACHE_DIR), and where that says nothing takes `default`.
+    default: a directory of the run.
 
   Raises:
     ConfigError: the given directory cannot be made.
   """
   if given is None:
     if not jax.config.jax_compilation_cache_dir:
-      jax.config.update("jax_compilation_cache_dir", str(run_dir.absolute() / DIRECTORY))
+      jax.config.update("jax_compilation_cache_dir", str(default.absolute()))
     return
   if given and "://" not in given:
     try:

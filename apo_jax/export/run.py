@@ -9,19 +9,17 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
-import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from apo_jax.config.fields import ConfigError, read_fields
 from apo_jax.config.schema import Config, MeshConfig
-from apo_jax.data.records import GameData, Split
 from apo_jax.data.templates import HH
-from apo_jax.data.tokens import Codec, load_tokenizer, make_codec
+from apo_jax.data.tokens import Codec
+from apo_jax.devices.processes import barrier, of_the_first
 from apo_jax.devices.sharding import make_mesh, tpu_slices
 from apo_jax.export import peft as peft_export
 from apo_jax.export import weights
@@ -34,16 +32,15 @@ from apo_jax.export.tokenizer import (
 )
 from apo_jax.export.weights import DataType
 from apo_jax.logs.files import read_json, write_json, write_text
-from apo_jax.logs.metrics import MetricsWriter
-from apo_jax.logs.progress import Progress
-from apo_jax.models.definition import Definition
+from apo_jax.logs.run_directory import EVALUATION, SCORE, RunDirectory
 from apo_jax.models.hugging_face.config import Checkpoint
-from apo_jax.run.context import RunContext
-from apo_jax.run.directory import barrier, check_weights
+from apo_jax.run.models import Models, make_models
 from apo_jax.run.origins import Origins, find_origins
+from apo_jax.run.ownership import check_weights
+from apo_jax.run.parameters import ParameterStore
+from apo_jax.run.players import Kind, Player, Players
+from apo_jax.run.tokenizer import load_own_tokenizer, make_run_codec
 from apo_jax.training.checkpoints import load_parameters
-
-Player = Literal["policy", "reward", "testing_reward"]
 
 # The family of models whose weights started at random (models/architecture.py).
 _SHAPE_FAMILY = "llama"
@@ -53,7 +50,7 @@ def export(
   run_dir: Path,
   output: Path,
   *,
-  player: Player,
+  player: Kind,
   round: int | None = None,
   adapter: bool = False,
   dtype: DataType = "float32",
@@ -77,7 +74,8 @@ def export(
     ConfigError: there is no such player, it cannot be expressed, or `output` cannot be written.
   """
   output = output.absolute()
-  config = _read_config(run_dir)
+  run = RunDirectory(run_dir)
+  config = _read_config(run)
   _check_output(output)
   lora = config.policy.lora if player == "policy" else config.reward.lora
   if adapter and not lora.rank:
@@ -87,16 +85,16 @@ def export(
       "--adapter out to export them all."
     )
   origins = find_origins(config)
-  check_weights(run_dir, origins)
-  codec = _codec(config, run_dir, origins)
+  check_weights(run, origins)
+  codec = _codec(config, run, origins)
   if player == "policy":
     padding = policy_padding(codec)
   else:
     padding = reward_padding(codec, config.reward.pooling)
   mesh = _mesh(origins)
   with jax.set_mesh(mesh):
-    run = _open_run(config, run_dir, mesh, origins, codec)
-    round, name = _find(run, player, round)
+    models = make_models(config, origins, mesh)
+    round, found = _find(run, config, player, round)
     origin = Origin(
       run=run_dir.absolute().name,
       config=config,
@@ -106,26 +104,26 @@ def export(
       is_adapter=adapter,
     )
     if adapter:
-      made = _adapters(run, origin, name, dtype)
+      made = _adapters(run, models, origin, found, dtype)
       max_file_bytes = sys.maxsize  # PEFT knows no index of several files
     else:
-      made = _whole(run, origin, name, padding, dtype)
+      made = _whole(run, models, codec, found, padding, dtype)
     with _new_directory(output) as directory:
       weights.write_weights(directory, made.tensors, made.stem, max_file_bytes)
       if directory is not None:
         write_json(directory / made.config_file, made.config)
-        _write_small_files(directory, origin, run, padding)
+        _write_small_files(directory, origin, codec, padding)
     barrier("export")
   return f"The {player} of round {round}{', its adapters alone,' if adapter else ''}"
 
 
-def _read_config(run_dir: Path) -> Config:
+def _read_config(run: RunDirectory) -> Config:
   # Not checked against files and devices again: the data may be gone, and the mesh is another.
   try:
-    given = read_json(run_dir / "config.json")
+    given = read_json(run.config)
   except (OSError, ValueError) as error:
     raise ConfigError(
-      f"--run is {str(run_dir)!r}, which holds no config.json that can be read; it must be the "
+      f"--run is {str(run)!r}, which holds no config.json that can be read; it must be the "
       "directory of a run."
     ) from error
   return read_fields(Config, ml_collections.ConfigDict(given), "config")
@@ -134,24 +132,16 @@ def _read_config(run_dir: Path) -> Config:
 def _check_output(output: Path) -> None:
   """The first process looks; all must agree, or some would wait for others."""
   is_new = not output.exists() or (output.is_dir() and not any(output.iterdir()))
-  if not _agreed(int(is_new)):
+  if not of_the_first(is_new):
     raise ConfigError(f"--output is {str(output)!r}, which is there already; give a new directory.")
 
 
-def _agreed(value: int) -> int:
-  """The first process's value."""
-  if jax.process_count() == 1:
-    return value
-  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
-
-
-def _codec(config: Config, run_dir: Path, origins: Origins) -> Codec:
+def _codec(config: Config, run: RunDirectory, origins: Origins) -> Codec:
   """The run's codec; its tokenizer brings the chat template, whose file may be gone."""
-  tokenizer = load_tokenizer(run_dir / "tokenizer", "the run directory's tokenizer")
   if config.data.chat_template != HH:
     data = dataclasses.replace(config.data, chat_template="")
     config = dataclasses.replace(config, data=data)
-  return make_codec(tokenizer, config, origins.policy.vocab_size)
+  return make_run_codec(load_own_tokenizer(run), config, origins)
 
 
 def _mesh(origins: Origins) -> Mesh:
@@ -162,55 +152,39 @@ def _mesh(origins: Origins) -> Mesh:
   return make_mesh(MeshConfig(data=devices // shards, fsdp=shards, tensor=1))
 
 
-def _open_run(
-  config: Config, run_dir: Path, mesh: Mesh, origins: Origins, codec: Codec
-) -> RunContext:
-  """The run as far as an export reads it: without data, and without a place for metrics."""
-  nothing = Split((), (), ())
-  data = GameData((), nothing, nothing, nothing)
-  writer = MetricsWriter(
-    run_dir, tensorboard=False, wandb=False, wandb_project="", config={}, enabled=False
-  )
-  return RunContext(config, run_dir, mesh, origins, data, codec, Progress(False), writer)
-
-
-def _find(run: RunContext, player: Player, round: int | None) -> tuple[int, str]:
-  """The round, and the name of the player's checkpoints.
+def _find(run: RunDirectory, config: Config, kind: Kind, round: int | None) -> tuple[int, Player]:
+  """The round, and the player that it left.
 
   Raises:
     ConfigError: the round is not finished, or its checkpoint is no longer kept.
   """
-  if player == "testing_reward":
+  if kind == "testing_reward":
     round = 0  # it is trained once, before the first round
-  finished = [path.parent.name for path in run.run_dir.glob("rounds/*/evaluation.json")]
-  last = _agreed(max(map(int, finished), default=-1))
+  finished = [int(path.parent.name) for path in run.rounds.glob(f"*/{EVALUATION}")]
+  last = of_the_first(max(finished, default=-1))
   if round is None and last < 0:
-    raise ConfigError(f"--run is {str(run.run_dir)!r}, in which no round is finished yet.")
+    raise ConfigError(f"--run is {str(run)!r}, in which no round is finished yet.")
   round = last if round is None else round
-  name, result = _name_and_result(run, player, round)
-  if round < 0 or not _agreed(int((run.round_dir(round) / result).exists())):
+  players = Players(config)
+  player = {
+    "policy": players.policy_after(round),
+    "reward": players.reward_after(round),
+    "testing_reward": players.testing_reward,
+  }[kind]
+  # A reward model that stays fixed has no training in a round; it is done where all is scored.
+  result = f"{player.phase}.json" if player.round == round else SCORE
+  if round < 0 or not of_the_first((run.round(round) / result).exists()):
     until = f"the last finished is {last}" if last >= 0 else "none is finished yet"
-    raise ConfigError(f"--round is {round}, in which no {player} was finished; {until}.")
-  if not _agreed(int(run.checkpoint_dir(name).exists())):
+    raise ConfigError(f"--round is {round}, in which no {kind} was finished; {until}.")
+  if not of_the_first(run.checkpoints(player.name).exists()):
     raise ConfigError(
-      f"--round is {round}, whose {player} is no longer kept: config.checkpoints.keep is "
-      f"{run.config.checkpoints.keep}, and the last round is {last}."
+      f"--round is {round}, whose {kind} is no longer kept: config.checkpoints.keep is "
+      f"{config.checkpoints.keep}, and the last round is {last}."
     )
-  return round, name
+  return round, player
 
 
-def _name_and_result(run: RunContext, player: Player, round: int) -> tuple[str, str]:
-  """The name of the player's checkpoints, and the file that says that it is finished."""
-  if player == "policy":
-    return run.policy_after(round), "policy.json" if round else "supervised.json"
-  if player == "testing_reward":
-    return run.testing_reward, "testing_reward.json"
-  if round and run.config.reward.update == "fixed":
-    return run.reward_after(round), "score.json"
-  return run.reward_after(round), "reward.json" if round else "reward_base.json"
-
-
-def _base(config: Config, player: Player) -> str:
+def _base(config: Config, player: Kind) -> str:
   """The checkpoint that a player started from; a directory by its whole path."""
   base = config.model.checkpoint
   if player != "policy" and config.reward.checkpoint:
@@ -238,13 +212,13 @@ def _new_directory(path: Path) -> Iterator[Path | None]:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_small_files(directory: Path, origin: Origin, run: RunContext, padding: int) -> None:
+def _write_small_files(directory: Path, origin: Origin, codec: Codec, padding: int) -> None:
   """Tokenizer, generation config and README.md."""
-  export_tokenizer(run.codec, run.config, padding).save_pretrained(directory)
+  export_tokenizer(codec, origin.config, padding).save_pretrained(directory)
   if origin.is_policy:
-    settings = generation_config(run.codec, run.config, padding)
+    settings = generation_config(codec, origin.config, padding)
     write_json(directory / "generation_config.json", settings)
-  write_text(directory / "README.md", model_card(origin, run.codec, padding))
+  write_text(directory / "README.md", model_card(origin, codec, padding))
 
 
 class _Weights(NamedTuple):
@@ -256,27 +230,35 @@ class _Weights(NamedTuple):
   config: dict[str, Any]
 
 
-def _adapters(run: RunContext, origin: Origin, name: str, dtype: DataType) -> _Weights:
+def _adapters(
+  run: RunDirectory, models: Models, origin: Origin, player: Player, dtype: DataType
+) -> _Weights:
   """The adapters alone."""
-  definition, checkpoint = _model(run, origin)
-  family = checkpoint.family  # adapters without a checkpoint are refused with the config
-  trained = load_parameters(run.checkpoint_dir(name), definition)
-  reward = not origin.is_policy
+  definition = models.of(player)
+  family = _checkpoint(models, player).family  # without one adapters are refused with the config
+  trained = load_parameters(run.checkpoints(player.name), definition)
   return _Weights(
     peft_export.STEM,
     peft_export.adapter_tensors(trained, definition, family, dtype),
     peft_export.CONFIG_FILE,
-    peft_export.adapter_config(definition, family, origin.base, reward=reward),
+    peft_export.adapter_config(definition, family, origin.base, reward=not player.is_policy),
   )
 
 
-def _whole(run: RunContext, origin: Origin, name: str, padding: int, dtype: DataType) -> _Weights:
+def _whole(
+  run: RunDirectory,
+  models: Models,
+  codec: Codec,
+  player: Player,
+  padding: int,
+  dtype: DataType,
+) -> _Weights:
   """The whole model, its adapters merged."""
-  definition, checkpoint = _model(run, origin)
+  definition, checkpoint = models.of(player), _checkpoint(models, player)
   family = checkpoint.family if checkpoint else _SHAPE_FAMILY
-  base = checkpoint.hf_config if checkpoint else _shape_config(run)
-  parameters = run.parameters(name)
-  if origin.is_policy:
+  base = checkpoint.hf_config if checkpoint else _shape_config(models, codec)
+  parameters = ParameterStore(models, run, park_idle_player=False).of(player)
+  if player.is_policy:
     config = weights.policy_config(base, family, definition.architecture, dtype)
     tensors = weights.policy_tensors(parameters, definition, family, dtype)
   else:
@@ -285,20 +267,19 @@ def _whole(run: RunContext, origin: Origin, name: str, padding: int, dtype: Data
   return _Weights(weights.STEM, tensors, weights.CONFIG_FILE, config)
 
 
-def _model(run: RunContext, origin: Origin) -> tuple[Definition, Checkpoint | None]:
-  """A player's model, and the checkpoint that it started from."""
-  policy_checkpoint = run.origins.policy_checkpoint
-  if origin.is_policy:
-    return run.policy, policy_checkpoint
-  return run.reward_model, run.origins.reward_checkpoint or policy_checkpoint
+def _checkpoint(models: Models, player: Player) -> Checkpoint | None:
+  """The checkpoint that a player started from."""
+  origins = models.origins
+  if player.is_policy:
+    return origins.policy_checkpoint
+  return origins.reward_checkpoint or origins.policy_checkpoint
 
 
-def _shape_config(run: RunContext) -> dict[str, Any]:
+def _shape_config(models: Models, codec: Codec) -> dict[str, Any]:
   """The base of config.json for weights that started at random."""
-  config = run.config
-  evaluated = config.data.query_length + config.sampling.evaluation.max_new_tokens + 1
-  return weights.llama_config(run.origins.policy, max(run.row_lengths[-1], evaluated)) | {
-    "bos_token_id": run.codec.tokenizer.bos_token_id,
-    "eos_token_id": run.codec.eos,
-    "pad_token_id": policy_padding(run.codec),
+  longest = max(models.row_lengths[-1], models.judged_length)
+  return weights.llama_config(models.origins.policy, longest) | {
+    "bos_token_id": codec.tokenizer.bos_token_id,
+    "eos_token_id": codec.eos,
+    "pad_token_id": policy_padding(codec),
   }

@@ -19,6 +19,7 @@ from typing import Any, SupportsFloat, TextIO
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import json_line, read_jsonl, write_jsonl, write_text
+from apo_jax.logs.run_directory import RunDirectory
 
 _PLACE = ("time", "round", "phase", "step")
 
@@ -29,7 +30,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
   Raises:
     ValueError: a line other than a torn last one is not a JSON object.
   """
-  path = run_dir / "metrics.jsonl"
+  path = RunDirectory(run_dir).metrics
   return read_jsonl(path, ignore_torn_end=True) if path.exists() else []
 
 
@@ -106,7 +107,7 @@ class MetricsWriter:
 
   @property
   def _path(self) -> Path:
-    return self._run_dir / "metrics.jsonl"
+    return RunDirectory(self._run_dir).metrics
 
   def __enter__(self) -> "MetricsWriter":
     return self
@@ -185,7 +186,7 @@ class MetricsWriter:
       # purge_step makes TensorBoard hide what an earlier process wrote for them.
       self._tensorboard_opened += 1
       self._tensorboard_writer = self._tensorboard_module.SummaryWriter(
-        str(self._run_dir / "tensorboard"),
+        str(RunDirectory(self._run_dir).tensorboard),
         purge_step=self._lines,
         filename_suffix=f".{self._tensorboard_opened}",
       )
@@ -200,7 +201,7 @@ class MetricsWriter:
 
 def _start_wandb(wandb: ModuleType, run_dir: Path, project: str, config: dict[str, Any]) -> Any:
   """Starts or continues the Weights & Biases run of this run directory."""
-  path = run_dir / "wandb_id.txt"
+  path = RunDirectory(run_dir).wandb_id
   if not path.exists():
     write_text(path, uuid.uuid4().hex)
   run = wandb.init(

@@ -24,9 +24,9 @@ from apo_jax.models.parameters import Parameters
 from apo_jax.models.reward_model import REWARD_HEAD, RewardModel
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Definition:
-  """What is static about a model.
+  """What is static about a model; equal to itself alone.
 
   Attributes:
     build: makes the module with fresh parameters.

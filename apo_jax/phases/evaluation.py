@@ -12,6 +12,7 @@ from apo_jax.evaluation.text import distinct_2, longer_wins_accuracy
 from apo_jax.evaluation.win_rate import win_rate
 from apo_jax.logs import files
 from apo_jax.logs.progress import PhaseProgress
+from apo_jax.logs.run_directory import EVALUATION, TEST_SAMPLES
 from apo_jax.objectives import calibration_errors, preference_accuracy
 from apo_jax.phases.responses import (
   draw,
@@ -20,10 +21,11 @@ from apo_jax.phases.responses import (
   with_rewards,
 )
 from apo_jax.rows.rows import distinct_scores
-from apo_jax.run.context import RunContext
+from apo_jax.run.players import Player
+from apo_jax.run.run import Run
 
 
-def evaluate(run: RunContext, round: int) -> None:
+def evaluate(run: Run, round: int) -> None:
   """Writes the round's test_samples.jsonl and evaluation.json, and a row of the table.
 
   The same random keys are used in every round, so that rounds differ by their policies alone.
@@ -33,11 +35,11 @@ def evaluate(run: RunContext, round: int) -> None:
   """
   config = run.config
   records = run.data.test.golden[: config.evaluation.num_queries]
-  with run.progress.phase(f"round {round} evaluation", None, unit="judgements") as progress:
-    player = run.policy_after(round)
+  with run.logs.progress.phase(f"round {round} evaluation", None, unit="judgements") as progress:
+    player = run.players.policy_after(round)
     sampled = draw(run, player, records, config.sampling.evaluation, ("test",), progress)
-    sampled = with_rewards(run, sampled, run.testing_reward, progress)
-    sampled = with_reference_logprobs(run, sampled, run.policy_after(0), progress)
+    sampled = with_rewards(run, sampled, run.players.testing_reward, progress)
+    sampled = with_reference_logprobs(run, sampled, run.players.policy_after(0), progress)
     start_logprobs = [sample.reference_logprob for query in sampled for sample in query.samples]
     logprobs = start_logprobs
     if round:
@@ -56,23 +58,23 @@ def evaluate(run: RunContext, round: int) -> None:
     **reward_models,
   }
   numbers = {name: value for name, value in evaluation.items() if isinstance(value, float)}
-  run.writer.resume(round=round, phase="evaluation", step=0)
-  run.writer.write(numbers, round=round, phase="evaluation", step=1)
-  if run.is_writer:
-    write_samples(run.round_dir(round) / "test_samples.jsonl", sampled)
-    files.write_json(run.round_dir(round) / "evaluation.json", evaluation)
-  run.progress.round_row(evaluation)
+  run.logs.metrics.resume(round=round, phase="evaluation", step=0)
+  run.logs.metrics.write(numbers, round=round, phase="evaluation", step=1)
+  if run.logs.is_writer:
+    write_samples(run.directory.round(round) / TEST_SAMPLES, sampled)
+    files.write_json(run.directory.round(round) / EVALUATION, evaluation)
+  run.logs.progress.round_row(evaluation)
 
 
 def _judge_reward_models(
-  run: RunContext, round: int, sampled: list[SampledQuery], progress: PhaseProgress
+  run: Run, round: int, sampled: list[SampledQuery], progress: PhaseProgress
 ) -> dict[str, object]:
   """Accuracy and calibration on unseen preferences; the margin of golden over samples."""
   preferences = run.data.test.preferences[: run.config.evaluation.num_queries]
-  reward_model = run.reward_after(round)
+  reward_model = run.players.reward_after(round)
   rewards, scores = _preference_rewards(run, preferences, reward_model, progress)
   errors = calibration_errors(rewards, scores, num_bins=run.config.evaluation.calibration_bins)
-  testing_rewards, _ = _preference_rewards(run, preferences, run.testing_reward, progress)
+  testing_rewards, _ = _preference_rewards(run, preferences, run.players.testing_reward, progress)
   judged = with_rewards(run, sampled, reward_model, progress)
   return {
     "golden_margin": float(np.mean(_golden_rewards(judged)) - np.mean(_rewards(judged))),
@@ -91,9 +93,9 @@ def _judge_reward_models(
 
 
 def _preference_rewards(
-  run: RunContext,
+  run: Run,
   preferences: Sequence[Preference],
-  reward_model: str,
+  reward_model: Player,
   progress: PhaseProgress,
 ) -> tuple[jax.Array, jax.Array]:
   """Rewards and scores Float32[B, R] of preferences; scores of -1 are padding."""
@@ -104,7 +106,9 @@ def _preference_rewards(
     for query, responses in zip(queries, encoded, strict=True)
     for response in responses
   ]
-  flat = iter(run.reward_scorer(run.parameters(reward_model), sequences, progress.advance))
+  flat = iter(
+    run.inference.reward_scorer(run.parameters.of(reward_model), sequences, progress.advance)
+  )
   widest = max(len(preference.responses) for preference in preferences)
   rewards = np.zeros((len(preferences), widest), np.float32)
   scores = np.full((len(preferences), widest), -1.0, np.float32)
@@ -115,10 +119,10 @@ def _preference_rewards(
   return jnp.asarray(rewards), jnp.asarray(scores)
 
 
-def _win_rate_against_start(run: RunContext, round: int, sampled: list[SampledQuery]) -> float:
+def _win_rate_against_start(run: Run, round: int, sampled: list[SampledQuery]) -> float:
   if round == 0:
     return 0.5
-  start = read_samples(run.round_dir(0) / "test_samples.jsonl")
+  start = read_samples(run.directory.round(0) / TEST_SAMPLES)
   return win_rate(_rewards(sampled), _rewards(start))
 
 

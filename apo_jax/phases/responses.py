@@ -11,12 +11,13 @@ from apo_jax.data.records import Demonstration, Query
 from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.logs.progress import PhaseProgress
 from apo_jax.run import seeds
-from apo_jax.run.context import RunContext
+from apo_jax.run.players import Player
+from apo_jax.run.run import Run
 
 
 def draw(
-  run: RunContext,
-  player: str,
+  run: Run,
+  player: Player,
   records: Sequence[Query | Demonstration],
   config: SamplerConfig,
   purpose: Sequence[str | int],
@@ -28,7 +29,9 @@ def draw(
   """
   queries = run.codec.encode_queries([record.query for record in records])
   keys = _keys(run.config.seed, purpose, records)
-  responses = run.sampler(run.parameters(player), queries, keys, config, progress.advance)
+  responses = run.inference.sampler(
+    run.parameters.of(player), queries, keys, config, progress.advance
+  )
   utility = run.data.utility
 
   def judged(query: str, text: str | None) -> float | None:
@@ -61,7 +64,7 @@ def draw(
 
 
 def with_rewards(
-  run: RunContext, sampled: Sequence[SampledQuery], reward_model: str, progress: PhaseProgress
+  run: Run, sampled: Sequence[SampledQuery], reward_model: Player, progress: PhaseProgress
 ) -> list[SampledQuery]:
   """The same samples with rewards, and golden responses with theirs."""
   queries = run.codec.encode_queries([query.query for query in sampled])
@@ -71,7 +74,7 @@ def with_rewards(
     sequences += [(ids, sample.response) for sample in query.samples]
     if query.golden is not None:
       sequences.append((ids, golden_response))
-  scores = run.reward_scorer(run.parameters(reward_model), sequences, progress.advance)
+  scores = run.inference.reward_scorer(run.parameters.of(reward_model), sequences, progress.advance)
   rewards = iter(scores.tolist())
 
   def rated(query: SampledQuery) -> SampledQuery:
@@ -83,7 +86,7 @@ def with_rewards(
 
 
 def policy_logprobs(
-  run: RunContext, sampled: Sequence[SampledQuery], player: str, progress: PhaseProgress
+  run: Run, sampled: Sequence[SampledQuery], player: Player, progress: PhaseProgress
 ) -> np.ndarray:
   """Float32: log pi(y|x) of every sample under a policy, in the samples' order."""
   queries = run.codec.encode_queries([query.query for query in sampled])
@@ -92,11 +95,11 @@ def policy_logprobs(
     for query, ids in zip(sampled, queries, strict=True)
     for sample in query.samples
   ]
-  return run.logprob_scorer(run.parameters(player), sequences, progress.advance)
+  return run.inference.logprob_scorer(run.parameters.of(player), sequences, progress.advance)
 
 
 def with_reference_logprobs(
-  run: RunContext, sampled: Sequence[SampledQuery], player: str, progress: PhaseProgress
+  run: Run, sampled: Sequence[SampledQuery], player: Player, progress: PhaseProgress
 ) -> list[SampledQuery]:
   """The same samples with their log-probabilities under `player`, a reference policy."""
   logprobs = iter(policy_logprobs(run, sampled, player, progress).tolist())

@@ -8,35 +8,36 @@ import numpy as np
 from apo_jax.data.records import Demonstration, Query
 from apo_jax.data.samples import SampledQuery, read_samples, write_samples
 from apo_jax.logs import files
+from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
 from apo_jax.phases.responses import draw, with_reference_logprobs, with_rewards
-from apo_jax.run.context import RunContext
+from apo_jax.run.run import Run
 
 
-def sample_golden_queries(run: RunContext, round: int) -> None:
+def sample_golden_queries(run: Run, round: int) -> None:
   """The policy's answers to the queries that have a golden response, for the reward step."""
-  _sample_to_file(run, round, run.data.reward.golden, "golden_samples.jsonl")
+  _sample_to_file(run, round, run.data.reward.golden, GOLDEN_SAMPLES)
 
 
-def sample_policy_queries(run: RunContext, round: int) -> None:
+def sample_policy_queries(run: Run, round: int) -> None:
   """The policy's answers to its own queries D_Q, for the policy step."""
-  _sample_to_file(run, round, run.data.policy.queries, "policy_samples.jsonl")
+  _sample_to_file(run, round, run.data.policy.queries, POLICY_SAMPLES)
 
 
-def score_samples(run: RunContext, round: int) -> None:
+def score_samples(run: Run, round: int) -> None:
   """Adds rewards by the round's reward model to all samples, for the policy step and the report.
 
   Those that the policy step trains on get their reference log-probabilities as well.
   """
   adversarial = run.config.reward.update == "adversarial"
-  paths = [run.round_dir(round) / "policy_samples.jsonl"]
+  paths = [run.directory.round(round) / POLICY_SAMPLES]
   if adversarial:
-    paths.append(run.round_dir(round) / "golden_samples.jsonl")
+    paths.append(run.directory.round(round) / GOLDEN_SAMPLES)
   unscored = [read_samples(path) for path in paths]
   total = sum(len(query.samples) for query in unscored[0])
   for query in [query for sampled in unscored for query in sampled]:
     total += len(query.samples) + (query.golden is not None)
-  reward_model, reference = run.reward_after(round), run.reference(round)
-  with run.progress.phase(f"round {round} scores", total, unit="scores") as progress:
+  reward_model, reference = run.players.reward_after(round), run.players.reference(round)
+  with run.logs.progress.phase(f"round {round} scores", total, unit="scores") as progress:
     scored = [with_rewards(run, sampled, reward_model, progress) for sampled in unscored]
     scored[0] = with_reference_logprobs(run, scored[0], reference, progress)
   for path, sampled in zip(paths, scored, strict=True):
@@ -46,26 +47,26 @@ def score_samples(run: RunContext, round: int) -> None:
   if adversarial:
     summary["golden_reward"] = float(np.mean([query.golden_reward for query in scored[1]]))
     summary["golden_sample_reward"] = _mean_reward(scored[1])
-  run.writer.resume(round=round, phase="score", step=0)
-  run.writer.write(summary, round=round, phase="score", step=1)
-  if run.is_writer:
-    result = {"reward_model": reward_model, "reference": reference, **summary}
-    files.write_json(run.round_dir(round) / "score.json", result)
+  run.logs.metrics.resume(round=round, phase="score", step=0)
+  run.logs.metrics.write(summary, round=round, phase="score", step=1)
+  if run.logs.is_writer:
+    result = {"reward_model": reward_model.name, "reference": reference.name, **summary}
+    files.write_json(run.directory.round(round) / SCORE, result)
 
 
 def _sample_to_file(
-  run: RunContext, round: int, records: Sequence[Query | Demonstration], name: str
+  run: Run, round: int, records: Sequence[Query | Demonstration], name: str
 ) -> None:
   title = f"round {round} {name.removesuffix('.jsonl').replace('_', ' ')}"
   config = run.config.sampling.training
-  player = run.policy_after(round - 1)
-  with run.progress.phase(title, len(records), unit="queries") as progress:
+  player = run.players.policy_after(round - 1)
+  with run.logs.progress.phase(title, len(records), unit="queries") as progress:
     sampled = draw(run, player, records, config, (round, name), progress)
-  _write(run, run.round_dir(round) / name, sampled)
+  _write(run, run.directory.round(round) / name, sampled)
 
 
-def _write(run: RunContext, path: Path, sampled: Sequence[SampledQuery]) -> None:
-  if run.is_writer:
+def _write(run: Run, path: Path, sampled: Sequence[SampledQuery]) -> None:
+  if run.logs.is_writer:
     write_samples(path, sampled)
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from jax.sharding import Mesh
 
 from apo_jax.data.input import PADDING_ITEM, bucket_of, index_batches, most_batches
 from apo_jax.devices.sharding import local_rows
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import Item
-from apo_jax.run.context import RunContext
 
 Record = TypeVar("Record")
 
@@ -49,16 +49,15 @@ class Stream(Generic[Record]):
 
 
 def make_stream(
-  run: RunContext,
+  mesh: Mesh,
+  seed: int,
   records: Sequence[Record],
-  encode: Callable[[RunContext, Sequence[Record]], Sequence[Item]],
   layout: RowLayout,
+  encode: Callable[[Sequence[Record]], Sequence[Item]],
   batch_size: int,
   epochs: int | None,
-  round: int,
-  purpose: str,
 ) -> Stream[Record]:
-  """The stream of a phase; `purpose` names its random order, `encode` gives what rows are made of.
+  """The stream of a phase; `seed` decides its order, `encode` gives what rows are made of.
 
   A batch holds records of one length bucket of `layout`, so that short rows are not padded to the
   longest. Without epochs (None) the stream never ends, and has no `most_batches`.
@@ -67,9 +66,7 @@ def make_stream(
   # With one length there is nothing to measure.
   buckets = None
   if len(lengths) > 1:
-    buckets = [bucket_of(layout.needed(item), lengths) for item in encode(run, records)]
-  seed = run.seed("shuffle", round, purpose)
+    buckets = [bucket_of(layout.needed(item), lengths) for item in encode(records)]
   batches = index_batches(len(records), batch_size, epochs, seed, buckets)
   most = None if epochs is None else most_batches(len(records), batch_size, epochs, len(lengths))
-  rows = local_rows(run.mesh, batch_size)
-  return Stream(records, batches, most, rows, buckets or [0] * len(records))
+  return Stream(records, batches, most, local_rows(mesh, batch_size), buckets or [0] * len(records))

@@ -13,7 +13,8 @@ from apo_jax.config.schema import TrainingConfig
 from apo_jax.data.input import batches
 from apo_jax.logs import files
 from apo_jax.models.definition import Definition, Parameters
-from apo_jax.run.context import RunContext
+from apo_jax.run.players import Player
+from apo_jax.run.run import Run
 from apo_jax.run.seeds import derive_key
 from apo_jax.training.checkpoints import open_phase
 from apo_jax.training.loop import train
@@ -32,9 +33,7 @@ class TrainingPlan:
   """What one training phase does.
 
   Attributes:
-    round: the round; 0 for what comes before the first.
-    phase: the phase's name.
-    player: the name its parameters get.
+    player: whom it trains; its round and phase are the player's.
     started_from: the player it starts from, or words where it starts from none.
     definition: the model.
     training: the optimisation.
@@ -42,14 +41,12 @@ class TrainingPlan:
     schedule_steps: updates that the learning rate's schedule is made for, at least `num_steps`; as
       many in every round, so that all rounds share a compiled step.
     start: makes the trained parameters to start from; called where no checkpoint exists.
-    make_update: makes the jitted step for an optimizer; called once for all rounds.
+    make_update: makes the jitted step for an optimizer; one for all rounds.
     build: the host batch of an update, counted from 0: this process's rows as NumPy arrays.
     place: puts a host batch onto the devices.
   """
 
-  round: int
-  phase: str
-  player: str
+  player: Player
   started_from: str
   definition: Definition
   training: TrainingConfig
@@ -61,34 +58,39 @@ class TrainingPlan:
   place: Callable[[Any], Any]
 
 
-def carry_out(run: RunContext, plan: TrainingPlan) -> None:
+# One for all rounds, as compiled steps are.
+_NO_OPTIMIZER = optax.identity()
+_optimizer = functools.lru_cache(make_optimizer)
+
+
+def carry_out(run: Run, plan: TrainingPlan) -> None:
   """Trains the plan's player, or what a stopped process left of it, and records the outcome.
 
   Leaves a checkpoint, the parameters in `run`, and `rounds/NN/<phase>.json`, written last.
   """
   began = time.monotonic()
-  config = run.config
+  config, player = run.config, plan.player
   # Without updates there is no need of moments, which take twice the model in the checkpoint.
-  optimizer = optax.identity()
+  optimizer = _NO_OPTIMIZER
   if plan.num_steps:
-    optimizer = make_optimizer(plan.training, plan.schedule_steps)
-  update = run.once((plan.phase, plan.schedule_steps), lambda: plan.make_update(optimizer))
+    optimizer = _optimizer(plan.training, plan.schedule_steps)
+  update = plan.make_update(optimizer)
   if plan.definition.lora is not None:
-    frozen = functools.partial(run.frozen, plan.definition)
-    seed = derive_key(config.seed, "dropout", plan.round, plan.phase)
+    frozen = functools.partial(run.parameters.frozen, plan.definition)
+    seed = derive_key(config.seed, "dropout", player.round, player.phase)
     update = functools.partial(_with_adapters, update, frozen, seed)
 
   def start() -> TrainState:
     state = init_state(plan.definition, optimizer, plan.start())
-    run.park_idle(plan.definition)  # what it was made from
+    run.parameters.park_idle(plan.definition)  # what it was made from
     return state
 
-  run.park_idle(plan.definition)
-  name = f"round {plan.round} {plan.phase}" if plan.round else plan.phase
+  run.parameters.park_idle(plan.definition)
+  name = f"round {player.round} {player.phase}" if player.round else player.phase
   with (
-    run.progress.phase(name.replace("_", " "), plan.num_steps) as progress,
+    run.logs.progress.phase(name.replace("_", " "), plan.num_steps) as progress,
     open_phase(
-      run.checkpoint_dir(plan.player), seed=config.seed, keep=config.checkpoints.keep
+      run.directory.checkpoints(player.name), seed=config.seed, keep=config.checkpoints.keep
     ) as checkpoints,
   ):
     state = train(
@@ -101,17 +103,17 @@ def carry_out(run: RunContext, plan: TrainingPlan) -> None:
       checkpoints=checkpoints,
       save_every=config.checkpoints.every_steps,
       progress=progress,
-      writer=run.writer,
+      writer=run.logs.metrics,
       log_every=config.logging.every_steps,
-      round=plan.round,
-      phase=plan.phase,
+      round=player.round,
+      phase=player.phase,
     )
-  run.remember(plan.player, state.parameters)
-  if run.is_writer:
+  run.parameters.remember(player, state.parameters)
+  if run.logs.is_writer:
     files.write_json(
-      run.round_dir(plan.round) / f"{plan.phase}.json",
+      run.directory.round(player.round) / f"{player.phase}.json",
       {
-        "player": plan.player,
+        "player": player.name,
         "started_from": plan.started_from,
         "updates": plan.num_steps,
         "seconds": time.monotonic() - began,

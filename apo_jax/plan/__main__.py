@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
   # Imported late, so that a wrong flag is answered at once.
   import jax
 
-  from apo_jax.plan.described_run import config_without_data
+  from apo_jax.plan.descriptions import config_without_data
   from apo_jax.plan.devices import LOCAL
   from apo_jax.plan.planner import make_plan
   from apo_jax.plan.text import render

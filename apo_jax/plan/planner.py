@@ -10,11 +10,12 @@ from apo_jax.config.schema import Config, MeshConfig
 from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
 from apo_jax.devices.sharding import make_mesh, tpu_slices
 from apo_jax.plan.chips import CHIPS, Chip
-from apo_jax.plan.described_run import describe_run, find_architectures
+from apo_jax.plan.descriptions import describe_codec, find_architectures
 from apo_jax.plan.devices import find_devices, torus_coordinates
 from apo_jax.plan.measure import Measured, Roofline, measure, roofline
 from apo_jax.plan.programs import Program, programs
 from apo_jax.plan.round_work import round_work
+from apo_jax.run.models import make_models
 
 HOUR = 3600.0
 
@@ -113,8 +114,8 @@ def make_plan(
   measured, coordinates = [], torus_coordinates(mesh)
   # Abstract, as nothing can run on devices that are not there.
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-    run = describe_run(config, origins, mesh)
-    for program in _chosen(programs(run, work), only):
+    models, codec = make_models(config, origins, mesh), describe_codec(config, origins.policy)
+    for program in _chosen(programs(config, models, codec, work), only):
       measured.append(measure(program, coordinates))
       on_program(measured[-1])
   kind = devices[0].device_kind

@@ -11,9 +11,10 @@ import numpy as np
 import optax
 from jax.stages import Lowered
 
-from apo_jax.config.schema import SamplerConfig
+from apo_jax.config.schema import Config, SamplerConfig
 from apo_jax.data.input import bucket_of
-from apo_jax.inference.sampler import STEPS_A_CALL
+from apo_jax.data.tokens import Codec
+from apo_jax.inference.sampler import STEPS_A_CALL, Sampler
 from apo_jax.inference.scoring import Scorer
 from apo_jax.models import model_flops
 from apo_jax.models.architecture import Architecture
@@ -27,10 +28,11 @@ from apo_jax.phases.batches import (
   sample_layout,
 )
 from apo_jax.plan.round_work import PREFERENCE_RESPONSES, RoundWork
-from apo_jax.policy_step import PolicyBatch, make_policy_update
+from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update
 from apo_jax.rows.layouts import RowLayout
-from apo_jax.run.context import RunContext
+from apo_jax.run.inference import make_inference
+from apo_jax.run.models import Models
 from apo_jax.run.starts import share_frozen
 from apo_jax.training.optimization import Update, abstract_state, make_optimizer
 
@@ -60,32 +62,37 @@ class Program:
   accumulation: str | None = None
 
 
-def programs(run: RunContext, work: RoundWork) -> list[Program]:
+def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> list[Program]:
   """The programs that a round calls, in its order."""
-  sampling = run.config.sampling
+  sampling, inference = config.sampling, make_inference(config, models, codec)
+  sampler = inference.sampler
   # The sampler has weights of its own, or reads those of training.
-  beside_sampler = _resident(run, run.policy) if run.sampler.form.changes else 0.0
+  beside_sampler = _resident(models, models.policy) if sampler.form.changes else 0.0
   policy = reward = 0.0
-  if not run.config.memory.park_idle_player:
-    policy, reward = _resident(run, run.policy), _resident(run, run.reward_model)
+  if not config.memory.park_idle_player:
+    policy, reward = _resident(models, models.policy), _resident(models, models.reward)
   beside_sampler += reward
-  longest = run.row_lengths[-1]
-  judged = run.config.data.query_length + sampling.evaluation.max_new_tokens + 1
+  longest, judged = models.row_lengths[-1], models.judged_length
   samples, judged_samples = sampling.training.num_samples, sampling.evaluation.num_samples
 
+  def sampled(name: str, queries: int, settings: SamplerConfig) -> list[Program]:
+    return _sampling(config, models, sampler, name, queries, settings, beside_sampler)
+
   def reward_scores(name: str, calls: int, num_responses: int, length: int) -> Program:
-    return _scores(run, name, calls, run.reward_scorer, False, num_responses, length, policy)
+    scorer = inference.reward_scorer
+    return _scores(models, name, calls, scorer, False, num_responses, length, policy)
 
   def logprob_scores(name: str, calls: int, num_responses: int, length: int) -> Program:
-    return _scores(run, name, calls, run.logprob_scorer, True, num_responses, length, reward)
+    scorer = inference.logprob_scorer
+    return _scores(models, name, calls, scorer, True, num_responses, length, reward)
 
   listed = [
-    *_sampling(run, "sample", work.sampled_queries, sampling.training, beside_sampler),
-    _reward_update(run, work.reward_updates, policy + reward),
+    *sampled("sample", work.sampled_queries, sampling.training),
+    _reward_update(config, models, codec, work.reward_updates, policy + reward),
     reward_scores("score rewards", work.reward_scores, samples, longest),
     logprob_scores("score logprobs", work.logprob_scores, samples, longest),
-    _policy_update(run, work.policy_updates, policy + reward),
-    *_sampling(run, "evaluate", work.evaluated_queries, sampling.evaluation, beside_sampler),
+    _policy_update(config, models, codec, work.policy_updates, policy + reward),
+    *sampled("evaluate", work.evaluated_queries, sampling.evaluation),
     # A golden response is judged beside them.
     reward_scores("evaluate rewards", work.evaluation_reward_scores, judged_samples + 1, judged),
     logprob_scores("evaluate logprobs", work.evaluation_logprob_scores, judged_samples, judged),
@@ -101,22 +108,28 @@ def device_bytes(tree: Any) -> float:
   return float(total)
 
 
-def _resident(run: RunContext, definition: Definition) -> float:
+def _resident(models: Models, definition: Definition) -> float:
   """Bytes a device of a player's parameters that the other player does not share."""
-  shares = share_frozen(run.origins, run.policy, run.reward_model)
+  shares = share_frozen(models.origins, models.policy, models.reward)
   return device_bytes(definition.trained if shares else definition.abstract)
 
 
 def _sampling(
-  run: RunContext, name: str, queries: int, config: SamplerConfig, kept: float
+  config: Config,
+  models: Models,
+  sampler: Sampler,
+  name: str,
+  queries: int,
+  settings: SamplerConfig,
+  kept: float,
 ) -> list[Program]:
   """Reading queries, and some steps of decoding a batch that stays full to its last token."""
-  size, width = run.config.sampling.batch_size, run.config.data.query_buckets[-1]
-  samples, tokens = config.num_samples, config.max_new_tokens
-  start_size = run.sampler.start_size
+  size, width = config.sampling.batch_size, config.data.query_buckets[-1]
+  samples, tokens = settings.num_samples, settings.max_new_tokens
+  start_size = sampler.start_size
   batches, calls = math.ceil(queries / size), math.ceil((tokens - 1) / STEPS_A_CALL)
-  architecture = run.origins.policy
-  lowered = functools.cache(lambda: run.sampler.lowered(config, width))
+  architecture = models.origins.policy
+  lowered = functools.cache(lambda: sampler.lowered(settings, width))
   read = Program(
     f"{name}: read",
     math.ceil(queries / start_size),
@@ -140,7 +153,7 @@ def _sampling(
 
 
 def _scores(
-  run: RunContext,
+  models: Models,
   name: str,
   calls: int,
   scorer: Scorer,
@@ -150,18 +163,19 @@ def _scores(
   kept: float,
 ) -> Program:
   """Scoring of queries with so many responses, which alone in a row have `length` tokens."""
-  query_length = run.config.data.query_length
+  query_length = models.query_length
   layout = scorer.layout(num_responses)
   needed = query_length + layout.num_responses * (length - query_length)
   bucket = bucket_of(needed, layout.lengths)
-  architecture = run.origins.policy if logits else run.origins.reward
-  flops = _forward_flops(run, architecture, layout, bucket, scorer.rows_a_call(layout), logits)
+  architecture = models.origins.policy if logits else models.origins.reward
+  rows = scorer.rows_a_call(layout)
+  flops = _forward_flops(query_length, architecture, layout, bucket, rows, logits)
   lower = functools.partial(scorer.lowered, layout, bucket)
   return Program(name, calls, lower, flops, 1, kept, "config.evaluation.batch_size")
 
 
 def _forward_flops(
-  run: RunContext,
+  query_length: int,
   architecture: Architecture,
   layout: RowLayout,
   bucket: int,
@@ -169,7 +183,7 @@ def _forward_flops(
   logits: bool,
 ) -> float:
   """Of a forward pass over a batch, with logits of the responses alone or of nothing."""
-  length, query_length = layout.lengths[bucket], run.config.data.query_length
+  length = layout.lengths[bucket]
   responses = length - query_length
   rows = items if layout.shared else items * layout.num_responses
   held = layout.num_responses if layout.shared else 1
@@ -177,49 +191,55 @@ def _forward_flops(
   return model_flops.forward_flops(architecture, rows, length, responses if logits else 0, pairs)
 
 
-def _reward_update(run: RunContext, calls: int, kept: float) -> Program:
-  config = run.config.reward
-  layout, apo_layout = preference_layout(run, PREFERENCE_RESPONSES), golden_layout(run)
-  size, apo_size = config.preference_batch_size, config.training.batch_size
-  batch = RewardBatch(*preference_rows(run, layout, [None] * size, -1))
-  forward = _forward_flops(run, run.origins.reward, layout, -1, size, False)
-  if config.update == "adversarial":
-    golden = golden_rows(run, apo_layout, [None] * apo_size, -1)
+def _reward_update(
+  config: Config, models: Models, codec: Codec, calls: int, kept: float
+) -> Program:
+  reward, architecture = config.reward, models.origins.reward
+  layout = preference_layout(models, PREFERENCE_RESPONSES)
+  size, apo_size = reward.preference_batch_size, reward.training.batch_size
+  batch = RewardBatch(*preference_rows(codec, layout, [None] * size, -1))
+  forward = _forward_flops(models.query_length, architecture, layout, -1, size, False)
+  if reward.update == "adversarial":
+    apo_layout = golden_layout(models, config)
+    golden = golden_rows(codec, apo_layout, [None] * apo_size, -1)
     batch = RewardBatch(*batch[:2], *golden)
-    forward += _forward_flops(run, run.origins.reward, apo_layout, -1, apo_size, False)
+    forward += _forward_flops(models.query_length, architecture, apo_layout, -1, apo_size, False)
 
   def lower() -> Lowered:
-    optimizer = make_optimizer(config.training, calls)
+    optimizer = make_optimizer(reward.training, calls)
     update = make_reward_update(
-      run.reward_model,
+      models.reward,
       optimizer,
-      config,
-      run.mesh,
-      num_samples=run.config.sampling.training.num_samples,
-      accumulation=config.training.accumulation,
+      reward,
+      models.mesh,
+      num_samples=config.sampling.training.num_samples,
+      accumulation=reward.training.accumulation,
     )
-    return _lower_update(run.reward_model, optimizer, update, batch)
+    return _lower_update(models.reward, optimizer, update, batch)
 
-  flops = model_flops.training_flops(forward, adapters=run.reward_model.lora is not None)
+  flops = model_flops.training_flops(forward, adapters=models.reward.lora is not None)
   path = "config.reward.training"
   return Program(
     "reward step", calls, lower, flops, 1, kept, f"{path}.batch_size", f"{path}.accumulation"
   )
 
 
-def _policy_update(run: RunContext, calls: int, kept: float) -> Program:
-  config = run.config.policy
-  layout, size = sample_layout(run), config.training.batch_size
-  batch: PolicyBatch = sample_batch(run, layout, [None] * size, -1)
+def _policy_update(
+  config: Config, models: Models, codec: Codec, calls: int, kept: float
+) -> Program:
+  policy, training = config.policy, config.policy.training
+  layout, size = sample_layout(models, config), training.batch_size
+  batch = sample_batch(policy, codec, layout, [None] * size, -1)
 
   def lower() -> Lowered:
-    optimizer = make_optimizer(config.training, calls)
-    accumulation = config.training.accumulation
-    update = make_policy_update(run.policy, optimizer, config, run.mesh, accumulation=accumulation)
-    return _lower_update(run.policy, optimizer, update, batch)
+    optimizer = make_optimizer(training, calls)
+    update = make_policy_update(
+      models.policy, optimizer, policy, models.mesh, accumulation=training.accumulation
+    )
+    return _lower_update(models.policy, optimizer, update, batch)
 
-  forward = _forward_flops(run, run.origins.policy, layout, -1, size, True)
-  flops = model_flops.training_flops(forward, adapters=run.policy.lora is not None)
+  forward = _forward_flops(models.query_length, models.origins.policy, layout, -1, size, True)
+  flops = model_flops.training_flops(forward, adapters=models.policy.lora is not None)
   path = "config.policy.training"
   return Program(
     "policy step", calls, lower, flops, 1, kept, f"{path}.batch_size", f"{path}.accumulation"

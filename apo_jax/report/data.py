@@ -6,6 +6,13 @@ from typing import Any
 
 from apo_jax.logs.files import read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
+from apo_jax.logs.run_directory import (
+  EVALUATION,
+  GOLDEN_SAMPLES,
+  POLICY_SAMPLES,
+  TEST_SAMPLES,
+  RunDirectory,
+)
 from apo_jax.report import plots
 
 
@@ -51,15 +58,15 @@ def read_run(run_dir: Path) -> Run:
   Raises:
     ValueError: a file of the run is not valid JSON; the message names file and line.
   """
-  config = run_dir / "config.json"
+  place = RunDirectory(run_dir)
   rounds = [
     _read_round(directory)
-    for directory in sorted((run_dir / "rounds").glob("*"))
+    for directory in sorted(place.rounds.glob("*"))
     if directory.name.isdecimal()
   ]
   return Run(
     name=run_dir.resolve().name,
-    config=read_json(config) if config.exists() else {},
+    config=read_json(place.config) if place.config.exists() else {},
     metrics=read_metrics(run_dir),
     rounds=sorted(rounds, key=lambda round: round.number),
   )
@@ -67,14 +74,14 @@ def read_run(run_dir: Path) -> Run:
 
 def _read_round(directory: Path) -> Round:
   def rows(name: str) -> list[dict[str, Any]]:
-    path = directory / f"{name}.jsonl"
+    path = directory / name
     return read_jsonl(path) if path.exists() else []
 
-  evaluation = directory / "evaluation.json"
+  evaluation = directory / EVALUATION
   return Round(
     number=int(directory.name),
     evaluation=read_json(evaluation) if evaluation.exists() else {},
-    golden_samples=rows("golden_samples"),
-    policy_samples=rows("policy_samples"),
-    test_samples=rows("test_samples"),
+    golden_samples=rows(GOLDEN_SAMPLES),
+    policy_samples=rows(POLICY_SAMPLES),
+    test_samples=rows(TEST_SAMPLES),
   )

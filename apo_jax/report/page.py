@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from apo_jax.logs.files import json_text, write_text
+from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
 from apo_jax.report.data import Run, read_run
 from apo_jax.report.plots import GOLDEN, SAMPLES, Line, Panel, Scored
@@ -59,7 +60,7 @@ def write_report(run_dir: Path) -> Path:
     ValueError: a file of the run is not valid JSON; the message names file and line.
   """
   run = read_run(run_dir)
-  path = run_dir / "report.html"
+  path = RunDirectory(run_dir).report
   write_text(path, page(run))
   return path
 

@@ -11,8 +11,9 @@ import jax
 import pytest
 
 from apo_jax.config.fields import ConfigError
-from apo_jax.devices.compilation_cache import DIRECTORY, use_compilation_cache
+from apo_jax.devices.compilation_cache import use_compilation_cache
 from apo_jax.logs.files import read_json
+from apo_jax.logs.run_directory import RunDirectory
 from tests import tiny
 
 
@@ -32,7 +33,7 @@ def test_the_flag_goes_before_jaxs_own_setting_and_that_before_the_run(setting, 
   use_compilation_cache("", tmp_path / "run")
   assert setting() is None
   use_compilation_cache(None, tmp_path / "run")
-  assert setting() == str(tmp_path / "run" / DIRECTORY)
+  assert setting() == str(tmp_path / "run")
   assert not (tmp_path / "run").exists()  # which its owner is checked of first
   use_compilation_cache("gs://bucket/cache", tmp_path / "run")
   assert setting() == "gs://bucket/cache"
@@ -64,9 +65,13 @@ def found(result: subprocess.CompletedProcess) -> set[str]:
   return {f"{key}-cache" for key in re.findall(pattern, result.stderr)}
 
 
+def cached(run_dir: Path) -> list[Path]:
+  return list(RunDirectory(run_dir).compilation_cache.glob("*-cache"))
+
+
 def entries(run_dir: Path) -> dict[str, int]:
   """The cache's files and when they were written."""
-  return {path.name: path.stat().st_mtime_ns for path in (run_dir / DIRECTORY).glob("*-cache")}
+  return {path.name: path.stat().st_mtime_ns for path in cached(run_dir)}
 
 
 @pytest.mark.slow
@@ -83,7 +88,7 @@ def test_the_same_command_in_the_same_directory_compiles_from_the_cache(tmp_path
   # Played again from its start; and as a kill may leave it, one program is only half there.
   shutil.rmtree(run_dir / "rounds")
   shutil.rmtree(run_dir / "checkpoints")
-  broken = max((run_dir / DIRECTORY).glob("*-cache"), key=lambda path: path.stat().st_size)
+  broken = max(cached(run_dir), key=lambda path: path.stat().st_size)
   broken.write_bytes(broken.read_bytes()[:1000])
   written = entries(run_dir)
   second = run(*flags)

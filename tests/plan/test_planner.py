@@ -10,7 +10,7 @@ import pytest
 from apo_jax.config.fields import ConfigError
 from apo_jax.plan import planner
 from apo_jax.plan.chips import GIB, Chip
-from apo_jax.plan.described_run import config_without_data
+from apo_jax.plan.descriptions import config_without_data
 from apo_jax.plan.planner import make_plan
 from apo_jax.plan.text import render
 from tests import tiny

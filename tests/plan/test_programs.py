@@ -9,11 +9,12 @@ from apo_jax.inference.sampler import STEPS_A_CALL
 from apo_jax.models import model_flops, row_cost
 from apo_jax.models.architecture import architecture_from_shape
 from apo_jax.models.block_attention import attended_pairs
-from apo_jax.plan.described_run import describe_run, find_architectures
+from apo_jax.plan.descriptions import describe_codec, find_architectures
 from apo_jax.plan.devices import torus_coordinates
 from apo_jax.plan.measure import measure
 from apo_jax.plan.programs import programs
 from apo_jax.plan.round_work import round_work
+from apo_jax.run.models import make_models
 from tests import tiny
 
 STEPS = ("reward step", "policy step")
@@ -31,13 +32,22 @@ def shared_rows():
 
 
 def measured(name, **overrides):
-  """One program of the tiny game, compiled, and the run that has it."""
+  """One program of the tiny game, compiled, and the config that has it."""
   config = tiny.config(**EXACT | overrides)
   mesh = tiny.mesh()
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-    run = describe_run(config, find_architectures(config), mesh)
-    found = {program.name: program for program in programs(run, round_work(config))}
-    return measure(found[name], torus_coordinates(mesh)), run
+    return measure(listed(config)[name], torus_coordinates(mesh)), config
+
+
+def listed(config):
+  """The programs of a round by name."""
+  models, codec = models_of(config), describe_codec(config, find_architectures(config).policy)
+  found = programs(config, models, codec, round_work(config))
+  return {program.name: program for program in found}
+
+
+def models_of(config):
+  return make_models(config, find_architectures(config), tiny.mesh())
 
 
 def products(config, rows, length, logits):
@@ -77,8 +87,7 @@ def shared_length(config, num_responses):
 
 
 def test_scoring_is_a_forward_pass_over_shared_rows():
-  found, run = measured("score rewards")
-  config = run.config
+  found, config = measured("score rewards")
   samples = config.sampling.training.num_samples
   rows, length = config.evaluation.batch_size // samples, shared_length(config, samples)
   expected = products(config, rows, length, 0)
@@ -90,11 +99,11 @@ def test_scoring_is_a_forward_pass_over_shared_rows():
 
 def test_a_step_is_three_forward_passes():
   for name, logits in (("reward step", False), ("policy step", True)):
-    found, run = measured(name, policy__method="dpo")
-    batches = step_batches(run.config)[name]
+    found, config = measured(name, policy__method="dpo")
+    batches = step_batches(config)[name]
     expected = sum(
-      3 * products(run.config, rows, length, logits * (length - 1))
-      + attention_logits(run.config, rows, length)
+      3 * products(config, rows, length, logits * (length - 1))
+      + attention_logits(config, rows, length)
       for rows, length in batches
     )
     assert found.costs.flops == pytest.approx(expected, rel=0.02)
@@ -110,15 +119,15 @@ def test_model_flops_count_the_pairs_that_are_seen():
 
 
 def test_rematerialisation_costs_a_forward_pass_of_the_layers():
-  plain, run = measured("reward step")
+  plain, config = measured("reward step")
   again, _ = measured("reward step", model__remat="full")
-  batches = step_batches(run.config)["reward step"]
-  forward = sum(products(run.config, rows, length, 0) for rows, length in batches)
+  batches = step_batches(config)["reward step"]
+  forward = sum(products(config, rows, length, 0) for rows, length in batches)
   # Each layer's last product is not needed again.
   assert again.costs.flops == pytest.approx(4 * forward, rel=0.05)
   assert again.program.flops == plain.program.flops
   assert again.temporaries < plain.temporaries
-  assert run.config.model.remat == "none"
+  assert config.model.remat == "none"
 
 
 @pytest.mark.parametrize("name", [*STEPS, "sample: read", DECODE])
@@ -126,11 +135,9 @@ def test_a_program_counts_as_its_unrolled_self(name, monkeypatch):
   scanned, _ = measured(name)
   monkeypatch.setattr(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=True))
   jax.clear_caches()
-  unrolled, run = measured(name)
+  unrolled, config = measured(name)
   # There the compiler takes attention's logits from the forward pass.
-  again = sum(
-    attention_logits(run.config, *rows) for rows in step_batches(run.config).get(name, [])
-  )
+  again = sum(attention_logits(config, *rows) for rows in step_batches(config).get(name, []))
   assert unrolled.costs.flops + again == pytest.approx(scanned.costs.flops, rel=0.01)
 
 
@@ -142,27 +149,29 @@ def test_micro_batches_change_the_memory_and_not_the_work():
 
 
 def test_decoding_is_a_pass_over_the_weights_a_token():
-  found, run = measured(DECODE)
-  config = run.config
+  found, config = measured(DECODE)
   rows = config.sampling.batch_size * config.sampling.training.num_samples
   tokens = STEPS_A_CALL * products(config, rows, 1, 1)
   assert tokens <= found.costs.flops <= 1.6 * tokens  # and attention to the cache
-  weights = sum(leaf.size * 4 for leaf in jax.tree.leaves(run.policy.abstract["layers"]))
+  weights = sum(
+    leaf.size * 4 for leaf in jax.tree.leaves(models_of(config).policy.abstract["layers"])
+  )
   assert found.costs.bytes >= STEPS_A_CALL * weights
 
 
 def test_sampling_calls_by_hand():
-  _, run = measured("sample: read", sampling__training__max_new_tokens=18)
-  listed = {one.name: one.calls for one in programs(run, round_work(run.config))}
-  assert listed["sample: read"] == 4  # 16 golden queries and 16 queries, half a batch of 16 a call
-  assert listed[DECODE] == 2 * 3  # 17 tokens after the first, of two batches
+  _, config = measured("sample: read", sampling__training__max_new_tokens=18)
+  calls = {name: program.calls for name, program in listed(config).items()}
+  assert calls["sample: read"] == 4  # 16 golden queries and 16 queries, half a batch of 16 a call
+  assert calls[DECODE] == 2 * 3  # 17 tokens after the first, of two batches
 
 
 def test_memory_is_what_the_arguments_are():
-  found, run = measured("policy step")
+  found, config = measured("policy step")
+  models = models_of(config)
   policy, reward = (
     sum(leaf.size * 4 for leaf in jax.tree.leaves(model.abstract))
-    for model in (run.policy, run.reward_model)
+    for model in (models.policy, models.reward)
   )
   # Parameters and two moments, beside a small batch.
   assert 3 * policy <= found.arguments <= 3.2 * policy

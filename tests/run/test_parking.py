@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from apo_jax.devices.sharding import named
+from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.definition import define_policy
 from apo_jax.models.logprobs import sequence_logprobs
-from apo_jax.plan.described_run import describe_run
 from apo_jax.rows.rows import flatten
+from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
+from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.parking import PINNED, fetch, host_memory, park
+from apo_jax.run.players import Player
 from tests import batches, checkpoints, tiny, tpu
 
 HOST = host_memory(tiny.mesh())
@@ -57,50 +60,49 @@ def test_what_is_in_use_or_there_already_is_not_moved():
   assert fetch(leaves[0], HOST) is leaves[0]
 
 
-def make_run(**overrides):
-  """A run without data, whose players are remembered as they are given."""
-  config = tiny.config(**{"memory__park_idle_player": True, **overrides})
-  return describe_run(config, find_origins(config), tiny.mesh())
+POLICY, REWARD = Player("policy"), Player("reward")
 
 
-def remember(run) -> None:
+def make_store(*, park_idle_player=True, **overrides):
+  """The parameters of a run without a directory, and its models."""
+  config = tiny.config(**overrides)
+  models = make_models(config, find_origins(config), tiny.mesh())
+  store = ParameterStore(models, RunDirectory(Path()), park_idle_player=park_idle_player)
+  return store, models
+
+
+def remember(store, models) -> None:
   """A trained policy and reward model, both in device memory."""
-  for player, definition in (
-    ("00_supervised", run.policy),
-    ("00_reward_base", run.reward_model),
-  ):
-    run.remember(player, definition.split(definition.init(0))[0])
+  for player in (POLICY, REWARD):
+    definition = models.of(player)
+    store.remember(player, definition.split(definition.init(0))[0])
 
 
 def test_whose_turn_it_is_has_its_parameters_on_the_device():
-  run = make_run()
-  remember(run)
-  policy, reward = run._trained["00_supervised"], run._trained["00_reward_base"]
-  for player, other in (
-    ("00_supervised", "00_reward_base"),
-    ("00_reward_base", "00_supervised"),
-    ("00_reward_base", "00_supervised"),
-  ):
-    assert not is_parked(run.parameters(player))
-    assert not is_parked(run._trained[player]) and is_parked(run._trained[other])
-  jax.tree.map(np.testing.assert_array_equal, run.parameters("00_supervised"), policy)
-  jax.tree.map(np.testing.assert_array_equal, run.parameters("00_reward_base"), reward)
+  store, models = make_store()
+  remember(store, models)
+  policy, reward = store._trained[POLICY], store._trained[REWARD]
+  for player, other in ((POLICY, REWARD), (REWARD, POLICY), (REWARD, POLICY)):
+    assert not is_parked(store.of(player))
+    assert not is_parked(store._trained[player]) and is_parked(store._trained[other])
+  jax.tree.map(np.testing.assert_array_equal, store.of(POLICY), policy)
+  jax.tree.map(np.testing.assert_array_equal, store.of(REWARD), reward)
 
 
 def test_while_a_player_is_trained_what_it_started_from_waits_too():
-  run = make_run()
-  remember(run)
-  run.parameters("00_reward_base")
-  run.park_idle(run.reward_model)
-  assert all(map(is_parked, run._trained.values()))
+  store, models = make_store()
+  remember(store, models)
+  store.of(REWARD)
+  store.park_idle(models.reward)
+  assert all(map(is_parked, store._trained.values()))
 
 
 def test_nothing_is_parked_unless_asked_for():
-  run = make_run(memory__park_idle_player=False)
-  remember(run)
-  run.parameters("00_supervised")
-  run.park_idle(run.policy)
-  assert not any(map(is_parked, run._trained.values()))
+  store, models = make_store(park_idle_player=False)
+  remember(store, models)
+  store.of(POLICY)
+  store.park_idle(models.policy)
+  assert not any(map(is_parked, store._trained.values()))
 
 
 @pytest.fixture(scope="module")
@@ -118,29 +120,29 @@ ADAPTERS = {"policy__lora__rank": 2, "reward__lora__rank": 2}
 
 
 def test_frozen_parameters_that_both_players_read_stay(language_model):
-  run = make_run(model__checkpoint=str(language_model), **ADAPTERS)
-  remember(run)
-  for player in ("00_supervised", "00_reward_base", "00_supervised"):
-    assert not is_parked(run.parameters(player))
-    shared, theirs = run.frozen(run.policy), run.frozen(run.reward_model)["trunk"]
+  store, models = make_store(model__checkpoint=str(language_model), **ADAPTERS)
+  remember(store, models)
+  for player in (POLICY, REWARD, POLICY):
+    assert not is_parked(store.of(player))
+    shared, theirs = store.frozen(models.policy), store.frozen(models.reward)["trunk"]
     for array, other in zip(jax.tree.leaves(shared), jax.tree.leaves(theirs), strict=True):
       assert array is other
-  assert is_parked(run._trained["00_reward_base"])
+  assert is_parked(store._trained[REWARD])
 
 
 def test_frozen_parameters_of_one_player_alone_wait_with_it(language_model, classifier):
-  run = make_run(
+  store, models = make_store(
     model__checkpoint=str(language_model), reward__checkpoint=str(classifier), **ADAPTERS
   )
-  remember(run)
+  remember(store, models)
   for player, active, idle in (
-    ("00_supervised", "policy", None),
-    ("00_reward_base", "reward", "policy"),
-    ("00_supervised", "policy", "reward"),
+    (POLICY, "policy", None),
+    (REWARD, "reward", "policy"),
+    (POLICY, "policy", "reward"),
   ):
-    assert not is_parked(run.parameters(player))
-    assert not is_parked(run._frozen[active])
-    assert idle is None or is_parked(run._frozen[idle])
+    assert not is_parked(store.of(player))
+    assert not is_parked(store._frozen[active])
+    assert idle is None or is_parked(store._frozen[idle])
 
 
 def test_a_tpu_computes_with_parameters_from_pinned_memory():

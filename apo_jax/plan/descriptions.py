@@ -1,4 +1,4 @@
-"""A run that is described and never played: real models and steps, no data, no weights."""
+"""What a plan takes in the place of weights, data and a tokenizer."""
 
 from pathlib import Path
 
@@ -7,19 +7,14 @@ import ml_collections
 import tokenizers
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from jax.sharding import Mesh
 
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
-from apo_jax.data.records import GameData, Split
 from apo_jax.data.templates import HhForm
 from apo_jax.data.tokens import Codec
-from apo_jax.logs.metrics import MetricsWriter
-from apo_jax.logs.progress import Progress
 from apo_jax.models.architecture import Architecture, architecture_from_shape
 from apo_jax.models.hugging_face.config import CONFIG_FILE, Checkpoint, read_architecture
-from apo_jax.run.context import RunContext
 from apo_jax.run.origins import Origins
 
 _LOCATIONS = ("demonstrations", "preferences", "golden", "queries")
@@ -59,24 +54,7 @@ def find_architectures(config: Config) -> Origins:
   return Origins(policy, policy_checkpoint, reward, reward_checkpoint)
 
 
-def describe_run(config: Config, origins: Origins, mesh: Mesh) -> RunContext:
-  """The context of the run, whose parameters, data and results are never asked for."""
-  nothing = Split((), (), ())
-  return RunContext(
-    config,
-    Path(),
-    mesh,
-    origins,
-    GameData((), nothing, nothing, nothing),
-    _codec(config, origins.policy),
-    Progress(False),
-    MetricsWriter(
-      Path(), tensorboard=False, wandb=False, wandb_project="", config={}, enabled=False
-    ),
-  )
-
-
-def _codec(config: Config, architecture: Architecture) -> Codec:
+def describe_codec(config: Config, architecture: Architecture) -> Codec:
   """A codec of the model's size that has one word: shapes depend on nothing else."""
   words = tokenizers.models.WordLevel({"?": 0}, unk_token="?")
   tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(words))

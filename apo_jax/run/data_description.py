@@ -1,0 +1,33 @@
+"""What a run directory says of the run's data."""
+
+from typing import Any
+
+from apo_jax.data.records import Demonstration, GameData, Preference, Query
+from apo_jax.data.sources import fingerprint
+from apo_jax.data.tokens import Codec, truncated
+
+
+def describe_data(data: GameData, codec: Codec) -> dict[str, Any]:
+  """What data.json holds: the hash, the sizes, what each source gave and what was cut."""
+  return {
+    "sha256": fingerprint(data),
+    **_sizes(data),
+    "sources": [report.to_dict() for report in data.reports],
+    "truncated": truncated(codec, data),
+  }
+
+
+def examples(data: GameData) -> list[Preference | Demonstration | Query]:
+  """One of each kind, of what is trained on."""
+  return [data.reward.preferences[0], data.reward.golden[0], data.policy.queries[0]]
+
+
+def _sizes(data: GameData) -> dict[str, Any]:
+  splits = {"reward": data.reward, "policy": data.policy, "test": data.test}
+  return {
+    "demonstrations": len(data.demonstrations),
+    **{
+      name: {field: len(records) for field, records in vars(split).items()}
+      for name, split in splits.items()
+    },
+  }

@@ -1,0 +1,128 @@
+"""Whose a run directory is: that of one config, one set of weights and one set of data."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import Config, to_dict
+from apo_jax.data.preview import preview
+from apo_jax.data.records import GameData
+from apo_jax.data.sources import fingerprint
+from apo_jax.data.tokens import Codec
+from apo_jax.devices.processes import barrier
+from apo_jax.logs import files
+from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.run.data_description import describe_data, examples
+from apo_jax.run.origins import Origins
+
+# What may differ when a run goes on: where it runs, how much it says, and how long it plays.
+_MAY_CHANGE = ("rounds", "mesh", "memory", "checkpoints", "logging")
+
+
+def identity(config: Config) -> str:
+  """A short hash of all that makes a run what it is; what may change in between is left out."""
+  fixed = {name: value for name, value in to_dict(config).items() if name not in _MAY_CHANGE}
+  return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check_owner(directory: RunDirectory, config: Config, origins: Origins, data: GameData) -> None:
+  """Checks that the directory is new, or was started with this config, weights and data.
+
+  Raises:
+    ConfigError: it belongs to another run, or is no directory that can be written.
+  """
+  if "://" in str(directory) or ":/" in str(directory):
+    raise ConfigError(
+      f"--run_dir is {str(directory)!r}; it must be a path of the file system: mount the bucket."
+    )
+  try:
+    directory.path.mkdir(parents=True, exist_ok=True)
+    known = _read_if_there(directory.config)
+    known_data = _read_if_there(directory.data)
+    known_weights = _known_weights(directory)
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"--run_dir is {str(directory)!r}, which cannot be used: {error}") from error
+  check_weights(directory, origins)
+  if known is not None:
+    for field, old, new in _differences(known, to_dict(config), "config"):
+      # A checkpoint may move: its weights were found to be the same.
+      moved = old and new and field in known_weights
+      if field.split(".")[1] not in _MAY_CHANGE and not moved:
+        raise ConfigError(
+          f"{field} is {new!r}, but the run in {directory} was started with {old!r}; give another "
+          "--run_dir, or the old value to continue that run."
+        )
+  if known_data is not None and known_data["sha256"] != fingerprint(data):
+    raise ConfigError(
+      f"The data has changed since the run in {directory} was started; give another --run_dir, or "
+      "the old data to continue that run."
+    )
+
+
+def check_weights(directory: RunDirectory, origins: Origins) -> None:
+  """Checks that the checkpoints hold what they held when the run was started.
+
+  Raises:
+    ConfigError: they do not.
+  """
+  for field, old in _known_weights(directory).items():
+    if origins.fingerprints.get(field, old) != old:
+      raise ConfigError(
+        f"The weights of {field} have changed since the run in {directory} was started; give the"
+        " old weights, or start another run."
+      )
+
+
+def claim(
+  directory: RunDirectory, config: Config, origins: Origins, data: GameData, codec: Codec
+) -> None:
+  """Makes the directory this run's; called when all is known to fit.
+
+  Raises:
+    ConfigError: this process has read other data than the first one.
+  """
+  if jax.process_index() == 0:
+    # Where it is there, `check_owner` has found it to be of this data.
+    is_new = not directory.data.exists()
+    if is_new:
+      described, shown = describe_data(data, codec), preview(codec, examples(data))
+    # The config first: whoever finds the rest knows whose it is.
+    files.write_json(directory.config, to_dict(config))
+    files.write_json(directory.origins, origins.fingerprints)
+    if is_new:
+      files.write_text(directory.preview, shown)
+      files.write_json(directory.data, described)
+    if not directory.tokenizer_finished.exists():
+      codec.tokenizer.save_pretrained(directory.tokenizer)
+      files.write_text(directory.tokenizer_finished, "")
+  barrier("claim")
+  if jax.process_index() == 0:
+    return  # what it has read is what it wrote
+  if files.read_json(directory.data)["sha256"] != fingerprint(data):
+    raise ConfigError(
+      f"Process {jax.process_index()} has read other data than process 0; give all processes the"
+      " same files."
+    )
+
+
+def _known_weights(directory: RunDirectory) -> dict[str, str]:
+  return _read_if_there(directory.origins) or {}
+
+
+def _read_if_there(path: Path) -> Any:
+  return files.read_json(path) if path.exists() else None
+
+
+def _differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
+  if isinstance(old, dict) and isinstance(new, dict):
+    names = sorted(old.keys() | new.keys())
+    return [
+      found
+      for name in names
+      for found in _differences(old.get(name), new.get(name), f"{field}.{name}")
+    ]
+  return [] if old == new else [(field, old, new)]

@@ -1,0 +1,86 @@
+"""The tokenizer of a run: its own copy, or what the config says."""
+
+import transformers
+
+from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import Config
+from apo_jax.data.records import GameData
+from apo_jax.data.templates import find_template
+from apo_jax.data.tokens import Codec, load_tokenizer, make_codec, train_tokenizer
+from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.run.origins import Origins
+
+
+def make_run_codec(
+  tokenizer: transformers.PreTrainedTokenizerBase, config: Config, origins: Origins
+) -> Codec:
+  """The codec whose ids both players read.
+
+  Raises:
+    ConfigError: the tokenizer does not fit the models or the config.
+  """
+  return make_codec(tokenizer, config, min(origins.policy.vocab_size, origins.reward.vocab_size))
+
+
+def load_own_tokenizer(directory: RunDirectory) -> transformers.PreTrainedTokenizerBase:
+  """The run directory's copy.
+
+  Raises:
+    ConfigError: there is none.
+  """
+  return load_tokenizer(directory.tokenizer, "the run directory's tokenizer")
+
+
+def make_tokenizer(
+  directory: RunDirectory, config: Config, origins: Origins, data: GameData
+) -> transformers.PreTrainedTokenizerBase:
+  """The run's tokenizer: its own copy where there is one, else read or trained as the config says.
+
+  Raises:
+    ConfigError: there is none where the config, or the run directory, says; its chat template has
+      changed since the run was started; or the reward model's checkpoint was made for another.
+  """
+  tokenizer, is_kept = _find_tokenizer(directory, config, origins, data)
+  template = find_template(tokenizer, config.data.chat_template)
+  if is_kept and template not in (None, tokenizer.chat_template):
+    raise ConfigError(
+      f"config.data.chat_template is {config.data.chat_template!r}, which has changed since the"
+      f" run in {directory} was started; give another --run_dir, or the old template to continue."
+    )
+  if template is not None:
+    tokenizer.chat_template = template  # saved with the tokenizer, for whoever uses the policy
+  if origins.reward_checkpoint is not None:
+    field = "config.reward.checkpoint"
+    theirs = load_tokenizer(origins.reward_checkpoint.directory, field)
+    other = theirs.get_vocab()
+    if any(other.get(token) != index for token, index in tokenizer.get_vocab().items()):
+      raise ConfigError(
+        f"{field} is {config.reward.checkpoint!r}, whose tokenizer is not the policy's; both"
+        " players read the same token ids, so give a reward model of the policy's tokenizer."
+      )
+  return tokenizer
+
+
+def _find_tokenizer(
+  directory: RunDirectory, config: Config, origins: Origins, data: GameData
+) -> tuple[transformers.PreTrainedTokenizerBase, bool]:
+  """The tokenizer, and whether it is the run directory's own copy."""
+  if directory.tokenizer_finished.exists():
+    return load_own_tokenizer(directory), True
+  if config.tokenizer.path:
+    return load_tokenizer(config.tokenizer.path, "config.tokenizer.path"), False
+  if origins.policy_checkpoint is not None:
+    checkpoint = origins.policy_checkpoint.directory
+    return load_tokenizer(checkpoint, "config.model.checkpoint"), False
+  return train_tokenizer(_training_texts(data), config.tokenizer.vocab_size), False
+
+
+def _training_texts(data: GameData) -> list[str]:
+  """Every text but the test side's."""
+  texts = []
+  for split in (data.reward, data.policy):
+    texts += [text for record in split.preferences for text in (record.query, *record.responses)]
+    texts += [text for record in split.golden for text in (record.query, record.response)]
+    texts += [record.query for record in split.queries]
+  texts += [text for record in data.demonstrations for text in (record.query, record.response)]
+  return texts

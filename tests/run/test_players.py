@@ -1,0 +1,51 @@
+"""Who is called what, and who starts from whom."""
+
+import pytest
+
+from apo_jax.run.players import Player, Players
+from tests import tiny
+
+
+@pytest.mark.parametrize(
+  ("player", "name", "phase"),
+  [
+    (Player("policy"), "00_supervised", "supervised"),
+    (Player("reward"), "00_reward_base", "reward_base"),
+    (Player("testing_reward"), "00_testing_reward", "testing_reward"),
+    (Player("policy", 1), "01_policy", "policy"),
+    (Player("reward", 12), "12_reward", "reward"),
+  ],
+)
+def test_a_player_is_named_for_the_phase_that_made_it(player, name, phase):
+  assert (player.name, player.phase) == (name, phase)
+  assert player.is_policy == (player.kind == "policy")
+
+
+def test_players_are_values():
+  assert Player("policy", 1) == Player("policy", 1) != Player("reward", 1)
+  assert len({Player("reward"), Player("reward", 0), Player("testing_reward")}) == 2
+
+
+def test_a_round_starts_from_the_last_one():
+  players = Players(tiny.config())
+  assert players.policy_start(1) == players.policy_after(0) == Player("policy")
+  assert players.policy_start(3) == players.reference(3) == Player("policy", 2)
+  assert players.reward_start(3) == players.reward_after(2) == Player("reward", 2)
+  assert players.testing_reward == Player("testing_reward")
+
+
+def test_a_round_may_start_from_the_base():
+  players = Players(tiny.config(policy__start="base", reward__start="base"))
+  assert players.policy_start(3) == players.reference(3) == Player("policy")
+  assert players.reward_start(3) == Player("reward")
+  assert players.policy_after(3) == Player("policy", 3)
+
+
+def test_the_reference_may_be_the_very_first_policy():
+  players = Players(tiny.config(policy__reference="initial"))
+  assert players.reference(3) == Player("policy") != players.policy_start(3)
+
+
+def test_a_fixed_reward_model_stays_the_base():
+  players = Players(tiny.config(reward__update="fixed"))
+  assert players.reward_after(3) == players.reward_start(3) == Player("reward")
