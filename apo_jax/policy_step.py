@@ -46,7 +46,7 @@ class PolicyBatch(NamedTuple):
   valid: Bool[Array, "B R"]
 
 
-PolicyUpdate = Callable[[TrainState, PolicyBatch], tuple[TrainState, Metrics]]
+PolicyUpdate = Callable[[TrainState, PolicyBatch, Parameters, Array], tuple[TrainState, Metrics]]
 
 
 def make_policy_update(
@@ -57,7 +57,7 @@ def make_policy_update(
   *,
   accumulation: int,
 ) -> PolicyUpdate:
-  """The function `state, metrics = policy_update(state, batch)`, jitted; it donates `state`.
+  """The jitted `state, metrics = policy_update(state, batch, frozen, key)` (`jit_update`).
 
   `config.method` is the loss: rejection sampling, RRHF or DPO (`objectives`). Metrics: `loss` and
   the method's terms; `log_ratio`, the mean of log pi(y|x) - log pi_ref(y|x) over the batch's

@@ -41,7 +41,7 @@ class RewardBatch(NamedTuple):
   apo_scores: Float[Array, "C K"] | None = None
 
 
-RewardUpdate = Callable[[TrainState, RewardBatch], tuple[TrainState, Metrics]]
+RewardUpdate = Callable[[TrainState, RewardBatch, Parameters, Array], tuple[TrainState, Metrics]]
 
 
 def make_reward_update(
@@ -53,7 +53,7 @@ def make_reward_update(
   num_samples: int,
   accumulation: int,
 ) -> RewardUpdate:
-  """The function `state, metrics = reward_update(state, batch)`, jitted; it donates `state`.
+  """The jitted `state, metrics = reward_update(state, batch, frozen, key)` (`jit_update`).
 
   The loss is L_RM = c_apo L_rank(D_APO) / S + c_kl L_rank(D_P) (arXiv 2311.08045). Metrics, each
   a mean over the pairs of its kind in the batch: `loss` and its terms `preference_loss` and

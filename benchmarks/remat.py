@@ -24,7 +24,7 @@ from apo_jax.devices.sharding import make_mesh, place_batch
 from apo_jax.models.definition import Definition, define_policy
 from apo_jax.plan.devices import LOCAL, find_devices
 from apo_jax.policy_step import PolicyBatch, make_policy_update
-from apo_jax.training.optimization import abstract_state, init_state, make_optimizer
+from apo_jax.training.optimization import init_state, lower_update, make_optimizer
 from benchmarks import data, pairs, report, settings
 from benchmarks.contestants.our_batches import policy_batch
 from benchmarks.contestants.our_model import STEPS, TRAINING, policy_config
@@ -77,8 +77,7 @@ def _batch() -> PolicyBatch:
 def _compile(definition: Definition, mesh: Mesh) -> Compiled:
   optimizer = make_optimizer(TRAINING, STEPS)
   update = make_policy_update(definition, optimizer, policy_config("dpo"), mesh, accumulation=1)
-  batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), _batch())
-  return update.lower(abstract_state(definition, optimizer), batch).compile()
+  return lower_update(update, definition, optimizer, _batch()).compile()
 
 
 def _step_seconds(compiled: Mapping[str, Compiled], mesh: Mesh) -> dict[str, float]:
@@ -90,7 +89,7 @@ def _step_seconds(compiled: Mapping[str, Compiled], mesh: Mesh) -> dict[str, flo
   for turn in range(FLAGS.repeats + 1):
     for policy, step in compiled.items():
       began = time.perf_counter()
-      state, metrics = step(state, batch)
+      state, metrics = step(state, batch, {}, np.zeros(2, np.uint32))
       jax.block_until_ready((state, metrics))
       if turn:  # the first is for warming up
         taken[policy].append(time.perf_counter() - began)

@@ -40,7 +40,7 @@ def make(run_dir: Path, **overrides: object) -> Config:
     write_json(run_dir / "rounds" / result, {})
   for player in PLAYERS:
     state = TrainState(jnp.int32(0), trained(player, definition(config, player)), ())
-    with open_phase(run_dir / "checkpoints" / player, seed=0, keep=1) as checkpoints:
+    with open_phase(run_dir / "checkpoints" / player, keep=1) as checkpoints:
       checkpoints.save(state, 0, {"position": 0})
   return config
 

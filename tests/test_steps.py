@@ -58,13 +58,13 @@ def policy_update(accumulation: int = 1, **changes):
 def run_reward(batch, **settings):
   definition, parameters = reward_model()
   update, optimizer, _ = reward_update(**settings)
-  return update(init_state(definition, optimizer, parameters), batch)
+  return update(init_state(definition, optimizer, parameters), batch, {}, tiny.NO_KEY)
 
 
 def run_policy(batch, **settings):
   definition, parameters = tiny.policy()
   update, optimizer, _ = policy_update(**settings)
-  return update(init_state(definition, optimizer, parameters), batch)
+  return update(init_state(definition, optimizer, parameters), batch, {}, tiny.NO_KEY)
 
 
 def assert_same(first, second, tolerance=1e-5):
@@ -183,7 +183,7 @@ def test_updates_lower_the_loss_and_count(run):
     batch, update = batches.policy_batch(), policy_update()[0]
   state, first = run(batch)
   for _ in range(4):
-    state, metrics = update(state, batch)
+    state, metrics = update(state, batch, {}, tiny.NO_KEY)
   assert float(metrics["loss"]) < float(first["loss"])
   assert int(state.step) == 5
 
@@ -192,7 +192,7 @@ def test_the_state_is_donated():
   definition, parameters = tiny.policy()
   update, optimizer, _ = policy_update()
   state = init_state(definition, optimizer, parameters)
-  update(state, batches.policy_batch())
+  update(state, batches.policy_batch(), {}, tiny.NO_KEY)
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.parameters))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(parameters))
 

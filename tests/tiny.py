@@ -9,6 +9,7 @@ from types import ModuleType
 
 import jax
 import ml_collections
+import numpy as np
 from jax.sharding import Mesh
 
 from apo_jax.config.checks import from_config_dict
@@ -18,6 +19,9 @@ from apo_jax.data.toy import dialogues
 from apo_jax.devices.sharding import make_mesh
 from apo_jax.models.architecture import Architecture, architecture_from_shape
 from apo_jax.models.definition import Definition, Parameters, define_policy
+
+# What an update without adapters takes for their dropout and does not read.
+NO_KEY = np.zeros(2, np.uint32)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 from jax.sharding import Mesh
 
 from apo_jax.data.input import PADDING_ITEM, bucket_of, index_batches, most_batches
-from apo_jax.devices.sharding import local_rows
+from apo_jax.devices.sharding import local_rows, place_batch
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import Item
 
@@ -23,14 +22,16 @@ class Stream(Generic[Record]):
     records: all of them.
     batches: the indices of each batch, Int[batch_size], by its number.
     most_batches: the most that there may be of as many records, whatever their lengths.
-    rows: which rows of a batch are this process's.
+    mesh: whose devices take the batches.
+    batch_size: records of a batch, padding included.
     buckets: the length bucket of each record.
   """
 
   records: Sequence[Record]
   batches: Any
   most_batches: int | None
-  rows: np.ndarray
+  mesh: Mesh
+  batch_size: int
   buckets: Sequence[int]
 
   @property
@@ -42,10 +43,12 @@ class Stream(Generic[Record]):
     """This process's records of a batch, None for padding, and the batch's length bucket."""
     indices = self.batches[step]
     bucket = max(self.buckets[index] for index in indices if index != PADDING_ITEM)
-    chosen = [
-      None if index == PADDING_ITEM else self.records[index] for index in indices[self.rows]
-    ]
-    return chosen, bucket
+    own = indices[local_rows(self.mesh, self.batch_size)]
+    return [None if index == PADDING_ITEM else self.records[index] for index in own], bucket
+
+  def place(self, batch: Any) -> Any:
+    """Puts the arrays of a batch, this process's rows, onto the devices."""
+    return place_batch(self.mesh, batch, self.batch_size)
 
 
 def make_stream(
@@ -69,4 +72,4 @@ def make_stream(
     buckets = [bucket_of(layout.needed(item), lengths) for item in encode(records)]
   batches = index_batches(len(records), batch_size, epochs, seed, buckets)
   most = None if epochs is None else most_batches(len(records), batch_size, epochs, len(lengths))
-  return Stream(records, batches, most, local_rows(mesh, batch_size), buckets or [0] * len(records))
+  return Stream(records, batches, most, mesh, batch_size, buckets or [0] * len(records))

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.stages import Lowered
 
 from apo_jax.config.schema import Config, SamplerConfig
@@ -34,7 +33,7 @@ from apo_jax.rows.layouts import RowLayout
 from apo_jax.run.inference import make_inference
 from apo_jax.run.models import Models
 from apo_jax.run.starts import share_frozen
-from apo_jax.training.optimization import Update, abstract_state, make_optimizer
+from apo_jax.training.optimization import lower_update, make_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +214,7 @@ def _reward_update(
       num_samples=config.sampling.training.num_samples,
       accumulation=reward.training.accumulation,
     )
-    return _lower_update(models.reward, optimizer, update, batch)
+    return lower_update(update, models.reward, optimizer, batch)
 
   flops = model_flops.training_flops(forward, adapters=models.reward.lora is not None)
   path = "config.reward.training"
@@ -236,7 +235,7 @@ def _policy_update(
     update = make_policy_update(
       models.policy, optimizer, policy, models.mesh, accumulation=training.accumulation
     )
-    return _lower_update(models.policy, optimizer, update, batch)
+    return lower_update(update, models.policy, optimizer, batch)
 
   forward = _forward_flops(models.query_length, models.origins.policy, layout, -1, size, True)
   flops = model_flops.training_flops(forward, adapters=models.policy.lora is not None)
@@ -244,20 +243,3 @@ def _policy_update(
   return Program(
     "policy step", calls, lower, flops, 1, kept, f"{path}.batch_size", f"{path}.accumulation"
   )
-
-
-def _lower_update(
-  definition: Definition, optimizer: optax.GradientTransformation, update: Update, batch: Any
-) -> Lowered:
-  state = abstract_state(definition, optimizer)
-  arguments = [state, _abstract(batch)]
-  if definition.lora is not None:
-    arguments += [
-      definition.split(definition.abstract)[1],
-      jax.ShapeDtypeStruct((2,), np.uint32),
-    ]
-  return update.lower(*arguments)
-
-
-def _abstract(batch: Any) -> Any:
-  return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), batch)

@@ -1,11 +1,12 @@
 """Checkpoints by Orbax: a directory a training phase, a sub-directory a step.
 
-A step holds four parts, so that each can be read alone:
+A step holds three parts, so that each can be read alone:
 
   parameters  the player's trained parameters: with adapters, not those that stay frozen
   optimizer   the optimizer's state and the step
   input       the position in the input
-  random      the seed all keys are derived from: with the step it is the whole random state
+
+No random state is needed: every key is derived from the config's seed and the step.
 
 Everything is restored onto the shardings asked for, whatever mesh wrote it.
 """
@@ -31,9 +32,8 @@ class Restored(NamedTuple):
 class PhaseCheckpoints:
   """The checkpoints of one training phase; saves run in the background."""
 
-  def __init__(self, checkpointer: ocp.training.Checkpointer, seed: int):
+  def __init__(self, checkpointer: ocp.training.Checkpointer):
     self._checkpointer = checkpointer
-    self._seed = seed
 
   def save(self, state: TrainState, step: int, input_position: dict[str, Any]) -> None:
     """Starts a save; arrays are copied off the devices before this returns.
@@ -48,17 +48,12 @@ class PhaseCheckpoints:
         "parameters": state.parameters,
         "optimizer": {"step": state.step, "state": state.optimizer_state},
         "input": input_position,
-        "random": {"seed": self._seed},
       },
       force=True,
     )
 
   def restore(self, abstract: TrainState) -> Restored | None:
-    """The newest checkpoint on the shardings of `abstract`, or None where there is none.
-
-    Raises:
-      ValueError: the checkpoint was made with another seed.
-    """
+    """The newest checkpoint on the shardings of `abstract`, or None where there is none."""
     if self._checkpointer.latest is None:
       return None
     loaded = self._checkpointer.load_checkpointables(
@@ -67,27 +62,21 @@ class PhaseCheckpoints:
         "parameters": abstract.parameters,
         "optimizer": {"step": abstract.step, "state": abstract.optimizer_state},
         "input": None,
-        "random": None,
       },
     )
-    if loaded["random"]["seed"] != self._seed:
-      raise ValueError(
-        f"The checkpoint in {self._checkpointer.directory} was made with seed "
-        f"{loaded['random']['seed']}, this run has seed {self._seed}; use another run directory."
-      )
     optimizer = loaded["optimizer"]
     state = TrainState(optimizer["step"], loaded["parameters"], optimizer["state"])
     return Restored(state, loaded["input"])
 
 
 @contextlib.contextmanager
-def open_phase(directory: Path, *, seed: int, keep: int) -> Iterator[PhaseCheckpoints]:
+def open_phase(directory: Path, *, keep: int) -> Iterator[PhaseCheckpoints]:
   """The checkpoints in `directory`, of which the newest `keep` stay; leaving waits for saves."""
   policy = ocp.training.preservation_policies.LatestN(keep)
   with ocp.training.Checkpointer(
     directory.absolute(), preservation_policy=policy, cleanup_tmp_directories=True
   ) as checkpointer:
-    yield PhaseCheckpoints(checkpointer, seed)
+    yield PhaseCheckpoints(checkpointer)
 
 
 def load_parameters(directory: Path, definition: Definition) -> Parameters:

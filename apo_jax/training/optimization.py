@@ -1,5 +1,6 @@
 """What both players' steps share: the optimizer, the training state, accumulated gradients."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.stages import Lowered
 from jaxtyping import Array, Float, Int, UInt32
 
 from apo_jax.config.schema import TrainingConfig
@@ -114,13 +116,19 @@ def init_state(
   They are copied: a step donates its state, and whoever gave them may still need them.
   """
 
+  return _state_maker(definition, optimizer)(parameters)
+
+
+@functools.lru_cache  # every round makes such a state
+def _state_maker(
+  definition: Definition, optimizer: optax.GradientTransformation
+) -> Callable[[Parameters], TrainState]:
   def create(parameters: Parameters) -> TrainState:
     copied = jax.tree.map(jnp.copy, parameters)
     return TrainState(jnp.zeros((), jnp.int32), copied, optimizer.init(parameters))
 
   shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
-  create = jax.jit(create, in_shardings=(shardings.parameters,), out_shardings=shardings)
-  return create(parameters)
+  return jax.jit(create, in_shardings=(shardings.parameters,), out_shardings=shardings)
 
 
 def jit_update(
@@ -141,33 +149,39 @@ def jit_update(
     mesh: the device mesh.
 
   Returns:
-    `state, metrics = step(state, batch)`. With adapters it is `step(state, batch, frozen, seed)`:
-    the frozen parameters (`Definition.split`), which are not donated, and the raw key UInt32[2] of
-    the adapters' dropout (`seeds.derive_key`), one a training phase.
+    `state, metrics = step(state, batch, frozen, key)`: the frozen parameters (`Definition.split`),
+    {} without adapters, are not donated; the raw key UInt32[2] (`seeds.derive_key`), one a training
+    phase, is of the adapters' dropout, and without adapters nothing reads it.
   """
+
+  def step(
+    state: TrainState, batch: Any, frozen: Parameters, key: UInt32[Array, "2"]
+  ) -> tuple[TrainState, Metrics]:
+    dropout_key = None
+    if definition.lora is not None:
+      key = jax.random.wrap_key_data(key, impl="threefry2x32")
+      dropout_key = jax.random.fold_in(key, state.step)
+    return update(state, batch, frozen, dropout_key)
+
   state = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
-  layouts: tuple[Any, ...] = (state, named(mesh, "batch"))
-  if definition.lora is None:
-
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-      return update(state, batch, {}, None)
-
-  else:
-    layouts += (definition.split(definition.shardings)[1], named(mesh))
-
-    def step(
-      state: TrainState, batch: Any, frozen: Parameters, seed: UInt32[Array, "2"]
-    ) -> tuple[TrainState, Metrics]:
-      key = jax.random.wrap_key_data(seed, impl="threefry2x32")
-      return update(state, batch, frozen, jax.random.fold_in(key, state.step))
-
+  frozen = definition.split(definition.shardings)[1]
   return jax.jit(
     step,
-    in_shardings=layouts,
+    in_shardings=(state, named(mesh, "batch"), frozen, named(mesh)),
     out_shardings=(state, named(mesh)),
     donate_argnums=0,
     compiler_options=_compiler_options(definition, mesh),
   )
+
+
+def lower_update(
+  update: Update, definition: Definition, optimizer: optax.GradientTransformation, batch: Any
+) -> Lowered:
+  """What is compiled of a step (`jit_update`) for batches of these shapes, without data."""
+  shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), batch)
+  frozen = definition.split(definition.abstract)[1]
+  key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+  return update.lower(abstract_state(definition, optimizer), shapes, frozen, key)
 
 
 def _compiler_options(definition: Definition, mesh: Mesh) -> dict[str, str] | None:

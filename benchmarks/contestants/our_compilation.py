@@ -10,7 +10,7 @@ from jax.stages import Lowered
 from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
-from apo_jax.training.optimization import abstract_state, make_optimizer
+from apo_jax.training.optimization import lower_update, make_optimizer
 from benchmarks.contestants import our_batches, our_sampling
 from benchmarks.contestants.our_model import STEPS, TRAINING, mesh, policy_config, reward_config
 from benchmarks.model import architecture
@@ -29,7 +29,7 @@ def compilation(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
     update = make_policy_update(definition, optimizer, policy_config("dpo"), mesh(), accumulation=1)
     batch = our_batches.policy_batch(job["items"], None)
     batch = batch._replace(reference_logprobs=batch.rewards)
-    return [update.lower(abstract_state(definition, optimizer), batch)]
+    return [lower_update(update, definition, optimizer, batch)]
 
   def reward_step() -> list[Lowered]:
     definition = define_reward_model(shape, "eos", mesh())
@@ -38,7 +38,7 @@ def compilation(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
       definition, optimizer, reward_config(), mesh(), num_samples=1, accumulation=1
     )
     batch = our_batches.reward_batch(job["items"])
-    return [update.lower(abstract_state(definition, optimizer), batch)]
+    return [lower_update(update, definition, optimizer, batch)]
 
   def sampling() -> list[Lowered]:
     config, width = our_sampling.sampling_config(job), len(job["queries"][0])

@@ -18,6 +18,8 @@ from benchmarks.contestants.our_model import STEPS, TRAINING, mesh, policy_confi
 from benchmarks.contestants.our_weights import SEED
 from benchmarks.model import architecture
 
+NO_KEY = np.zeros(2, np.uint32)  # of adapters, which there are none of
+
 Run = Callable[[], dict[str, Any]]
 
 
@@ -83,7 +85,7 @@ def _repeated(update: Update, state: TrainState, batch: Any) -> Run:
 
   def run() -> dict[str, Any]:
     began = time.perf_counter()
-    state, metrics = update(held.pop(), batch)
+    state, metrics = update(held.pop(), batch, {}, NO_KEY)
     jax.block_until_ready((state, metrics))
     seconds = time.perf_counter() - began
     held.append(state)

@@ -49,7 +49,7 @@ def test_reward_update():
       definition, optimizer, CONFIG.reward, mesh, num_samples=3, accumulation=1
     )
     placed = RewardBatch(*place_batch(mesh, tuple(batches.reward_batch()), 8))
-    return update(init_state(definition, optimizer, definition.init(0)), placed)
+    return update(init_state(definition, optimizer, definition.init(0)), placed, {}, tiny.NO_KEY)
 
   assert_equal_to_one_device(run)
 
@@ -63,7 +63,7 @@ def test_policy_update(shape):
     optimizer = make_optimizer(TRAINING, 10)
     update = make_policy_update(definition, optimizer, CONFIG.policy, mesh, accumulation=2)
     placed = place_batch(mesh, batches.policy_batch(queries=16), 16)
-    return update(init_state(definition, optimizer, definition.init(0)), placed)
+    return update(init_state(definition, optimizer, definition.init(0)), placed, {}, tiny.NO_KEY)
 
   assert_equal_to_one_device(run, shape)
 
@@ -128,10 +128,10 @@ def test_a_checkpoint_is_restored_onto_another_mesh(tmp_path):
   optimizer = make_optimizer(TRAINING, 10)
   first = define_policy(tiny.architecture(), tiny.mesh(2, 2, 2))
   state = init_state(first, optimizer, first.init(3))
-  with open_phase(tmp_path, seed=0, keep=1) as checkpoints:
+  with open_phase(tmp_path, keep=1) as checkpoints:
     checkpoints.save(state, 4, {"position": 4})
   second = define_policy(tiny.architecture(), tiny.mesh(1, 4, 1))
-  with open_phase(tmp_path, seed=0, keep=1) as checkpoints:
+  with open_phase(tmp_path, keep=1) as checkpoints:
     restored = checkpoints.restore(abstract_state(second, optimizer))
   assert restored.input_position == {"position": 4}
   jax.tree.map(np.testing.assert_array_equal, restored.state, state)

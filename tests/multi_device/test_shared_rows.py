@@ -26,7 +26,7 @@ def test_reward_update(pooling):
       definition, GRADIENT, CONFIG.reward, mesh, num_samples=3, accumulation=1
     )
     placed = RewardBatch(*place_batch(mesh, tuple(batches.reward_batch(shared=True)), 8))
-    return update(init_state(definition, GRADIENT, definition.init(0)), placed)
+    return update(init_state(definition, GRADIENT, definition.init(0)), placed, {}, tiny.NO_KEY)
 
   assert_equal_to_one_device(run)
 
@@ -39,7 +39,7 @@ def test_policy_update(shape):
     definition = define_policy(tiny.architecture(), mesh)
     update = make_policy_update(definition, GRADIENT, CONFIG.policy, mesh, accumulation=2)
     placed = place_batch(mesh, batches.policy_batch(queries=16, shared=True), 16)
-    return update(init_state(definition, GRADIENT, definition.init(0)), placed)
+    return update(init_state(definition, GRADIENT, definition.init(0)), placed, {}, tiny.NO_KEY)
 
   assert_equal_to_one_device(run, shape)
 

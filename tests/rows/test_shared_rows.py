@@ -27,8 +27,7 @@ def run(definition, update, batch):
   """The gradients and the metrics of an update from the model's start."""
   trained, frozen = definition.split(definition.init(0))
   state = init_state(definition, GRADIENT, trained)
-  with_adapters = () if definition.lora is None else (frozen, SEED)
-  state, metrics = update(state, batch, *with_adapters)
+  state, metrics = update(state, batch, frozen, SEED)
   return state.optimizer_state.trace, metrics
 
 

@@ -10,8 +10,6 @@ from apo_jax.training.checkpoints import load_parameters, open_phase
 from apo_jax.training.optimization import abstract_state, init_state, make_optimizer
 from tests import tiny
 
-SEED = 3
-
 
 @functools.cache
 def optimizer():
@@ -38,14 +36,14 @@ def position(step):
   return {"next_index": step}
 
 
-def save(directory, *steps, seed=SEED, keep=10):
-  with open_phase(directory, seed=seed, keep=keep) as checkpoints:
+def save(directory, *steps, keep=10):
+  with open_phase(directory, keep=keep) as checkpoints:
     for step in steps:
       checkpoints.save(state_at(step), step, position(step))
 
 
-def restore(directory, seed=SEED):
-  with open_phase(directory, seed=seed, keep=10) as checkpoints:
+def restore(directory):
+  with open_phase(directory, keep=10) as checkpoints:
     return checkpoints.restore(abstract())
 
 
@@ -76,7 +74,7 @@ def test_values_that_are_odd_come_back_too(tmp_path):
   odd = np.full(state.parameters["embedding"].shape, -0.0, np.float32)
   odd[0, :4] = [1e-45, np.finfo(np.float32).max, np.inf, np.nan]
   state = state._replace(parameters={**state.parameters, "embedding": jnp.asarray(odd)})
-  with open_phase(tmp_path / "phase", seed=SEED, keep=1) as checkpoints:
+  with open_phase(tmp_path / "phase", keep=1) as checkpoints:
     checkpoints.save(state, 1, position(1))
   assert_bits_equal(restore(tmp_path / "phase").state, state)
 
@@ -91,7 +89,7 @@ def test_arrays_come_back_onto_their_shardings(tmp_path):
 def test_what_is_saved_outlives_a_donated_state(tmp_path):
   definition, parameters = tiny.policy()
   state = init_state(definition, optimizer(), parameters)
-  with open_phase(tmp_path / "phase", seed=SEED, keep=1) as checkpoints:
+  with open_phase(tmp_path / "phase", keep=1) as checkpoints:
     checkpoints.save(state, 0, position(0))
     jax.tree.map(lambda leaf: leaf.delete(), state)
   assert_bits_equal(restore(tmp_path / "phase").state.parameters, parameters)
@@ -107,12 +105,6 @@ def test_the_newest_is_restored_and_the_newest_stay(tmp_path):
 
 def test_where_there_is_none_nothing_is_restored(tmp_path):
   assert restore(tmp_path / "phase") is None
-
-
-def test_another_seed_is_refused(tmp_path):
-  save(tmp_path / "phase", 1)
-  with pytest.raises(ValueError, match="made with seed 3, this run has seed 4"):
-    restore(tmp_path / "phase", seed=SEED + 1)
 
 
 def test_parameters_can_be_read_alone(tmp_path):
@@ -138,7 +130,7 @@ def test_no_checkpoint_to_read_from_is_named(tmp_path, made):
 
 def test_saving_a_step_again_leaves_it_as_it_was(tmp_path):
   save(tmp_path / "phase", 1)
-  with open_phase(tmp_path / "phase", seed=SEED, keep=10) as checkpoints:
+  with open_phase(tmp_path / "phase", keep=10) as checkpoints:
     checkpoints.save(state_at(2), 1, position(99))
     checkpoints.save(state_at(2), 2, position(2))
     checkpoints.save(state_at(1), 2, position(99))
@@ -155,7 +147,7 @@ def test_saving_a_step_again_leaves_it_as_it_was(tmp_path):
 def test_an_exception_waits_for_what_is_being_saved(tmp_path):
   with (
     pytest.raises(KeyboardInterrupt),
-    open_phase(tmp_path / "phase", seed=SEED, keep=10) as checkpoints,
+    open_phase(tmp_path / "phase", keep=10) as checkpoints,
   ):
     checkpoints.save(state_at(1), 1, position(1))
     raise KeyboardInterrupt

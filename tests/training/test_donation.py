@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import numpy as np
 import pytest
 
 from apo_jax.config.schema import LoraConfig
@@ -11,7 +10,7 @@ from apo_jax.inference.sampler import Sampler
 from apo_jax.models.definition import Definition, define_policy, define_reward_model
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
-from apo_jax.training.optimization import abstract_state, make_optimizer
+from apo_jax.training.optimization import abstract_state, lower_update, make_optimizer
 from tests import batches, tiny
 
 CONFIG = tiny.config()
@@ -23,17 +22,10 @@ def size(tree: Any) -> int:
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def described(tree: Any) -> Any:
-  return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
-
-
 def check_donated(definition: Definition, update: Any, optimizer: Any, batch: Any) -> None:
   state = abstract_state(definition, optimizer)
-  arguments = [state, described(batch)]
-  if definition.lora is not None:
-    frozen = definition.split(definition.abstract)[1]
-    arguments += [frozen, jax.ShapeDtypeStruct((2,), np.uint32)]
-  sizes = update.lower(*arguments).compile().memory_analysis()
+  lowered = lower_update(update, definition, optimizer, batch)
+  sizes = lowered.compile().memory_analysis()
   assert sizes.alias_size_in_bytes == size(state)
   # Beside the state nothing comes out but the metrics.
   assert sizes.output_size_in_bytes - size(state) < 1000

@@ -16,7 +16,7 @@ from apo_jax.logs.metrics import MetricsWriter, read_metrics
 from apo_jax.logs.progress import Progress
 from apo_jax.policy_step import make_policy_update
 from apo_jax.training.checkpoints import PhaseCheckpoints, open_phase
-from apo_jax.training.loop import TrainingDiverged, train
+from apo_jax.training.loop import TrainingDiverged, TrainingLog, resume, train
 from apo_jax.training.optimization import TrainState, abstract_state, init_state, make_optimizer
 from tests import batches, tiny
 
@@ -51,6 +51,12 @@ def abstract():
   return abstract_state(tiny.policy()[0], update_and_optimizer()[1])
 
 
+def update_of(state, batch):
+  """The update, of a host batch."""
+  placed = place_batch(tiny.mesh(), batch, 8)
+  return update_and_optimizer()[0](state, placed, {}, tiny.NO_KEY)
+
+
 def start():
   definition, parameters = tiny.policy()
   return init_state(definition, update_and_optimizer()[1], parameters)
@@ -62,35 +68,31 @@ def run(
   """One process: makes updates until `stop_at`, where it dies, or to the end."""
   placed = 0
 
-  def place(indexed):
+  def update(state, indexed):
     nonlocal placed
     step, batch = indexed
     placed += 1
     if stop_at is not None and step + 1 == stop_at:
       raise Stopped
-    return place_batch(tiny.mesh(), batch, 8)
+    return update_of(state, batch)
 
   writer = MetricsWriter(
     run_dir, tensorboard=False, wandb=False, wandb_project="", config={}, enabled=True
   )
   with (
     writer,
-    open_phase(run_dir / "policy", seed=0, keep=keep) as checkpoints,
+    open_phase(run_dir / "policy", keep=keep) as checkpoints,
     Progress(True, io.StringIO()).phase("policy", num_steps) as progress,
   ):
+    inputs = input_batches(num_steps, lambda step: (step, build(step)))
     state = train(
-      update_and_optimizer()[0],
-      start,
-      abstract(),
-      input_batches(num_steps, lambda step: (step, build(step))),
-      place,
+      update,
+      resume(checkpoints, abstract(), start, inputs),
+      inputs,
       num_steps,
       checkpoints=checkpoints,
       save_every=SAVE_EVERY,
-      progress=progress,
-      writer=writer,
-      log_every=log_every,
-      **PLACE,
+      log=TrainingLog(progress, writer, every=log_every, **PLACE),
     )
   assert progress.done == num_steps
   return state, placed
@@ -103,7 +105,7 @@ def lines(run_dir):
 
 
 def newest(run_dir):
-  with open_phase(run_dir / "policy", seed=0, keep=9) as checkpoints:
+  with open_phase(run_dir / "policy", keep=9) as checkpoints:
     return checkpoints.restore(abstract())
 
 
@@ -130,8 +132,7 @@ def test_an_update_of_the_loop_is_an_update(whole):
   _, state, metrics = whole
   expected = start()
   for step in range(NUM_STEPS):
-    batch = place_batch(tiny.mesh(), batch_of(step), 8)
-    expected, last = update_and_optimizer()[0](expected, batch)
+    expected, last = update_of(expected, batch_of(step))
   assert_bits_equal(state, expected)
   assert metrics == {name: float(value) for name, value in last.items()}
 
@@ -231,9 +232,6 @@ class NoCheckpoints(PhaseCheckpoints):
   def __init__(self, notes):
     self.notes = notes
 
-  def restore(self, abstract):
-    return None
-
   def save(self, state, step, input_position):
     self.notes.append(f"save {step} at {input_position['next_index']}")
 
@@ -242,13 +240,9 @@ def order(monkeypatch, run_dir, num_steps, save_every):
   """What the loop does with the host's batches 0, 1, … and an update that computes nothing."""
   notes, nothing = [], TrainState(jnp.int32(0), {}, ())
 
-  def place(step):
-    notes.append(f"place {step + 1}")
-    return step + 1
-
-  def update(state, batch):
-    notes.append(f"update {batch}")
-    return state, {"loss": jnp.float32(batch)}
+  def update(state, step):
+    notes.append(f"update {step + 1}")
+    return state, {"loss": jnp.float32(step + 1)}
 
   def read(metrics):
     notes.append(f"read {metrics['loss']:.0f}")
@@ -264,31 +258,26 @@ def order(monkeypatch, run_dir, num_steps, save_every):
   ):
     train(
       update,
-      lambda: nothing,
       nothing,
       input_batches(num_steps, lambda step: step),
-      place,
       num_steps,
       checkpoints=NoCheckpoints(notes),
       save_every=save_every,
-      progress=progress,
-      writer=writer,
-      log_every=1,
-      **PLACE,
+      log=TrainingLog(progress, writer, every=1, **PLACE),
     )
   assert [line["loss"] for line in lines(run_dir)] == list(range(1, num_steps + 1))
   return notes
 
 
 def test_an_update_is_dispatched_before_the_metrics_of_the_last_are_read(monkeypatch, tmp_path):
-  expected = ["place 1", "update 1"]
+  expected = ["update 1"]
   for step in (2, 3, 4):
-    expected += [f"place {step}", f"update {step}", f"read {step - 1}"]
+    expected += [f"update {step}", f"read {step - 1}"]
   assert order(monkeypatch, tmp_path, 4, save_every=9) == [*expected, "read 4", "save 4 at 4"]
 
 
 def test_before_a_save_the_metrics_are_read_and_no_batch_is_taken_ahead(monkeypatch, tmp_path):
   assert order(monkeypatch, tmp_path, 3, save_every=2) == [
-    *["place 1", "update 1", "place 2", "update 2", "read 1", "read 2", "save 2 at 2"],
-    *["place 3", "update 3", "read 3", "save 3 at 3"],
+    *["update 1", "update 2", "read 1", "read 2", "save 2 at 2"],
+    *["update 3", "read 3", "save 3 at 3"],
   ]

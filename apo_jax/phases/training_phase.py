@@ -1,0 +1,112 @@
+"""A training phase as data, and the one function that plays it."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from apo_jax.config.schema import TrainingConfig
+from apo_jax.data.input import batches
+from apo_jax.logs import files
+from apo_jax.models.definition import Parameters
+from apo_jax.run.players import Player
+from apo_jax.run.run import Run
+from apo_jax.run.seeds import derive_key
+from apo_jax.training.checkpoints import open_phase
+from apo_jax.training.loop import TrainingLog, resume, train
+from apo_jax.training.optimization import (
+  TrainState,
+  Update,
+  abstract_state,
+  init_state,
+  make_optimizer,
+)
+
+# One for all rounds, as compiled steps are. Without updates there is no need of moments, which take
+# twice the model in the checkpoint.
+_optimizer = functools.lru_cache(make_optimizer)
+_NO_OPTIMIZER = optax.identity()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPhase:
+  """What one training phase does.
+
+  Attributes:
+    player: whom it trains; the phase and its round are the player's.
+    started_from: the player it starts from, or words where it starts from none.
+    training: the optimisation.
+    start: makes the trained parameters to start from; called where no checkpoint exists.
+    make_update: the jitted step for an optimizer, one for all rounds.
+    num_steps: updates.
+    schedule_steps: updates that the learning rate's schedule is made for, at least `num_steps`; as
+      many in every round, so that all rounds share a compiled step.
+    build: the host batch of an update, counted from 0: this process's rows as NumPy arrays.
+    place: puts a host batch onto the devices.
+  """
+
+  player: Player
+  started_from: str
+  training: TrainingConfig
+  start: Callable[[], Parameters]
+  make_update: Callable[[optax.GradientTransformation], Update]
+  num_steps: int
+  schedule_steps: int
+  build: Callable[[int], Any]
+  place: Callable[[Any], Any]
+
+
+def play(run: Run, phase: TrainingPhase) -> None:
+  """Trains the phase's player, or what a stopped process left of it, and records the outcome.
+
+  Leaves a checkpoint, the parameters in `run`, and `rounds/NN/PHASE.json`, written last.
+  """
+  began = time.monotonic()
+  config, player, definition = run.config, phase.player, run.models.of(phase.player)
+  optimizer = _NO_OPTIMIZER
+  if phase.num_steps:
+    optimizer = _optimizer(phase.training, phase.schedule_steps)
+  step = phase.make_update(optimizer)
+  dropout_key = derive_key(config.seed, "dropout", player.round, player.phase)
+  inputs = batches(phase.num_steps, phase.build)
+
+  def start() -> TrainState:
+    state = init_state(definition, optimizer, phase.start())
+    run.parameters.park_idle(definition)  # what it was made from
+    return state
+
+  run.parameters.park_idle(definition)
+  title = f"round {player.round} {player.phase}" if player.round else player.phase
+  with (
+    run.logs.progress.phase(title.replace("_", " "), phase.num_steps) as progress,
+    open_phase(run.directory.checkpoints(player.name), keep=config.checkpoints.keep) as checkpoints,
+  ):
+    state = resume(checkpoints, abstract_state(definition, optimizer), start, inputs)
+    frozen = run.parameters.frozen(definition)
+    state = train(
+      lambda state, batch: step(state, phase.place(batch), frozen, dropout_key),
+      state,
+      inputs,
+      phase.num_steps,
+      checkpoints=checkpoints,
+      save_every=config.checkpoints.every_steps,
+      log=TrainingLog(
+        progress, run.logs.metrics, player.round, player.phase, config.logging.every_steps
+      ),
+    )
+  run.parameters.remember(player, state.parameters)
+  if run.logs.is_writer:
+    files.write_json(
+      run.directory.round(player.round) / f"{player.phase}.json",
+      {
+        "player": player.name,
+        "started_from": phase.started_from,
+        "updates": phase.num_steps,
+        "seconds": time.monotonic() - began,
+        # Compilation included; null where no update was left to make.
+        "seconds_to_first_update": progress.first_seconds,
+      },
+    )
