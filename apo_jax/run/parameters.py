@@ -33,7 +33,7 @@ class ParameterStore:
     self._directory = directory
     self._parks = park_idle_player
     self._trained: collections.OrderedDict[Player, Parameters] = collections.OrderedDict()
-    self._frozen: dict[str, Parameters] = {}
+    self._frozen: dict[Definition, Parameters] = {}
 
   def remember(self, player: Player, trained: Parameters) -> None:
     """Keeps a player's trained parameters in memory, and lets go of those not used for longest."""
@@ -59,12 +59,11 @@ class ParameterStore:
 
   def frozen(self, definition: Definition) -> Parameters:
     """The frozen parameters of one of the run's models; none where all are trained."""
-    name = self._name(definition)
-    if name not in self._frozen:
-      self._frozen[name] = self._begin_frozen(definition)
+    if definition not in self._frozen:
+      self._frozen[definition] = self._begin_frozen(definition)
     elif self._parks:
-      self._frozen[name] = fetch(self._frozen[name], self._host)
-    return self._frozen[name]
+      self._frozen[definition] = fetch(self._frozen[definition], self._host)
+    return self._frozen[definition]
 
   def park_idle(self, definition: Definition, player: Player | None = None) -> None:
     """Moves to the host all parameters but `player`'s trained and `definition`'s frozen ones.
@@ -73,24 +72,20 @@ class ParameterStore:
     """
     if not self._parks:
       return
-    active = self._name(definition)
-    in_use = {id(array) for array in jax.tree.leaves(self._frozen.get(active, {}))}
-    for name, frozen in self._frozen.items():
-      if name != active:
-        self._frozen[name] = park(frozen, self._host, in_use)
+    in_use = {id(array) for array in jax.tree.leaves(self._frozen.get(definition, {}))}
+    for other, frozen in self._frozen.items():
+      if other is not definition:
+        self._frozen[other] = park(frozen, self._host, in_use)
     for one, trained in self._trained.items():
       if one != player:
         self._trained[one] = park(trained, self._host)
 
   def _begin_frozen(self, definition: Definition) -> Parameters:
-    origins, policy, reward = self._models.origins, self._models.policy, self._models.reward
+    origins, policy = self._models.origins, self._models.policy
     if definition is policy:
       return frozen_policy(origins, policy)
-    shared = self.frozen(policy) if share_frozen(origins, policy, reward) else {}
-    return frozen_reward(origins, policy, shared, reward)
-
-  def _name(self, definition: Definition) -> str:
-    return "policy" if definition is self._models.policy else "reward"
+    shared = self.frozen(policy) if share_frozen(origins, policy, definition) else {}
+    return frozen_reward(origins, policy, shared, definition)
 
   @functools.cached_property
   def _host(self) -> str:

@@ -136,9 +136,9 @@ def test_frozen_parameters_of_one_player_alone_wait_with_it(language_model, clas
   )
   remember(store, models)
   for player, active, idle in (
-    (POLICY, "policy", None),
-    (REWARD, "reward", "policy"),
-    (POLICY, "policy", "reward"),
+    (POLICY, models.policy, None),
+    (REWARD, models.reward, models.policy),
+    (POLICY, models.policy, models.reward),
   ):
     assert not is_parked(store.of(player))
     assert not is_parked(store._frozen[active])
