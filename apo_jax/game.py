@@ -6,15 +6,15 @@ where it stopped. Within a training phase, checkpoints do the same for single up
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 
 from apo_jax.config.schema import Config, to_dict
-from apo_jax.data.records import GameData
+from apo_jax.data.reports import SourceReport
 from apo_jax.data.sources import load_data
-from apo_jax.data.tokens import Codec
+from apo_jax.data.tokenised import tokenise, truncated
 from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
 from apo_jax.devices.processes import barrier, of_the_first
 from apo_jax.devices.sharding import make_mesh, tpu_slices
@@ -44,7 +44,7 @@ from apo_jax.phases.training import (
 from apo_jax.report.page import write_report
 from apo_jax.run.inference import make_inference
 from apo_jax.run.models import make_models
-from apo_jax.run.origins import Origins, find_origins
+from apo_jax.run.origins import find_origins
 from apo_jax.run.ownership import check_owner, claim
 from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.players import Players
@@ -52,7 +52,7 @@ from apo_jax.run.provenance import write_provenance
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
 from apo_jax.run.starts import describe, describe_sharing
-from apo_jax.run.tokenizer import make_run_codec, make_tokenizer
+from apo_jax.run.tokenizer import make_run_codec, make_tokenizer, share_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +117,15 @@ def play(
   check_attention(config, jax.devices()[0].platform)
   origins = find_origins(config)
   check_mesh(config, origins.split_sizes(), sizes)
-  data = load_data(config)
+  texts = load_data(config)
   directory = RunDirectory(run_dir)
-  check_owner(directory, config, origins, data)
-  codec = _codec(config, directory, origins, data)  # checks that they fit
+  check_owner(directory, config, origins, texts)
+  tokenizer = make_tokenizer(directory, config, origins, texts)
+  make_run_codec(tokenizer, config, origins)  # checks that they fit
   logs = _open_logs(config, run_dir)
-  claim(directory, config, origins, data, codec)
-  codec = _codec(config, directory, origins, data)  # of the copy that all processes share
+  codec = make_run_codec(share_tokenizer(directory, tokenizer), config, origins)
+  data = tokenise(codec, texts)
+  claim(directory, config, origins, texts, data, codec)
   mesh = make_mesh(sizes)
   with jax.set_mesh(mesh), logs.metrics:
     models = make_models(config, origins, mesh)
@@ -139,7 +141,7 @@ def play(
       logs=logs,
     )
     if logs.is_writer:
-      _introduce(run)
+      _introduce(run, texts.reports)
     for phase in _unfinished(directory, phases(config)):
       _play(run, phase)
       on_phase_end(phase)
@@ -167,10 +169,6 @@ def _play(run: Run, phase: Phase) -> None:
   drop_old_checkpoints(run.directory, run.players, newest, run.config.checkpoints.keep)
 
 
-def _codec(config: Config, directory: RunDirectory, origins: Origins, data: GameData) -> Codec:
-  return make_run_codec(make_tokenizer(directory, config, origins, data), config, origins)
-
-
 def _open_logs(config: Config, run_dir: Path) -> Logs:
   is_writer = jax.process_index() == 0
   metrics = MetricsWriter(
@@ -184,12 +182,12 @@ def _open_logs(config: Config, run_dir: Path) -> Logs:
   return Logs(Progress(is_writer), metrics, is_writer)
 
 
-def _introduce(run: Run) -> None:
+def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
   """Says what the run is made of."""
   say, models = run.logs.progress.message, run.models
-  for report in run.data.reports:
+  for report in reports:
     say(report.sentence())
-  for name, counts in files.read_json(run.directory.data)["truncated"].items():
+  for name, counts in truncated(run.data).items():
     if counts["cut_queries"] or counts["cut_responses"]:
       say(
         f"{name}: {counts['cut_queries']} of {counts['queries']} queries lose their left, "

@@ -12,8 +12,7 @@ import pytest
 
 from apo_jax import game
 from apo_jax.config.fields import ConfigError
-from apo_jax.data.samples import read_samples
-from apo_jax.logs.files import read_json
+from apo_jax.logs.files import read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.models import row_cost
 from apo_jax.run import parameters, parking
@@ -82,23 +81,24 @@ def test_the_run_directory_holds_everything(finished):
 def test_samples_are_scored_and_complete(finished):
   config = tiny.config()
   for round in ("01", "02"):
-    golden = read_samples(finished / f"rounds/{round}/golden_samples.jsonl")
-    sampled = read_samples(finished / f"rounds/{round}/policy_samples.jsonl")
+    golden = read_jsonl(finished / f"rounds/{round}/golden_samples.jsonl")
+    sampled = read_jsonl(finished / f"rounds/{round}/policy_samples.jsonl")
     assert len(golden) == config.data.num_golden
     assert len(sampled) == config.data.num_queries
-    assert all(query.golden_reward is not None for query in golden)
-    assert all(query.golden_utility == 1.0 for query in golden)
+    assert all(query["golden_reward"] is not None for query in golden)
+    assert all(query["golden_utility"] == 1.0 for query in golden)
     for query in golden + sampled:
-      assert len(query.samples) == config.sampling.training.num_samples
-      for sample in query.samples:
-        assert np.isfinite(sample.reward)
-        assert 0 <= sample.utility <= 1
+      assert len(query["samples"]) == config.sampling.training.num_samples
+      for sample in query["samples"]:
+        assert np.isfinite(sample["reward"])
+        assert 0 <= sample["utility"] <= 1
     # In round 1 the policy that samples is the reference: both passes must agree.
     if round == "01":
       for query in sampled:
-        for sample in query.samples:
-          if sample.finished and len(sample.tokens):
-            np.testing.assert_allclose(sample.logprob, sample.reference_logprob, atol=2e-3)
+        for sample in query["samples"]:
+          if sample["finished"] and len(sample["tokens"]):
+            logprobs = sample["logprob"], sample["reference_logprob"]
+            np.testing.assert_allclose(*logprobs, atol=2e-3)
 
 
 def test_every_update_is_logged_once(finished):
@@ -332,7 +332,7 @@ def test_evaluation_is_recorded(finished):
   assert sum(end["calibration"]["count"]) == 2 * tiny.config().data.num_test
   assert 0 <= end["win_rate_golden"] <= 1
   utilities = [
-    query.samples[0].utility for query in read_samples(finished / "rounds/02/test_samples.jsonl")
+    row["samples"][0]["utility"] for row in read_jsonl(finished / "rounds/02/test_samples.jsonl")
   ]
   np.testing.assert_allclose(end["true_utility"], np.mean(utilities))
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apo_jax.data.records import Demonstration, Preference
-from apo_jax.data.tokens import Codec, Record, responses_of, token_texts
+from apo_jax.data.records import Demonstration, Preference, Query
+from apo_jax.data.tokenised import Tokenised
+from apo_jax.data.tokens import Codec, token_texts
 from apo_jax.rows.rows import RESPONSE_SEGMENT, SHARED_SEGMENT, Rows, make_rows, row_length
 
 _LEGEND = """\
@@ -14,7 +15,7 @@ likelihood is taken over the tokens under "trained on"; a reward model reads the
 """
 
 
-def preview(codec: Codec, records: Sequence[Record]) -> str:
+def preview(codec: Codec, records: Sequence[Tokenised]) -> str:
   """The token rows of some records, written for people.
 
   Every response of a record is shown behind its query: the tokens, their ids, their numbers, and
@@ -24,17 +25,15 @@ def preview(codec: Codec, records: Sequence[Record]) -> str:
   return "\n".join([_LEGEND, *sections])
 
 
-def _section(codec: Codec, number: int, record: Record) -> str:
-  texts = responses_of(record)
-  (query,) = codec.encode_queries([record.query])
+def _section(codec: Codec, number: int, tokenised: Tokenised) -> str:
+  record, (query, responses) = tokenised.record, tokenised.item
   title = f"Example {number}: {_kind(record)} {record.query_id!r}"
-  cut = codec.count_cut_queries([record.query])
   lines = [title, "=" * len(title)]
-  lines += _tokens(codec, f"query{', its left cut off' if cut else ''}", query)
-  responses = codec.encode_responses(texts)
-  rows = make_rows([(query, responses)], len(texts), row_length(query, responses), codec.eos)
-  for index in range(len(texts)):
-    name = "response" if len(texts) == 1 else f"response {index + 1} of {len(texts)}"
+  lines += _tokens(codec, f"query{', its left cut off' if tokenised.is_cut else ''}", query)
+  count = len(responses)
+  rows = make_rows([tokenised.item], count, row_length(query, responses), codec.eos)
+  for index in range(count):
+    name = "response" if count == 1 else f"response {index + 1} of {count}"
     if isinstance(record, Preference):
       name += f", score {record.scores[index]:g}"
     lines += _row(codec, name, Rows(*(array[0, index] for array in rows)))
@@ -67,7 +66,7 @@ def _visible(codec: Codec, token: int) -> str:
   return text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
-def _kind(record: Record) -> str:
+def _kind(record: Query | Demonstration | Preference) -> str:
   if isinstance(record, Preference):
     return "preference"
   return "golden response" if isinstance(record, Demonstration) else "query"

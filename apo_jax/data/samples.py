@@ -4,11 +4,17 @@ The ids that were sampled are stored beside the text: they are what is scored an
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from apo_jax.data.records import Demonstration, Query
+from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs.files import read_jsonl, write_jsonl
-from apo_jax.rows.rows import Response
+from apo_jax.rows.rows import Item, Response
+
+# What a policy answers: a query, or that of a golden response.
+Asked = Tokenised[Query] | Tokenised[Demonstration]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,28 +52,63 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class SampledQuery:
-  """A query with a policy's samples and, where there is one, the golden response."""
+  """A query with a policy's samples, and what is said of its golden response, if it has one.
 
-  query_id: str
-  query: str
+  Attributes:
+    asked: the query, or the demonstration that holds the golden response, with its ids.
+    samples: the policy's responses.
+    golden_reward: None until scored.
+    golden_utility: None where there is no such thing.
+  """
+
+  asked: Asked
   samples: tuple[Sample, ...]
-  golden: str | None = None
   golden_reward: float | None = None
   golden_utility: float | None = None
+
+  @property
+  def responses(self) -> tuple[Response, ...]:
+    """The samples' ids."""
+    return tuple(sample.response for sample in self.samples)
+
+  @property
+  def item(self) -> Item:
+    """What rows of the samples alone are made from."""
+    return self.asked.query, self.responses
 
 
 def write_samples(path: Path, sampled: Iterable[SampledQuery]) -> None:
   """Writes one query a line, atomically."""
-  write_jsonl(path, map(dataclasses.asdict, sampled))
+  write_jsonl(path, map(_row, sampled))
 
 
-def read_samples(path: Path) -> list[SampledQuery]:
-  """Reads what `write_samples` wrote."""
+def _row(query: SampledQuery) -> dict[str, Any]:
+  record = query.asked.record
+  return {
+    "query_id": record.query_id,
+    "query": record.query,
+    "samples": [dataclasses.asdict(sample) for sample in query.samples],
+    "golden": record.response if isinstance(record, Demonstration) else None,
+    "golden_reward": query.golden_reward,
+    "golden_utility": query.golden_utility,
+  }
 
-  def parse(row: dict) -> SampledQuery:
-    samples = tuple(
-      Sample(**{**sample, "tokens": tuple(sample["tokens"])}) for sample in row.pop("samples")
-    )
-    return SampledQuery(**row, samples=samples)
 
-  return [parse(row) for row in read_jsonl(path)]
+def read_samples(path: Path, asked: Sequence[Asked]) -> list[SampledQuery]:
+  """Reads what `write_samples` wrote of the samples for these queries, in their order.
+
+  Raises:
+    ValueError: the file is of other queries.
+  """
+  rows = read_jsonl(path)
+  theirs, ours = [row["query_id"] for row in rows], [one.record.query_id for one in asked]
+  if theirs != ours:
+    raise ValueError(f"{path} holds samples for other queries than those of the data, or more.")
+  return [_parse(row, one) for row, one in zip(rows, asked, strict=True)]
+
+
+def _parse(row: dict[str, Any], asked: Asked) -> SampledQuery:
+  samples = tuple(
+    Sample(**{**sample, "tokens": tuple(sample["tokens"])}) for sample in row["samples"]
+  )
+  return SampledQuery(asked, samples, row["golden_reward"], row["golden_utility"])

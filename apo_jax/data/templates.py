@@ -113,15 +113,13 @@ class ChatForm(NamedTuple):
   def query_ids(self, texts: Sequence[str]) -> list[list[int]]:
     """The ids of whole queries, the assistant's turn opened.
 
-    An empty text, which pads a batch, has none.
-
     Raises:
       ConfigError: the template refuses a dialogue.
     """
     if not texts:
       return []
     # The template writes bos where there is one.
-    return self._ids([self._write(text) if text else "" for text in texts])
+    return self._ids([self._write(text) for text in texts])
 
   def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
     """The ids of whole responses as they follow a query, without eos.

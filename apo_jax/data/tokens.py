@@ -13,13 +13,10 @@ import transformers
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config, SamplingConfig
-from apo_jax.data.records import Demonstration, GameData, Preference, Query
 from apo_jax.data.templates import Form, make_form
 from apo_jax.rows.rows import Response
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
-
-Record = Query | Demonstration | Preference
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
@@ -103,7 +100,14 @@ class Codec:
 
   def encode_queries(self, texts: Sequence[str]) -> list[list[int]]:
     """Queries as ids, at most `query_length` of them."""
-    return [self._cut(ids) for ids in self.form.query_ids(texts)]
+    return [self.cut_query(ids) for ids in self.form.query_ids(texts)]
+
+  def cut_query(self, ids: list[int]) -> list[int]:
+    """A query's ids, at most `query_length` of them: a longer one loses its left."""
+    if len(ids) <= self.query_length:
+      return ids
+    head = [] if self.bos is None else [self.bos]
+    return [*head, *ids[len(head) - self.query_length :]]
 
   def encode_responses(self, texts: Sequence[str]) -> list[Response]:
     """Responses as ids without eos, at most `response_length - 1` of them.
@@ -117,20 +121,6 @@ class Codec:
   def decode(self, ids: Sequence[int]) -> str:
     """The text of response ids."""
     return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-  def count_cut_queries(self, texts: Sequence[str]) -> int:
-    """How many of the queries are longer than `query_length`."""
-    return sum(len(ids) > self.query_length for ids in self.form.query_ids(texts))
-
-  def count_cut_responses(self, texts: Sequence[str]) -> int:
-    """How many of the responses are longer than `response_length`."""
-    return sum(not response.finished for response in self.encode_responses(texts))
-
-  def _cut(self, ids: list[int]) -> list[int]:
-    if len(ids) <= self.query_length:
-      return ids
-    head = [] if self.bos is None else [self.bos]
-    return [*head, *ids[len(head) - self.query_length :]]
 
 
 def make_codec(
@@ -167,37 +157,6 @@ def make_codec(
 def _special_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> set[int]:
   added = tokenizer.added_tokens_decoder
   return {index for index, token in added.items() if token.special}
-
-
-def truncated(codec: Codec, data: GameData) -> dict[str, dict[str, int]]:
-  """How many texts of each list of records are too long and lose a part.
-
-  Returns:
-    For each list, such as "reward.preferences", counts of its queries and responses
-    ("queries", "responses") and of those that are cut ("cut_queries", "cut_responses").
-  """
-  lists = {"demonstrations": data.demonstrations}
-  for side in ("reward", "policy", "test"):
-    lists |= {f"{side}.{name}": records for name, records in vars(getattr(data, side)).items()}
-  return {name: _count_cut_records(codec, records) for name, records in lists.items()}
-
-
-def responses_of(record: Record) -> tuple[str, ...]:
-  """The responses a record holds."""
-  if isinstance(record, Preference):
-    return record.responses
-  return (record.response,) if isinstance(record, Demonstration) else ()
-
-
-def _count_cut_records(codec: Codec, records: Sequence[Record]) -> dict[str, int]:
-  queries = [record.query for record in records]
-  responses = [text for record in records for text in responses_of(record)]
-  return {
-    "queries": len(queries),
-    "cut_queries": codec.count_cut_queries(queries),
-    "responses": len(responses),
-    "cut_responses": codec.count_cut_responses(responses),
-  }
 
 
 def _check_stop_strings(

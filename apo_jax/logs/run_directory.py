@@ -11,6 +11,10 @@ SCORE = "score.json"
 EVALUATION = "evaluation.json"
 
 
+def _at(name: str, holds: str) -> property:
+  return property(lambda directory: directory.path / name, doc=holds)
+
+
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
   """Paths alone; nothing is made or read.
@@ -21,68 +25,21 @@ class RunDirectory:
 
   path: Path
 
+  config = _at("config.json", "The config.")
+  data = _at("data.json", "The data's hash and sizes, what each source gave and what is cut.")
+  origins = _at("origins.json", "Hashes of the checkpoints that the players start from.")
+  preview = _at("preview.txt", "Examples as the models read them, for people.")
+  metrics = _at("metrics.jsonl", "A line for every logged update.")
+  tensorboard = _at("tensorboard", "The metrics for TensorBoard.")
+  wandb_id = _at("wandb_id.txt", "The run's id at Weights & Biases.")
+  report = _at("report.html", "The report, for a browser.")
+  compilation_cache = _at("compilation_cache", "Compiled programs, unless kept elsewhere.")
+  tokenizer = _at("tokenizer", "The run's own copy of its tokenizer.")
+  tokenizer_finished = _at("tokenizer/finished", "Is there where the tokenizer is the run's.")
+  rounds = _at("rounds", "The directories of all rounds.")
+
   def __str__(self) -> str:
     return str(self.path)
-
-  @property
-  def config(self) -> Path:
-    """The config, as JSON."""
-    return self.path / "config.json"
-
-  @property
-  def data(self) -> Path:
-    """What the data is: its hash, its sizes, what each source gave and what is cut."""
-    return self.path / "data.json"
-
-  @property
-  def origins(self) -> Path:
-    """Hashes of the checkpoints that the players start from."""
-    return self.path / "origins.json"
-
-  @property
-  def preview(self) -> Path:
-    """Examples as the models read them, for people."""
-    return self.path / "preview.txt"
-
-  @property
-  def metrics(self) -> Path:
-    """A line for every logged update."""
-    return self.path / "metrics.jsonl"
-
-  @property
-  def tensorboard(self) -> Path:
-    """The metrics for TensorBoard."""
-    return self.path / "tensorboard"
-
-  @property
-  def wandb_id(self) -> Path:
-    """The run's id at Weights & Biases."""
-    return self.path / "wandb_id.txt"
-
-  @property
-  def report(self) -> Path:
-    """The report, for a browser."""
-    return self.path / "report.html"
-
-  @property
-  def compilation_cache(self) -> Path:
-    """Compiled programs, unless they are kept elsewhere."""
-    return self.path / "compilation_cache"
-
-  @property
-  def tokenizer(self) -> Path:
-    """The run's own copy of its tokenizer."""
-    return self.path / "tokenizer"
-
-  @property
-  def tokenizer_finished(self) -> Path:
-    """Is there where the tokenizer is whole."""
-    return self.tokenizer / "finished"
-
-  @property
-  def rounds(self) -> Path:
-    """The directories of all rounds."""
-    return self.path / "rounds"
 
   def round(self, number: int) -> Path:
     """The directory of a round's results; round 0 is what comes before the first."""

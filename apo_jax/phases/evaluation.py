@@ -8,6 +8,7 @@ import numpy as np
 
 from apo_jax.data.records import Preference
 from apo_jax.data.samples import SampledQuery, read_samples, write_samples
+from apo_jax.data.tokenised import Tokenised
 from apo_jax.evaluation.text import distinct_2, longer_wins_accuracy
 from apo_jax.evaluation.win_rate import win_rate
 from apo_jax.logs import files
@@ -34,10 +35,10 @@ def evaluate(run: Run, round: int) -> None:
   end by eos (what a stop string ended is scored as if eos stood there).
   """
   config = run.config
-  records = run.data.test.golden[: config.evaluation.num_queries]
+  asked = run.data.test.golden[: config.evaluation.num_queries]
   with run.logs.progress.phase(f"round {round} evaluation", None, unit="judgements") as progress:
     player = run.players.policy_after(round)
-    sampled = draw(run, player, records, config.sampling.evaluation, ("test",), progress)
+    sampled = draw(run, player, asked, config.sampling.evaluation, ("test",), progress)
     sampled = with_rewards(run, sampled, run.players.testing_reward, progress)
     sampled = with_reference_logprobs(run, sampled, run.players.policy_after(0), progress)
     start_logprobs = [sample.reference_logprob for query in sampled for sample in query.samples]
@@ -83,7 +84,7 @@ def _judge_reward_models(
     "reward_ace": float(errors["ace"]),
     "reward_mce": float(errors["mce"]),
     "testing_accuracy": float(preference_accuracy(testing_rewards, scores)),
-    "longer_wins_accuracy": longer_wins_accuracy(preferences),
+    "longer_wins_accuracy": longer_wins_accuracy([preference.record for preference in preferences]),
     "calibration": {
       "confidence": errors["confidence"],
       "accuracy": errors["accuracy"],
@@ -94,35 +95,28 @@ def _judge_reward_models(
 
 def _preference_rewards(
   run: Run,
-  preferences: Sequence[Preference],
+  preferences: Sequence[Tokenised[Preference]],
   reward_model: Player,
   progress: PhaseProgress,
 ) -> tuple[jax.Array, jax.Array]:
   """Rewards and scores Float32[B, R] of preferences; scores of -1 are padding."""
-  queries = run.codec.encode_queries([preference.query for preference in preferences])
-  encoded = [run.codec.encode_responses(preference.responses) for preference in preferences]
-  sequences = [
-    (query, response)
-    for query, responses in zip(queries, encoded, strict=True)
-    for response in responses
-  ]
-  flat = iter(
-    run.inference.reward_scorer(run.parameters.of(reward_model), sequences, progress.advance)
-  )
-  widest = max(len(preference.responses) for preference in preferences)
+  sequences = [(one.query, response) for one in preferences for response in one.responses]
+  scorer, parameters = run.inference.reward_scorer, run.parameters.of(reward_model)
+  flat = iter(scorer(parameters, sequences, progress.advance))
+  widest = max(len(one.responses) for one in preferences)
   rewards = np.zeros((len(preferences), widest), np.float32)
   scores = np.full((len(preferences), widest), -1.0, np.float32)
-  for index, preference in enumerate(preferences):
-    count = len(preference.scores)
-    rewards[index, :count] = [next(flat) for _ in range(count)]
-    scores[index, :count] = distinct_scores(encoded[index], preference.scores)
+  for row, one in enumerate(preferences):
+    count = len(one.responses)
+    rewards[row, :count] = [next(flat) for _ in range(count)]
+    scores[row, :count] = distinct_scores(one.responses, one.record.scores)
   return jnp.asarray(rewards), jnp.asarray(scores)
 
 
 def _win_rate_against_start(run: Run, round: int, sampled: list[SampledQuery]) -> float:
   if round == 0:
     return 0.5
-  start = read_samples(run.directory.round(0) / TEST_SAMPLES)
+  start = read_samples(run.directory.round(0) / TEST_SAMPLES, [query.asked for query in sampled])
   return win_rate(_rewards(sampled), _rewards(start))
 
 

@@ -5,10 +5,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32, UInt32
 
 from apo_jax.config.schema import SamplerConfig
-from apo_jax.data.records import Demonstration, Query
-from apo_jax.data.samples import Sample, SampledQuery
+from apo_jax.data.records import Demonstration
+from apo_jax.data.samples import Asked, Sample, SampledQuery
+from apo_jax.inference.sampler import SampledResponse
 from apo_jax.logs.progress import PhaseProgress
 from apo_jax.run import seeds
 from apo_jax.run.players import Player
@@ -18,68 +20,52 @@ from apo_jax.run.run import Run
 def draw(
   run: Run,
   player: Player,
-  records: Sequence[Query | Demonstration],
+  asked: Sequence[Asked],
   config: SamplerConfig,
   purpose: Sequence[str | int],
   progress: PhaseProgress,
 ) -> list[SampledQuery]:
-  """Samples of a policy for every record; golden responses and utilities are filled in.
+  """Samples of a policy for every query, with their utilities and those of golden responses.
 
-  `purpose` names what the samples are for; it and a record's query_id decide its random key.
+  `purpose` names what the samples are for; it and a query's query_id decide its random key.
   """
-  queries = run.codec.encode_queries([record.query for record in records])
-  keys = _keys(run.config.seed, purpose, records)
-  responses = run.inference.sampler(
-    run.parameters.of(player), queries, keys, config, progress.advance
-  )
-  utility = run.data.utility
+  keys = _keys(run.config.seed, purpose, [one.record.query_id for one in asked])
+  queries, parameters = [one.query for one in asked], run.parameters.of(player)
+  drawn = run.inference.sampler(parameters, queries, keys, config, progress.advance)
+  return [_sampled(run, one, responses) for one, responses in zip(asked, drawn, strict=True)]
 
-  def judged(query: str, text: str | None) -> float | None:
-    return None if utility is None or text is None else utility(query, text)
 
-  sampled = []
-  for record, drawn in zip(records, responses, strict=True):
-    texts = [run.codec.decode(one.response.tokens) for one in drawn]
-    samples = tuple(
-      Sample(
-        text=text,
-        tokens=tuple(one.response.tokens),
-        finished=one.response.finished,
-        logprob=one.logprob,
-        utility=judged(record.query, text),
-      )
-      for text, one in zip(texts, drawn, strict=True)
-    )
-    golden = getattr(record, "response", None)
-    sampled.append(
-      SampledQuery(
-        query_id=record.query_id,
-        query=record.query,
-        samples=samples,
-        golden=golden,
-        golden_utility=judged(record.query, golden),
-      )
-    )
-  return sampled
+def _sampled(run: Run, asked: Asked, responses: Sequence[SampledResponse]) -> SampledQuery:
+  record, utility = asked.record, run.data.utility
+
+  def judged(text: str) -> float | None:
+    return None if utility is None else utility(record.query, text)
+
+  def described(one: SampledResponse) -> Sample:
+    text = run.codec.decode(one.response.tokens)
+    tokens, finished = tuple(one.response.tokens), one.response.finished
+    return Sample(text, tokens, finished, one.logprob, utility=judged(text))
+
+  golden_utility = judged(record.response) if isinstance(record, Demonstration) else None
+  samples = tuple(described(one) for one in responses)
+  return SampledQuery(asked, samples, golden_utility=golden_utility)
 
 
 def with_rewards(
   run: Run, sampled: Sequence[SampledQuery], reward_model: Player, progress: PhaseProgress
 ) -> list[SampledQuery]:
   """The same samples with rewards, and golden responses with theirs."""
-  queries = run.codec.encode_queries([query.query for query in sampled])
-  golden = run.codec.encode_responses([query.golden or "" for query in sampled])
-  sequences = []
-  for query, ids, golden_response in zip(sampled, queries, golden, strict=True):
-    sequences += [(ids, sample.response) for sample in query.samples]
-    if query.golden is not None:
-      sequences.append((ids, golden_response))
-  scores = run.inference.reward_scorer(run.parameters.of(reward_model), sequences, progress.advance)
-  rewards = iter(scores.tolist())
+  sequences = [
+    (query.asked.query, response)
+    for query in sampled
+    for response in (*query.responses, *query.asked.responses)
+  ]
+  scorer, parameters = run.inference.reward_scorer, run.parameters.of(reward_model)
+  rewards = iter(scorer(parameters, sequences, progress.advance).tolist())
 
   def rated(query: SampledQuery) -> SampledQuery:
     samples = tuple(dataclasses.replace(sample, reward=next(rewards)) for sample in query.samples)
-    golden_reward = None if query.golden is None else next(rewards)
+    golden_reward = next(rewards) if query.asked.responses else None
     return dataclasses.replace(query, samples=samples, golden_reward=golden_reward)
 
   return [rated(query) for query in sampled]
@@ -87,14 +73,9 @@ def with_rewards(
 
 def policy_logprobs(
   run: Run, sampled: Sequence[SampledQuery], player: Player, progress: PhaseProgress
-) -> np.ndarray:
-  """Float32: log pi(y|x) of every sample under a policy, in the samples' order."""
-  queries = run.codec.encode_queries([query.query for query in sampled])
-  sequences = [
-    (ids, sample.response)
-    for query, ids in zip(sampled, queries, strict=True)
-    for sample in query.samples
-  ]
+) -> Float32[np.ndarray, "N"]:
+  """log pi(y|x) of every sample under a policy, in the samples' order."""
+  sequences = [(query.asked.query, one) for query in sampled for one in query.responses]
   return run.inference.logprob_scorer(run.parameters.of(player), sequences, progress.advance)
 
 
@@ -114,12 +95,12 @@ def with_reference_logprobs(
 
 
 def _keys(
-  seed: int, purpose: Sequence[str | int], records: Sequence[Query | Demonstration]
-) -> np.ndarray:
-  """A key a record, UInt32[records, 2], from its query_id and how often that has come before."""
+  seed: int, purpose: Sequence[str | int], query_ids: Sequence[str]
+) -> UInt32[np.ndarray, "N 2"]:
+  """A key a query, from its query_id and how often that has come before."""
   seen: collections.Counter[str] = collections.Counter()
-  keys = np.zeros((len(records), 2), np.uint32)
-  for index, record in enumerate(records):
-    keys[index] = seeds.derive_key(seed, *purpose, record.query_id, seen[record.query_id])
-    seen[record.query_id] += 1
+  keys = np.zeros((len(query_ids), 2), np.uint32)
+  for row, query_id in enumerate(query_ids):
+    keys[row] = seeds.derive_key(seed, *purpose, query_id, seen[query_id])
+    seen[query_id] += 1
   return keys

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apo_jax.data.records import Demonstration, Query
-from apo_jax.data.samples import SampledQuery, read_samples, write_samples
+from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_samples
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
 from apo_jax.phases.responses import draw, with_reference_logprobs, with_rewards
@@ -30,12 +29,13 @@ def score_samples(run: Run, round: int) -> None:
   """
   adversarial = run.config.reward.update == "adversarial"
   paths = [run.directory.round(round) / POLICY_SAMPLES]
+  unscored = [read_samples(paths[0], run.data.policy.queries)]
   if adversarial:
     paths.append(run.directory.round(round) / GOLDEN_SAMPLES)
-  unscored = [read_samples(path) for path in paths]
+    unscored.append(read_samples(paths[1], run.data.reward.golden))
   total = sum(len(query.samples) for query in unscored[0])
-  for query in [query for sampled in unscored for query in sampled]:
-    total += len(query.samples) + (query.golden is not None)
+  for sampled in unscored:
+    total += sum(len(query.samples) + len(query.asked.responses) for query in sampled)
   reward_model, reference = run.players.reward_after(round), run.players.reference(round)
   with run.logs.progress.phase(f"round {round} scores", total, unit="scores") as progress:
     scored = [with_rewards(run, sampled, reward_model, progress) for sampled in unscored]
@@ -54,14 +54,12 @@ def score_samples(run: Run, round: int) -> None:
     files.write_json(run.directory.round(round) / SCORE, result)
 
 
-def _sample_to_file(
-  run: Run, round: int, records: Sequence[Query | Demonstration], name: str
-) -> None:
+def _sample_to_file(run: Run, round: int, asked: Sequence[Asked], name: str) -> None:
   title = f"round {round} {name.removesuffix('.jsonl').replace('_', ' ')}"
   config = run.config.sampling.training
   player = run.players.policy_after(round - 1)
-  with run.logs.progress.phase(title, len(records), unit="queries") as progress:
-    sampled = draw(run, player, records, config, (round, name), progress)
+  with run.logs.progress.phase(title, len(asked), unit="queries") as progress:
+    sampled = draw(run, player, asked, config, (round, name), progress)
   _write(run, run.directory.round(round) / name, sampled)
 
 

@@ -2,16 +2,31 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from jax.sharding import Mesh
 
 from apo_jax.data.input import PADDING_ITEM, bucket_of, index_batches, most_batches
 from apo_jax.devices.sharding import local_rows, place_batch
 from apo_jax.rows.layouts import RowLayout
-from apo_jax.rows.rows import Item
 
 Record = TypeVar("Record")
+
+
+class Batches(NamedTuple):
+  """The batches of a training phase.
+
+  Attributes:
+    number: updates.
+    most: the most that there may be of as many records, whatever their lengths.
+    build: the host batch of an update, counted from 0: this process's rows as NumPy arrays.
+    place: puts a host batch onto the devices.
+  """
+
+  number: int
+  most: int
+  build: Callable[[int], Any]
+  place: Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,28 +35,27 @@ class Stream(Generic[Record]):
 
   Attributes:
     records: all of them.
-    batches: the indices of each batch, Int[batch_size], by its number.
-    most_batches: the most that there may be of as many records, whatever their lengths.
-    mesh: whose devices take the batches.
-    batch_size: records of a batch, padding included.
     buckets: the length bucket of each record.
+    indices: the records of each batch, Int[batch_size], by its number.
+    batch_size: records of a batch, padding included.
+    mesh: whose devices take the batches.
+    most: the most batches that there may be; None where they never end.
   """
 
   records: Sequence[Record]
-  batches: Any
-  most_batches: int | None
-  mesh: Mesh
-  batch_size: int
   buckets: Sequence[int]
+  indices: Any
+  batch_size: int
+  mesh: Mesh
+  most: int | None
 
-  @property
-  def num_batches(self) -> int:
-    """Updates in the phase."""
-    return len(self.batches)
+  def batches(self, build: Callable[[list[Record | None], int], Any]) -> Batches:
+    """The batches that `build` makes of what `take` gives."""
+    return Batches(len(self.indices), self.most, lambda step: build(*self.take(step)), self.place)
 
   def take(self, step: int) -> tuple[list[Record | None], int]:
     """This process's records of a batch, None for padding, and the batch's length bucket."""
-    indices = self.batches[step]
+    indices = self.indices[step]
     bucket = max(self.buckets[index] for index in indices if index != PADDING_ITEM)
     own = indices[local_rows(self.mesh, self.batch_size)]
     return [None if index == PADDING_ITEM else self.records[index] for index in own], bucket
@@ -54,22 +68,19 @@ class Stream(Generic[Record]):
 def make_stream(
   mesh: Mesh,
   seed: int,
-  records: Sequence[Record],
   layout: RowLayout,
-  encode: Callable[[Sequence[Record]], Sequence[Item]],
+  records: Sequence[Record],
   batch_size: int,
   epochs: int | None,
 ) -> Stream[Record]:
-  """The stream of a phase; `seed` decides its order, `encode` gives what rows are made of.
+  """The stream of records that have an `item`; `seed` decides its order.
 
   A batch holds records of one length bucket of `layout`, so that short rows are not padded to the
-  longest. Without epochs (None) the stream never ends, and has no `most_batches`.
+  longest. Without epochs (None) the stream never ends.
   """
-  lengths = layout.lengths
-  # With one length there is nothing to measure.
-  buckets = None
-  if len(lengths) > 1:
-    buckets = [bucket_of(layout.needed(item), lengths) for item in encode(records)]
-  batches = index_batches(len(records), batch_size, epochs, seed, buckets)
+  lengths, buckets = layout.lengths, None
+  if len(lengths) > 1:  # with one there is nothing to measure
+    buckets = [bucket_of(layout.needed(record.item), lengths) for record in records]
+  indices = index_batches(len(records), batch_size, epochs, seed, buckets)
   most = None if epochs is None else most_batches(len(records), batch_size, epochs, len(lengths))
-  return Stream(records, batches, most, mesh, batch_size, buckets or [0] * len(records))
+  return Stream(records, buckets or [0] * len(records), indices, batch_size, mesh, most)

@@ -10,24 +10,21 @@ from apo_jax.config.schema import Config, PolicyConfig, TrainingConfig
 from apo_jax.data.input import num_batches
 from apo_jax.data.records import Preference
 from apo_jax.data.samples import read_samples
+from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES
 from apo_jax.models.definition import Parameters
 from apo_jax.phases.batches import (
+  RankedItem,
   demonstration_batch,
-  demonstration_items,
-  demonstration_layout,
-  golden_items,
   golden_layout,
-  golden_rows,
-  most_responses,
-  preference_items,
-  preference_layout,
-  preference_rows,
+  ranked_golden,
+  ranked_preference,
+  ranked_rows,
   sample_batch,
-  sample_items,
   sample_layout,
+  select_samples,
 )
-from apo_jax.phases.stream import Stream, make_stream
+from apo_jax.phases.stream import Batches, Record, Stream, make_stream
 from apo_jax.phases.training_phase import TrainingPhase, play
 from apo_jax.policy_step import PolicyUpdate, make_policy_update
 from apo_jax.reward_step import RewardBatch, RewardUpdate, make_reward_update
@@ -41,30 +38,20 @@ from apo_jax.run.starts import first_policy, first_reward
 
 def train_supervised(run: Run) -> None:
   """The policy's start: maximum likelihood on the demonstrations."""
-  models, training = run.models, run.config.supervised
+  models, training, player = run.models, run.config.supervised, run.players.policy_after(0)
   # Imitation is rejection sampling with one candidate a query.
   imitation = dataclasses.replace(run.config.policy, method="rjs", training=training)
-  layout = demonstration_layout(models)
-  stream = make_stream(
-    models.mesh,
-    _order(run, 0, "supervised"),
-    run.data.demonstrations if training.epochs else (),
-    layout,
-    functools.partial(demonstration_items, run.codec),
-    training.batch_size,
-    training.epochs,
-  )
+  layout = models.row_layout(models.policy, 1)
+  records = run.data.demonstrations if training.epochs else ()
+  stream = _stream(run, 0, player.phase, layout, records, training.batch_size, training.epochs)
   seed = derive_seed(run.config.seed, "init", "policy")
   phase = TrainingPhase(
-    player=run.players.policy_after(0),
+    player=player,
     started_from=run.config.model.checkpoint or "random weights",
     training=training,
     start=lambda: first_policy(models.origins, models.policy, seed),
     make_update=functools.partial(_policy_update, models, imitation),
-    num_steps=stream.num_batches,
-    schedule_steps=stream.most_batches,
-    build=lambda step: demonstration_batch(run.codec, layout, *stream.take(step)),
-    place=stream.place,
+    batches=stream.batches(functools.partial(demonstration_batch, layout, run.codec.eos)),
   )
   play(run, phase)
 
@@ -80,18 +67,12 @@ def train_testing_reward(run: Run) -> None:
   _train_on_preferences(run, run.players.testing_reward, preferences)
 
 
-def _train_on_preferences(run: Run, player: Player, preferences: Sequence[Preference]) -> None:
+def _train_on_preferences(
+  run: Run, player: Player, preferences: Sequence[Tokenised[Preference]]
+) -> None:
   models, training = run.models, run.config.reward.base
-  layout = preference_layout(models, most_responses(preferences))
-  stream = make_stream(
-    models.mesh,
-    _order(run, 0, player.phase),
-    preferences,
-    layout,
-    functools.partial(preference_items, run.codec),
-    training.batch_size,
-    training.epochs,
-  )
+  layout, ranked = _ranked(models, preferences)
+  stream = _stream(run, 0, player.phase, layout, ranked, training.batch_size, training.epochs)
 
   def start() -> Parameters:
     supervised = run.parameters.of(run.players.policy_after(0))
@@ -104,10 +85,7 @@ def _train_on_preferences(run: Run, player: Player, preferences: Sequence[Prefer
     training=training,
     start=start,
     make_update=functools.partial(_reward_update, models, run.config, training),
-    num_steps=stream.num_batches,
-    schedule_steps=stream.most_batches,
-    build=lambda step: RewardBatch(*preference_rows(run.codec, layout, *stream.take(step))),
-    place=stream.place,
+    batches=stream.batches(functools.partial(_preference_batch, layout, run.codec.eos)),
   )
   play(run, phase)
 
@@ -126,105 +104,108 @@ def train_reward(run: Run, round: int) -> None:
   With `reward.update = "preferences_only"` it makes as many updates on preferences alone (with
   `data.row_buckets` the game may have a partly filled batch more for each of their lengths).
   """
-  config, models, training = run.config.reward, run.models, run.config.reward.training
-  preferences = run.data.reward.preferences
-  layout = preference_layout(models, most_responses(preferences))
-  endless = make_stream(
-    models.mesh,
-    _order(run, round, "reward_preferences"),
-    preferences,
-    layout,
-    functools.partial(preference_items, run.codec),
-    config.preference_batch_size,
-    None,
-  )
+  config, training, eos = run.config.reward, run.config.reward.training, run.codec.eos
+  layout, ranked = _ranked(run.models, run.data.reward.preferences)
+  size = config.preference_batch_size
+  preferences = _stream(run, round, "reward_preferences", layout, ranked, size, None)
+  if config.update == "adversarial":
+    batches = _beside_golden(run, round, layout, preferences)
+  else:
+    number = num_batches(len(run.data.reward.golden), training.batch_size, training.epochs)
+    batches = preferences.batches(functools.partial(_preference_batch, layout, eos))
+    batches = batches._replace(number=number, most=number)
   start = run.players.reward_start(round)
-  steps = num_batches(len(run.data.reward.golden), training.batch_size, training.epochs)
   phase = TrainingPhase(
     player=run.players.reward_after(round),
     started_from=start.name,
     training=training,
-    start=lambda: models.reward.split(run.parameters.of(start))[0],
-    make_update=functools.partial(_reward_update, models, run.config, training),
-    num_steps=steps,
-    schedule_steps=steps,
-    build=lambda step: RewardBatch(*preference_rows(run.codec, layout, *endless.take(step))),
-    place=endless.place,
+    start=functools.partial(_trained, run, start),
+    make_update=functools.partial(_reward_update, run.models, run.config, training),
+    batches=batches,
   )
-  if config.update == "adversarial":
-    phase = _against_samples(run, round, phase, layout, endless)
   play(run, phase)
 
 
-def _against_samples(
-  run: Run, round: int, phase: TrainingPhase, layout: RowLayout, preferences: Stream[Preference]
-) -> TrainingPhase:
-  """A phase on preferences with golden responses and the policy's samples beside them."""
-  apo_layout = golden_layout(run.models, run.config)
-  golden = make_stream(
-    run.models.mesh,
-    _order(run, round, "reward_golden"),
-    read_samples(run.directory.round(round) / GOLDEN_SAMPLES),
-    apo_layout,
-    functools.partial(golden_items, run.codec),
-    phase.training.batch_size,
-    phase.training.epochs,
-  )
+def _beside_golden(
+  run: Run, round: int, layout: RowLayout, preferences: Stream[RankedItem]
+) -> Batches:
+  """Batches of preferences and of golden responses with the policy's samples."""
+  training, eos = run.config.reward.training, run.codec.eos
+  sampled = read_samples(run.directory.round(round) / GOLDEN_SAMPLES, run.data.reward.golden)
+  ranked, apo_layout = list(map(ranked_golden, sampled)), golden_layout(run.models, run.config)
+  size, epochs = training.batch_size, training.epochs
+  golden = _stream(run, round, "reward_golden", apo_layout, ranked, size, epochs)
 
   def build(step: int) -> RewardBatch:
     preferred, bucket = preferences.take(step)
-    sampled, golden_bucket = golden.take(step)
+    against, golden_bucket = golden.take(step)
     # Both take the longer bucket, so that there are as many compiled steps as buckets.
     bucket = max(bucket, golden_bucket)
-    return RewardBatch(
-      *preference_rows(run.codec, layout, preferred, bucket),
-      *golden_rows(run.codec, apo_layout, sampled, bucket),
-    )
+    rows = ranked_rows(layout, eos, preferred, bucket)
+    return RewardBatch(*rows, *ranked_rows(apo_layout, eos, against, bucket))
 
-  return dataclasses.replace(
-    phase,
-    num_steps=golden.num_batches,
-    schedule_steps=golden.most_batches,
-    build=build,
-    place=lambda batch: RewardBatch(*preferences.place(batch[:2]), *golden.place(batch[2:])),
-  )
+  def place(batch: RewardBatch) -> RewardBatch:
+    return RewardBatch(*preferences.place(batch[:2]), *golden.place(batch[2:]))
+
+  return Batches(len(golden.indices), golden.most, build, place)
 
 
 def train_policy(run: Run, round: int) -> None:
   """The max player's step, on the round's scored samples."""
-  config, models, training = run.config.policy, run.models, run.config.policy.training
-  layout = sample_layout(models, run.config)
-  stream = make_stream(
-    models.mesh,
-    _order(run, round, "policy"),
-    read_samples(run.directory.round(round) / POLICY_SAMPLES),
-    layout,
-    functools.partial(sample_items, config, run.codec),
-    training.batch_size,
-    training.epochs,
-  )
+  config, training = run.config.policy, run.config.policy.training
+  sampled = read_samples(run.directory.round(round) / POLICY_SAMPLES, run.data.policy.queries)
+  chosen = [
+    dataclasses.replace(query, samples=select_samples(query.samples, config)) for query in sampled
+  ]
+  layout = sample_layout(run.models, run.config)
+  stream = _stream(run, round, "policy", layout, chosen, training.batch_size, training.epochs)
   start = run.players.policy_start(round)
   phase = TrainingPhase(
     player=run.players.policy_after(round),
     started_from=start.name,
     training=training,
-    start=lambda: models.policy.split(run.parameters.of(start))[0],
-    make_update=functools.partial(_policy_update, models, config),
-    num_steps=stream.num_batches,
-    schedule_steps=stream.most_batches,
-    build=lambda step: sample_batch(config, run.codec, layout, *stream.take(step)),
-    place=stream.place,
+    start=functools.partial(_trained, run, start),
+    make_update=functools.partial(_policy_update, run.models, config),
+    batches=stream.batches(functools.partial(sample_batch, layout, run.codec.eos)),
   )
   play(run, phase)
 
 
-def _order(run: Run, round: int, purpose: str) -> int:
-  """The seed of the order in which a phase takes its records."""
-  return derive_seed(run.config.seed, "shuffle", round, purpose)
+def _trained(run: Run, player: Player) -> Parameters:
+  """A player's trained parameters, to go on from."""
+  return run.models.of(player).split(run.parameters.of(player))[0]
+
+
+def _ranked(
+  models: Models, preferences: Sequence[Tokenised[Preference]]
+) -> tuple[RowLayout, list[RankedItem]]:
+  """Preferences as a reward model is trained on them, and the layout of their rows."""
+  most_responses = max(len(preference.responses) for preference in preferences)
+  return models.row_layout(models.reward, most_responses), list(map(ranked_preference, preferences))
+
+
+def _preference_batch(
+  layout: RowLayout, eos: int, ranked: Sequence[RankedItem | None], bucket: int
+) -> RewardBatch:
+  return RewardBatch(*ranked_rows(layout, eos, ranked, bucket))
+
+
+def _stream(
+  run: Run,
+  round: int,
+  purpose: str,
+  layout: RowLayout,
+  records: Sequence[Record],
+  batch_size: int,
+  epochs: int | None,
+) -> Stream[Record]:
+  """The stream of a phase; round and purpose name its random order."""
+  seed = derive_seed(run.config.seed, "shuffle", round, purpose)
+  return make_stream(run.models.mesh, seed, layout, records, batch_size, epochs)
 
 
 # All rounds share a compiled step.
-@functools.lru_cache
+@functools.lru_cache(maxsize=8)
 def _policy_update(
   models: Models, config: PolicyConfig, optimizer: optax.GradientTransformation
 ) -> PolicyUpdate:
@@ -234,7 +215,7 @@ def _policy_update(
   )
 
 
-@functools.lru_cache
+@functools.lru_cache(maxsize=8)
 def _reward_update(
   models: Models,
   config: Config,

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
 
 import optax
 
@@ -12,6 +11,7 @@ from apo_jax.config.schema import TrainingConfig
 from apo_jax.data.input import batches
 from apo_jax.logs import files
 from apo_jax.models.definition import Parameters
+from apo_jax.phases.stream import Batches
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
 from apo_jax.run.seeds import derive_key
@@ -27,7 +27,7 @@ from apo_jax.training.optimization import (
 
 # One for all rounds, as compiled steps are. Without updates there is no need of moments, which take
 # twice the model in the checkpoint.
-_optimizer = functools.lru_cache(make_optimizer)
+_optimizer = functools.lru_cache(maxsize=8)(make_optimizer)
 _NO_OPTIMIZER = optax.identity()
 
 
@@ -41,11 +41,8 @@ class TrainingPhase:
     training: the optimisation.
     start: makes the trained parameters to start from; called where no checkpoint exists.
     make_update: the jitted step for an optimizer, one for all rounds.
-    num_steps: updates.
-    schedule_steps: updates that the learning rate's schedule is made for, at least `num_steps`; as
-      many in every round, so that all rounds share a compiled step.
-    build: the host batch of an update, counted from 0: this process's rows as NumPy arrays.
-    place: puts a host batch onto the devices.
+    batches: what it is trained on. The learning rate's schedule is made for the most that there may
+      be, which is as many in every round, so that all rounds share a compiled step.
   """
 
   player: Player
@@ -53,10 +50,7 @@ class TrainingPhase:
   training: TrainingConfig
   start: Callable[[], Parameters]
   make_update: Callable[[optax.GradientTransformation], Update]
-  num_steps: int
-  schedule_steps: int
-  build: Callable[[int], Any]
-  place: Callable[[Any], Any]
+  batches: Batches
 
 
 def play(run: Run, phase: TrainingPhase) -> None:
@@ -66,12 +60,11 @@ def play(run: Run, phase: TrainingPhase) -> None:
   """
   began = time.monotonic()
   config, player, definition = run.config, phase.player, run.models.of(phase.player)
-  optimizer = _NO_OPTIMIZER
-  if phase.num_steps:
-    optimizer = _optimizer(phase.training, phase.schedule_steps)
+  number, most, build, place = phase.batches
+  optimizer = _optimizer(phase.training, most) if number else _NO_OPTIMIZER
   step = phase.make_update(optimizer)
   dropout_key = derive_key(config.seed, "dropout", player.round, player.phase)
-  inputs = batches(phase.num_steps, phase.build)
+  inputs = batches(number, build)
 
   def start() -> TrainState:
     state = init_state(definition, optimizer, phase.start())
@@ -81,16 +74,16 @@ def play(run: Run, phase: TrainingPhase) -> None:
   run.parameters.park_idle(definition)
   title = f"round {player.round} {player.phase}" if player.round else player.phase
   with (
-    run.logs.progress.phase(title.replace("_", " "), phase.num_steps) as progress,
+    run.logs.progress.phase(title.replace("_", " "), number) as progress,
     open_phase(run.directory.checkpoints(player.name), keep=config.checkpoints.keep) as checkpoints,
   ):
     state = resume(checkpoints, abstract_state(definition, optimizer), start, inputs)
     frozen = run.parameters.frozen(definition)
     state = train(
-      lambda state, batch: step(state, phase.place(batch), frozen, dropout_key),
+      lambda state, batch: step(state, place(batch), frozen, dropout_key),
       state,
       inputs,
-      phase.num_steps,
+      number,
       checkpoints=checkpoints,
       save_every=config.checkpoints.every_steps,
       log=TrainingLog(
@@ -104,7 +97,7 @@ def play(run: Run, phase: TrainingPhase) -> None:
       {
         "player": player.name,
         "started_from": phase.started_from,
-        "updates": phase.num_steps,
+        "updates": number,
         "seconds": time.monotonic() - began,
         # Compilation included; null where no update was left to make.
         "seconds_to_first_update": progress.first_seconds,

@@ -20,9 +20,7 @@ from apo_jax.models.architecture import Architecture
 from apo_jax.models.definition import Definition
 from apo_jax.phases.batches import (
   golden_layout,
-  golden_rows,
-  preference_layout,
-  preference_rows,
+  ranked_rows,
   sample_batch,
   sample_layout,
 )
@@ -194,13 +192,13 @@ def _reward_update(
   config: Config, models: Models, codec: Codec, calls: int, kept: float
 ) -> Program:
   reward, architecture = config.reward, models.origins.reward
-  layout = preference_layout(models, PREFERENCE_RESPONSES)
+  layout = models.row_layout(models.reward, PREFERENCE_RESPONSES)
   size, apo_size = reward.preference_batch_size, reward.training.batch_size
-  batch = RewardBatch(*preference_rows(codec, layout, [None] * size, -1))
+  batch = RewardBatch(*ranked_rows(layout, codec.eos, [None] * size, -1))
   forward = _forward_flops(models.query_length, architecture, layout, -1, size, False)
   if reward.update == "adversarial":
     apo_layout = golden_layout(models, config)
-    golden = golden_rows(codec, apo_layout, [None] * apo_size, -1)
+    golden = ranked_rows(apo_layout, codec.eos, [None] * apo_size, -1)
     batch = RewardBatch(*batch[:2], *golden)
     forward += _forward_flops(models.query_length, architecture, apo_layout, -1, apo_size, False)
 
@@ -228,7 +226,7 @@ def _policy_update(
 ) -> Program:
   policy, training = config.policy, config.policy.training
   layout, size = sample_layout(models, config), training.batch_size
-  batch = sample_batch(policy, codec, layout, [None] * size, -1)
+  batch = sample_batch(layout, codec.eos, [None] * size, -1)
 
   def lower() -> Lowered:
     optimizer = make_optimizer(training, calls)

@@ -2,22 +2,22 @@
 
 from typing import Any
 
-from apo_jax.data.records import Demonstration, GameData, Preference, Query
+from apo_jax.data.records import GameData
 from apo_jax.data.sources import fingerprint
-from apo_jax.data.tokens import Codec, truncated
+from apo_jax.data.tokenised import Tokenised, TokenisedData, truncated
 
 
-def describe_data(data: GameData, codec: Codec) -> dict[str, Any]:
+def describe_data(data: GameData, tokenised: TokenisedData) -> dict[str, Any]:
   """What data.json holds: the hash, the sizes, what each source gave and what was cut."""
   return {
     "sha256": fingerprint(data),
     **_sizes(data),
     "sources": [report.to_dict() for report in data.reports],
-    "truncated": truncated(codec, data),
+    "truncated": truncated(tokenised),
   }
 
 
-def examples(data: GameData) -> list[Preference | Demonstration | Query]:
+def examples(data: TokenisedData) -> list[Tokenised]:
   """One of each kind, of what is trained on."""
   return [data.reward.preferences[0], data.reward.golden[0], data.policy.queries[0]]
 

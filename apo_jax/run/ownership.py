@@ -12,6 +12,7 @@ from apo_jax.config.schema import Config, to_dict
 from apo_jax.data.preview import preview
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import fingerprint
+from apo_jax.data.tokenised import TokenisedData
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.processes import barrier
 from apo_jax.logs import files
@@ -78,27 +79,26 @@ def check_weights(directory: RunDirectory, origins: Origins) -> None:
 
 
 def claim(
-  directory: RunDirectory, config: Config, origins: Origins, data: GameData, codec: Codec
+  directory: RunDirectory,
+  config: Config,
+  origins: Origins,
+  data: GameData,
+  tokenised: TokenisedData,
+  codec: Codec,
 ) -> None:
-  """Makes the directory this run's; called when all is known to fit.
+  """Makes the directory this run's; called when all is known to fit, the tokenizer shared.
 
   Raises:
     ConfigError: this process has read other data than the first one.
   """
   if jax.process_index() == 0:
-    # Where it is there, `check_owner` has found it to be of this data.
-    is_new = not directory.data.exists()
-    if is_new:
-      described, shown = describe_data(data, codec), preview(codec, examples(data))
     # The config first: whoever finds the rest knows whose it is.
     files.write_json(directory.config, to_dict(config))
     files.write_json(directory.origins, origins.fingerprints)
-    if is_new:
-      files.write_text(directory.preview, shown)
-      files.write_json(directory.data, described)
-    if not directory.tokenizer_finished.exists():
-      codec.tokenizer.save_pretrained(directory.tokenizer)
-      files.write_text(directory.tokenizer_finished, "")
+    if not directory.data.exists():  # else `check_owner` has found it to be of this data
+      files.write_text(directory.preview, preview(codec, examples(tokenised)))
+      files.write_json(directory.data, describe_data(data, tokenised))
+    files.write_text(directory.tokenizer_finished, "")
   barrier("claim")
   if jax.process_index() == 0:
     return  # what it has read is what it wrote

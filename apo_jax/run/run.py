@@ -3,7 +3,7 @@
 import dataclasses
 
 from apo_jax.config.schema import Config
-from apo_jax.data.records import GameData
+from apo_jax.data.tokenised import TokenisedData
 from apo_jax.data.tokens import Codec
 from apo_jax.logs.metrics import MetricsWriter
 from apo_jax.logs.progress import Progress
@@ -46,7 +46,7 @@ class Run:
   """
 
   config: Config
-  data: GameData
+  data: TokenisedData
   codec: Codec
   directory: RunDirectory
   players: Players

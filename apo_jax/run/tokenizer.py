@@ -1,5 +1,6 @@
 """The tokenizer of a run: its own copy, or what the config says."""
 
+import jax
 import transformers
 
 from apo_jax.config.fields import ConfigError
@@ -7,6 +8,7 @@ from apo_jax.config.schema import Config
 from apo_jax.data.records import GameData
 from apo_jax.data.templates import find_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec, train_tokenizer
+from apo_jax.devices.processes import barrier
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.origins import Origins
 
@@ -20,15 +22,6 @@ def make_run_codec(
     ConfigError: the tokenizer does not fit the models or the config.
   """
   return make_codec(tokenizer, config, min(origins.policy.vocab_size, origins.reward.vocab_size))
-
-
-def load_own_tokenizer(directory: RunDirectory) -> transformers.PreTrainedTokenizerBase:
-  """The run directory's copy.
-
-  Raises:
-    ConfigError: there is none.
-  """
-  return load_tokenizer(directory.tokenizer, "the run directory's tokenizer")
 
 
 def make_tokenizer(
@@ -59,6 +52,28 @@ def make_tokenizer(
         " players read the same token ids, so give a reward model of the policy's tokenizer."
       )
   return tokenizer
+
+
+def share_tokenizer(
+  directory: RunDirectory, tokenizer: transformers.PreTrainedTokenizerBase
+) -> transformers.PreTrainedTokenizerBase:
+  """The run directory's copy, which all processes read; a new run's is made here.
+
+  It counts as the run's own when the directory does (`ownership.claim`).
+  """
+  if jax.process_index() == 0 and not directory.tokenizer_finished.exists():
+    tokenizer.save_pretrained(directory.tokenizer)
+  barrier("tokenizer")
+  return load_own_tokenizer(directory)
+
+
+def load_own_tokenizer(directory: RunDirectory) -> transformers.PreTrainedTokenizerBase:
+  """The run directory's copy.
+
+  Raises:
+    ConfigError: there is none.
+  """
+  return load_tokenizer(directory.tokenizer, "the run directory's tokenizer")
 
 
 def _find_tokenizer(

@@ -119,7 +119,7 @@ def init_state(
   return _state_maker(definition, optimizer)(parameters)
 
 
-@functools.lru_cache  # every round makes such a state
+@functools.lru_cache(maxsize=8)  # every round makes such a state
 def _state_maker(
   definition: Definition, optimizer: optax.GradientTransformation
 ) -> Callable[[Parameters], TrainState]:

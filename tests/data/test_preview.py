@@ -2,6 +2,7 @@ import dataclasses
 
 from apo_jax.data.preview import preview
 from apo_jax.data.records import Demonstration, Preference, Query
+from apo_jax.data.tokenised import tokenise_records
 from apo_jax.data.tokens import make_codec
 from apo_jax.rows.rows import make_rows
 from tests import tiny
@@ -20,6 +21,10 @@ def codec_of(tokenizer, query_length=99, response_length=50):
   return make_codec(tokenizer, dataclasses.replace(config, data=data), 1_000)
 
 
+def shown_of(codec, records):
+  return preview(codec, tokenise_records(codec, records))
+
+
 def tokens_behind(text, heading):
   """The tokens and ids in the lines below the first one that begins with `heading`."""
   lines = text.splitlines()
@@ -30,7 +35,7 @@ def tokens_behind(text, heading):
 
 def test_tokens_and_ids_are_those_of_the_row():
   codec = codec_of(chat_models.tokenizer("turns"))
-  text = preview(codec, RECORDS)
+  text = shown_of(codec, RECORDS)
   (query,) = codec.encode_queries([QUERY])
   shown, ids, heading = tokens_behind(text, "query, ")
   assert ids == query and heading == f"query, {len(query)} tokens:"
@@ -49,7 +54,7 @@ def test_tokens_and_ids_are_those_of_the_row():
 
 
 def test_every_kind_of_record_is_named():
-  text = preview(codec_of(tiny.codec().tokenizer), RECORDS)
+  text = shown_of(codec_of(tiny.codec().tokenizer), RECORDS)
   titles = [line for line in text.splitlines() if line.startswith("Example")]
   assert titles == [
     "Example 1: preference 'p-1'",
@@ -61,17 +66,17 @@ def test_every_kind_of_record_is_named():
 
 
 def test_what_is_cut_is_said():
-  text = preview(codec_of(tiny.codec().tokenizer, 8, 3), RECORDS[:1])
+  text = shown_of(codec_of(tiny.codec().tokenizer, 8, 3), RECORDS[:1])
   shown, ids, _ = tokens_behind(text, "query, its left cut off, 8 tokens")
   assert shown[0] == "<bos>" and len(ids) == 8
   _, ids, _ = tokens_behind(text, "response 2 of 2, score 0.25: from place 8 on, trained on, its")
   assert len(ids) == 2 and tiny.codec().eos not in ids
-  assert "cut off" not in preview(codec_of(tiny.codec().tokenizer), RECORDS)
+  assert "cut off" not in shown_of(codec_of(tiny.codec().tokenizer), RECORDS)
 
 
 def test_white_space_and_parts_of_characters_can_be_seen():
   codec = codec_of(tiny.codec().tokenizer)
-  text = preview(codec, [Demonstration("g", QUERY, "\r\n\t é👧")])
+  text = shown_of(codec, [Demonstration("g", QUERY, "\r\n\t é👧")])
   shown, ids, _ = tokens_behind(text, "response: ")
   assert {"\\r", "\\n", "\\t"} <= set(shown)
   assert "\ufffd" not in text and "\r" not in text and "\t" not in text

@@ -4,9 +4,13 @@ import json
 import numpy as np
 import pytest
 
+from apo_jax.data.records import Demonstration, Query
 from apo_jax.data.samples import Sample, SampledQuery, read_samples, write_samples
+from apo_jax.data.tokenised import tokenise_records
 from apo_jax.rows.rows import Response
+from tests import tiny
 
+QUERY = Query("q0", "\n\nHuman: Who?\n\nAssistant:")
 UNSCORED = Sample(" Ann has it.", (5, 6, 7), True, -3.25)
 
 
@@ -16,17 +20,25 @@ def test_what_was_written_is_read(tmp_path):
   )
   empty = Sample("", (), False, 0.0)
   odd = dataclasses.replace(UNSCORED, text=' "quoted"\n\u2028\x00 é漢😀\\')
+  asked = tokenise_records(
+    tiny.codec(),
+    [
+      Demonstration("q1", "…", " Ann."),
+      Demonstration("q2", "no samples", ""),
+    ],
+  )
+  asked = (*tokenise_records(tiny.codec(), [QUERY]), *asked)
   sampled = [
-    SampledQuery("q0", "\n\nHuman: Who?\n\nAssistant:", (UNSCORED, scored)),
-    SampledQuery("q1", "…", (empty, odd), golden=" Ann.", golden_reward=-0.5, golden_utility=1.0),
-    SampledQuery("q2", "no samples", ()),
+    SampledQuery(asked[0], (UNSCORED, scored)),
+    SampledQuery(asked[1], (empty, odd), golden_reward=-0.5, golden_utility=1.0),
+    SampledQuery(asked[2], ()),
   ]
   path = tmp_path / "rounds" / "samples.jsonl"
   write_samples(path, iter(sampled))
-  assert read_samples(path) == sampled
+  assert read_samples(path, asked) == sampled
   assert len(path.read_text(encoding="utf-8").split("\n")) == 4
   write_samples(path, [])
-  assert read_samples(path) == []
+  assert read_samples(path, []) == []
 
 
 def test_float32_values_come_back_exactly(tmp_path):
@@ -35,19 +47,43 @@ def test_float32_values_come_back_exactly(tmp_path):
   samples = tuple(
     dataclasses.replace(UNSCORED, logprob=float(value), reward=float(value)) for value in values
   )
-  write_samples(tmp_path / "samples.jsonl", [SampledQuery("q", "query", samples)])
-  (read,) = read_samples(tmp_path / "samples.jsonl")
+  asked = tokenise_records(tiny.codec(), [QUERY])
+  write_samples(tmp_path / "samples.jsonl", [SampledQuery(asked[0], samples)])
+  (read,) = read_samples(tmp_path / "samples.jsonl", asked)
   for field in ("logprob", "reward"):
     again = np.array([getattr(sample, field) for sample in read.samples], np.float32)
     np.testing.assert_array_equal(again.view(np.uint32), values.view(np.uint32))
 
 
-def test_a_file_s_line_has_the_documented_fields(tmp_path):
-  write_samples(tmp_path / "samples.jsonl", [SampledQuery("q", "query", (UNSCORED,))])
-  assert json.loads((tmp_path / "samples.jsonl").read_text()) == {
+def test_samples_of_other_queries_are_refused(tmp_path):
+  path = tmp_path / "samples.jsonl"
+  records = [QUERY, Query("q1", "second")]
+  asked = tokenise_records(tiny.codec(), records)
+  write_samples(path, [SampledQuery(one, (UNSCORED,)) for one in asked])
+  assert [query.asked for query in read_samples(path, asked)] == list(asked)
+  for other in (asked[::-1], asked[:1], (*asked, asked[0])):
+    with pytest.raises(ValueError, match=r"samples\.jsonl holds samples for other queries"):
+      read_samples(path, other)
+
+
+@pytest.mark.parametrize("golden", [None, " Ann."])
+def test_a_file_s_line_has_the_documented_fields(tmp_path, golden):
+  record = Query("q", "query") if golden is None else Demonstration("q", "query", golden)
+  (asked,) = tokenise_records(tiny.codec(), [record])
+  write_samples(tmp_path / "samples.jsonl", [SampledQuery(asked, (UNSCORED,))])
+  line = (tmp_path / "samples.jsonl").read_text()
+  assert list(json.loads(line)) == [
+    "query_id",
+    "query",
+    "samples",
+    "golden",
+    "golden_reward",
+    "golden_utility",
+  ]
+  assert json.loads(line) == {
     "query_id": "q",
     "query": "query",
-    "golden": None,
+    "golden": golden,
     "golden_reward": None,
     "golden_utility": None,
     "samples": [
@@ -75,3 +111,9 @@ def test_a_response_is_empty_if_it_says_nothing(text, empty):
 def test_response_is_the_sampled_ids(finished):
   sample = dataclasses.replace(UNSCORED, finished=finished)
   assert sample.response == Response((5, 6, 7), finished)
+
+
+def test_rows_are_made_of_the_samples():
+  (asked,) = tokenise_records(tiny.codec(), [QUERY])
+  query = SampledQuery(asked, (UNSCORED, dataclasses.replace(UNSCORED, finished=False)))
+  assert query.item == (asked.query, (Response((5, 6, 7), True), Response((5, 6, 7), False)))

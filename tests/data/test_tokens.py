@@ -11,9 +11,7 @@ from apo_jax.data.tokens import (
   SPECIAL,
   load_tokenizer,
   make_codec,
-  responses_of,
   train_tokenizer,
-  truncated,
 )
 from apo_jax.data.toy import dialogues
 from apo_jax.rows.rows import Response, make_rows
@@ -315,48 +313,6 @@ def test_hh_form_leaves_a_tokenizers_template_aside():
   assert codec.encode_queries([QUERY]) == tiny.codec().encode_queries([QUERY])
   assert codec.encode_responses([" Ann."]) == tiny.codec().encode_responses([" Ann."])
   assert codec.eos == tiny.codec().eos
-
-
-def test_what_is_cut_is_counted():
-  texts = [QUERY, "\n\nHuman: Ann?\n\nAssistant:", QUERY + " "]
-  lengths = [len(plain_ids(text)) + 1 for text in texts]
-  codec = codec_with(query_length=lengths[0])
-  assert codec.count_cut_queries(texts) == sum(length > lengths[0] for length in lengths) == 1
-  responses = [" Ann has the red ball.", " Ann."]
-  room = len(plain_ids(responses[0]))
-  assert codec_with(response_length=room).count_cut_responses(responses) == 1
-  assert codec_with(response_length=room + 1).count_cut_responses(responses) == 0
-  assert codec.count_cut_queries([]) == codec.count_cut_responses([]) == 0
-
-
-def test_cut_texts_of_a_whole_game():
-  data = dialogues.generate(1, 9, 8, 7, 6, 5)
-  counts = truncated(long_codec(), data)
-  assert list(counts) == [
-    "demonstrations",
-    *(
-      f"{s}.{n}" for s in ("reward", "policy", "test") for n in ("preferences", "golden", "queries")
-    ),
-  ]
-  assert all(one["cut_queries"] == one["cut_responses"] == 0 for one in counts.values())
-  preferences = data.reward.preferences
-  assert counts["reward.preferences"]["queries"] == len(preferences) > 0
-  assert counts["reward.preferences"]["responses"] == sum(
-    len(record.responses) for record in preferences
-  )
-  assert counts["policy.queries"]["responses"] == 0
-  shortest = truncated(codec_with(query_length=5, response_length=2), data)
-  for name, one in shortest.items():
-    assert one["cut_queries"] == one["queries"] == counts[name]["queries"], name
-    assert one["cut_responses"] == one["responses"], name
-
-
-def test_responses_of_every_record():
-  data = dialogues.generate(1, 9, 8, 7, 6, 5)
-  preference, demonstration = data.reward.preferences[0], data.demonstrations[0]
-  assert responses_of(preference) == preference.responses
-  assert responses_of(demonstration) == (demonstration.response,)
-  assert responses_of(data.policy.queries[0]) == ()
 
 
 def test_an_end_of_turn_that_is_also_the_padding_is_trained_on():
