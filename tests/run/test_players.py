@@ -47,5 +47,5 @@ def test_the_reference_may_be_the_very_first_policy():
 
 
 def test_a_fixed_reward_model_stays_the_base():
-  players = Players(tiny.config(reward__update="fixed"))
+  players = Players(tiny.config(reward__mode="fixed"))
   assert players.reward_after(3) == players.reward_start(3) == Player("reward")
