@@ -10,6 +10,7 @@ import pytest
 from jaxtyping import Array, Bool, Float
 
 from apo_jax import game
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.samples import Sample
 from apo_jax.evaluation.judged_round import Evaluation, JudgedRound
 from apo_jax.logs.files import read_json, read_jsonl
@@ -95,6 +96,11 @@ CHOSEN = {
   "policy__short__price": 0.25,
   "evaluation__evaluations": ("words",),
 }
+
+
+def test_a_choice_is_made_once():
+  with pytest.raises(ConfigError, match=r"config.policy.shapings is \('short', 'short'\); .* once"):
+    tiny.config(**{**CHOSEN, "policy__shapings": ("short", "short")})
 
 
 def test_a_round_with_all_four(tmp_path):

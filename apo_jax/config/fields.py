@@ -55,11 +55,8 @@ def read_fields(dataclass: type, config: Any, path: str) -> Any:
       continue
     if name not in config:
       raise ConfigError(f"{path}.{name} is missing; it must be {_allowed(hint)}.")
-    named = _read_value(hint, config[name], f"{path}.{name}")
-    if name in kinds:
-      values[name] = _choose(named, choices, path)
-    else:
-      values[name] = named
+    value = _read_value(hint, config[name], f"{path}.{name}")
+    values[name] = _choose(name, value, choices, path) if name in kinds else value
   return dataclass(**values)
 
 
@@ -72,7 +69,8 @@ def write_fields(value: Any, *, all_choices: bool = False) -> dict[str, Any]:
   for name, hint in field_hints(type(value)).items():
     field, kind = getattr(value, name), kind_of(hint)
     if kind is None:
-      written[name] = write_fields(field, all_choices=all_choices) if _is_section(field) else field
+      is_section = dataclasses.is_dataclass(field)
+      written[name] = write_fields(field, all_choices=all_choices) if is_section else field
       continue
     chosen = field if isinstance(field, tuple) else (field,)
     written[name] = tuple(one.name for one in chosen) if isinstance(field, tuple) else field.name
@@ -99,16 +97,15 @@ def kind_of(hint: Any) -> type[Choice] | None:
   return hint if isinstance(hint, type) and issubclass(hint, Choice) else None
 
 
-def _choose(named: str | tuple[str, ...], choices: dict[str, Any], path: str) -> Any:
-  """The choices of these names, whose sections have been read."""
-  for name in (named,) if isinstance(named, str) else named:
+def _choose(field: str, named: str | tuple[str, ...], choices: dict[str, Any], path: str) -> Any:
+  """What a field names, once or in a tuple, of the choices whose sections have been read."""
+  names = (named,) if isinstance(named, str) else named
+  if len(set(names)) < len(names):
+    raise ConfigError(f"{path}.{field} is {named}; name each only once.")
+  for name in names:
     if name not in choices:
       raise ConfigError(f"{path}.{name} is missing; it must be the fields of what is chosen.")
-  return choices[named] if isinstance(named, str) else tuple(choices[name] for name in named)
-
-
-def _is_section(value: Any) -> bool:
-  return dataclasses.is_dataclass(value)
+  return choices[named] if isinstance(named, str) else tuple(choices[name] for name in names)
 
 
 def _optional_section(hint: Any) -> type | None:
