@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt32
 
 from apo_jax.config.schema import TrainingConfig
+from apo_jax.devices import cpu
 from apo_jax.devices.sharding import constrain, named
 from apo_jax.models.definition import Definition, Parameters
 
@@ -166,20 +167,8 @@ def jit_update(
     in_shardings=layouts,
     out_shardings=(state, named(mesh)),
     donate_argnums=0,
-    compiler_options=_compiler_options(definition, mesh),
+    compiler_options=cpu.compiler_options(mesh, definition.architecture.remat),
   )
-
-
-def _compiler_options(definition: Definition, mesh: Mesh) -> dict[str, str] | None:
-  """Of a step that computes all again to save memory: XLA for CPUs is to save it too.
-
-  Else it makes whatever can be made, so that gradients' zeros lie beside all logits. On one device
-  alone: of several processes it does not keep what they send each other in one order.
-  """
-  one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
-  if one_cpu and definition.architecture.remat == "full":
-    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-  return None
 
 
 def accumulate_gradients(
