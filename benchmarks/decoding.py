@@ -22,7 +22,6 @@ from jaxtyping import Array, Float
 from apo_jax.inference import decoding, packing
 from apo_jax.inference.decoding_weights import DecodingForm, DecodingWeights, decoding_form
 from apo_jax.inference.sampler import STEPS_A_CALL
-from apo_jax.models.cache import split_layers
 from apo_jax.models.definition import define_policy
 from apo_jax.models.model_flops import head_flops, layer_flops
 from apo_jax.models.parameters import Parameters
@@ -80,12 +79,12 @@ def _step_seconds(form: DecodingForm, weights: DecodingWeights, groups: int, wid
   def begin(parameters: Parameters) -> decoding.State:
     policy = form.definition.bind(parameters)
     dtype = form.definition.architecture.compute_dtype
-    return decoding.start(policy, batch, config, choose, cache_dtype=dtype, split=form.split)
+    return decoding.start(policy, batch, config, choose, cache_dtype=dtype, stacks=form.stacks)
 
   @functools.partial(jax.jit, donate_argnums=1)
   def proceed(weights: DecodingWeights, state: decoding.State) -> decoding.State:
     policy = form.definition.bind(weights.parameters)
-    return decoding.decode(policy, state, STEPS_A_CALL, choose, weights.layers)
+    return decoding.decode(policy, state, STEPS_A_CALL, choose, weights.stacks)
 
   return (
     _median(lambda: begin(weights.parameters), functools.partial(proceed, weights)) / STEPS_A_CALL
@@ -106,8 +105,8 @@ def _products_seconds(form: DecodingForm, weights: DecodingWeights, rows: int) -
 
   @jax.jit
   def step(weights: DecodingWeights, x: Float[Array, "R D"]) -> Float[Array, "R V"]:
-    for own in weights.layers or split_layers(weights.parameters["layers"]):
-      x = layer(x, own)
+    for stack in weights.stacks:
+      x, _ = jax.lax.scan(lambda x, own: (layer(x, own), None), x, stack)
     return form.definition.bind(weights.parameters).logits(x)
 
   features = form.definition.architecture.embed_dim

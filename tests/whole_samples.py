@@ -9,5 +9,5 @@ def sample(policy: Decoder, queries: QueryBatch, config: SamplerConfig, **ends) 
   """Reads the queries and decodes to the end; `ends` are the keywords of `make_choose`."""
   choose = make_choose(config, **ends)
   cache_dtype = policy.architecture.compute_dtype
-  state = start(policy, queries, config, choose, cache_dtype=cache_dtype, split=False)
+  state = start(policy, queries, config, choose, cache_dtype=cache_dtype)
   return decode(policy, state, config.max_new_tokens - 1, choose).drawing.samples

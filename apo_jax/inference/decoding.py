@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from apo_jax.config.schema import SamplerConfig
-from apo_jax.models.cache import Cache, KeyValues, Place, new_cache, split_cache
+from apo_jax.devices import cpu
+from apo_jax.models.cache import Cache, KeyValues, Place, new_cache
 from apo_jax.models.decoder import Decoder
 from apo_jax.rows.rows import PADDING_SEGMENT, SHARED_SEGMENT
 
@@ -75,8 +76,8 @@ class State(NamedTuple):
     clock: steps done since the first of these prompts was read.
   """
 
-  prompts: KeyValues | tuple[KeyValues, ...]
-  responses: KeyValues | tuple[KeyValues, ...]
+  prompts: tuple[KeyValues, ...]
+  responses: tuple[KeyValues, ...]
   prompt_lengths: Int[Array, "B"]
   drawing: Drawing
   clock: Int[Array, ""]
@@ -169,11 +170,11 @@ def start(
   choose: Choose,
   *,
   cache_dtype: str,
-  split: bool,
+  stacks: int = 1,
 ) -> State:
   """Reads the queries and draws the first token of `config.num_samples` responses to each.
 
-  A row of length 0 is padding and gives no tokens. `split` makes a cache of single layers.
+  A row of length 0 is padding and gives no tokens. `stacks` are the cache's (`Cache`).
   """
   batch, width = queries.tokens.shape
   rows, limit = (batch, config.num_samples), config.max_new_tokens
@@ -202,9 +203,7 @@ def start(
     stop_state=jnp.zeros(rows, jnp.int32),
     seen=seen,
   )
-  cache = new_cache(*kept, width=config.num_samples, slots=limit, dtype=cache_dtype)
-  if split:
-    cache = split_cache(cache)
+  cache = new_cache(*kept, width=config.num_samples, slots=limit, dtype=cache_dtype, stacks=stacks)
   return State(
     prompts=cache.prompts,
     responses=cache.responses,
@@ -219,20 +218,13 @@ def decode(
   state: State,
   steps: int,
   choose: Choose,
-  layers: Sequence[Any] | None = None,
+  stacks: Sequence[Any] | None = None,
 ) -> State:
   """Draws up to `steps` more tokens of every live response; ends when none is live.
 
-  `layers` are the layers' parameters as `Decoder.step` takes them.
+  `stacks` are the layers' parameters as `Decoder.step` takes them.
   """
   prompts, prompt_lengths, end = state.prompts, state.prompt_lengths, state.clock + steps
-
-  # Between steps without axes of length 1: XLA for CPUs copies what it writes to in two shapes.
-  def squeezed(responses: Any) -> Any:
-    return jax.tree.map(jnp.squeeze, responses)
-
-  def whole(responses: Any) -> Any:
-    return jax.tree.map(lambda ring, like: ring.reshape(like.shape), responses, state.responses)
 
   def advance(carry: tuple) -> tuple:
     """Reads the newest token of every response, then draws the next."""
@@ -242,16 +234,19 @@ def decode(
     token = jnp.take_along_axis(samples.tokens, newest[..., None], axis=-1)[..., 0]
     ages = jnp.where(drawing.live, samples.lengths, 0)
     place = Place(prompt_lengths, ages, jnp.mod(clock, samples.tokens.shape[-1]))
-    hidden, cache = policy.step(token, place, Cache(prompts, whole(responses)), layers)
-    return squeezed(cache.responses), choose(drawing, policy.logits(hidden)), clock + 1
+    responses = cpu.with_shapes(responses, state.responses)
+    hidden, cache = policy.step(token, place, Cache(prompts, responses), stacks)
+    responses = cpu.without_unit_axes(cache.responses)
+    return responses, choose(drawing, policy.logits(hidden)), clock + 1
 
   def unfinished(carry: tuple) -> Bool[Array, ""]:
     _, drawing, clock = carry
     return (clock < end) & jnp.any(drawing.live)
 
-  carry = (squeezed(state.responses), state.drawing, state.clock)
+  carry = (cpu.without_unit_axes(state.responses), state.drawing, state.clock)
   responses, drawing, clock = jax.lax.while_loop(unfinished, advance, carry)
-  return state._replace(responses=whole(responses), drawing=drawing, clock=clock)
+  responses = cpu.with_shapes(responses, state.responses)
+  return state._replace(responses=responses, drawing=drawing, clock=clock)
 
 
 def _sample_keys(seed: UInt32[Array, "2"], samples: int) -> UInt32[Array, "S 2"]:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
 
+from apo_jax.devices.cpu import decoding_stacks
+from apo_jax.models.cache import split_stack
 from apo_jax.models.definition import Definition, define_policy, merged
 from apo_jax.models.parameters import Parameters
 
@@ -22,11 +23,11 @@ class DecodingWeights(NamedTuple):
 
   Attributes:
     parameters: of `DecodingForm.definition`.
-    layers: each layer's own, copied out of the stack; None where a scan takes them from it.
+    stacks: the layers', in the form's number of stacks.
   """
 
   parameters: Parameters
-  layers: tuple[Parameters, ...] | None
+  stacks: tuple[Parameters, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,24 +37,25 @@ class DecodingForm:
   Attributes:
     trained: the policy as it is trained.
     definition: the policy as it is sampled, without adapters.
-    split: layers are copied out of the stack as well. A scan over layers copies each layer's
-      weights on a CPU, which takes as long as the products with them.
+    stacks: how many its layers lie in (`devices.cpu.decoding_stacks`); of several, each is a copy.
   """
 
   trained: Definition
   definition: Definition
-  split: bool
+  stacks: int
 
   def __call__(self, parameters: Parameters) -> DecodingWeights:
     """The weights of a policy with these parameters, which are left as they are."""
     converted = self._convert(parameters) if self.changes else parameters
-    return DecodingWeights(converted, self._layers(converted))
+    return DecodingWeights(converted, self._stacks(converted))
 
   @property
   def abstract(self) -> DecodingWeights:
     """Shapes, types and shardings of the weights."""
     parameters = self.definition.abstract
-    return DecodingWeights(parameters, jax.eval_shape(self._layers, parameters))
+    if self.stacks == 1:
+      return DecodingWeights(parameters, self._stacks(parameters))
+    return DecodingWeights(parameters, jax.eval_shape(self._stacks, parameters))
 
   @property
   def changes(self) -> bool:
@@ -74,13 +76,10 @@ class DecodingForm:
       out_shardings=self.definition.shardings,
     )
 
-  def _layers(self, parameters: Parameters) -> tuple[Parameters, ...] | None:
-    if not self.split:
-      return None
-    return tuple(
-      jax.tree.map(functools.partial(_one, number), parameters["layers"])
-      for number in range(self.definition.architecture.layers)
-    )
+  def _stacks(self, parameters: Parameters) -> tuple[Parameters, ...]:
+    if self.stacks == 1:
+      return (parameters["layers"],)
+    return _split(parameters["layers"], self.stacks)
 
 
 def decoding_form(policy: Definition, mesh: Mesh, *, gather: bool) -> DecodingForm:
@@ -95,8 +94,8 @@ def decoding_form(policy: Definition, mesh: Mesh, *, gather: bool) -> DecodingFo
     return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
 
   abstract = jax.tree_util.tree_map_with_path(describe, definition.abstract)
-  one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
-  return DecodingForm(policy, dataclasses.replace(definition, abstract=abstract), split=one_cpu)
+  definition = dataclasses.replace(definition, abstract=abstract)
+  return DecodingForm(policy, definition, decoding_stacks(mesh, policy.architecture.layers))
 
 
 def _gathered(sharding: NamedSharding) -> NamedSharding:
@@ -104,7 +103,5 @@ def _gathered(sharding: NamedSharding) -> NamedSharding:
   return NamedSharding(sharding.mesh, PartitionSpec(*axes))
 
 
-@jax.jit
-def _one(number: Int[Array, ""] | int, leaf: Float[Array, "L ..."]) -> Float[Array, "..."]:
-  """One layer's; compiled once a shape, not once a layer."""
-  return jax.lax.dynamic_index_in_dim(leaf, number, keepdims=False)
+# Compiled as one program, not a slice at a time.
+_split = jax.jit(split_stack, static_argnums=1)

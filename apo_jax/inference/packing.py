@@ -101,9 +101,8 @@ def pack(batches: Sequence[Batch], shape: Shape, shards: int) -> Batch:
     return np.where(taken.reshape(shape), chosen.reshape(shape), NOBODY)
 
   states = [batch.state for batch in batches]
-  behind_layers = jax.tree.leaves(states[0].prompts)[0].ndim - 4
 
-  def moved(part: str, width: int, axis: int = 0) -> Any:
+  def moved(part: str, width: int, *, axis: int = 0) -> Any:
     index = seats if width else groups
     move = functools.partial(_move, index=index, axis=axis, width=width)
     return jax.tree.map(lambda *arrays: move(arrays), *(getattr(state, part) for state in states))
@@ -111,8 +110,8 @@ def pack(batches: Sequence[Batch], shape: Shape, shards: int) -> Batch:
   drawing = moved("drawing", shape.width)
   live = _keep(drawing.live, taken.reshape(shape))
   state = State(
-    prompts=moved("prompts", 0, behind_layers),
-    responses=moved("responses", shape.width, behind_layers),
+    prompts=moved("prompts", 0, axis=1),
+    responses=moved("responses", shape.width, axis=1),
     prompt_lengths=moved("prompt_lengths", 0),
     drawing=drawing._replace(live=live),
     clock=states[0].clock,

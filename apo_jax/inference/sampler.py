@@ -212,18 +212,18 @@ class Sampler:
 
     def begin(parameters: Parameters, batch: QueryBatch) -> State:
       policy = form.definition.bind(parameters)
-      return start(policy, batch, config, choose, cache_dtype=self._cache_dtype, split=form.split)
+      dtype, stacks = self._cache_dtype, form.stacks
+      return start(policy, batch, config, choose, cache_dtype=dtype, stacks=stacks)
 
     def proceed(weights: DecodingWeights, state: State):
       policy = form.definition.bind(weights.parameters)
-      state = decode(policy, state, STEPS_A_CALL, choose, weights.layers)
+      state = decode(policy, state, STEPS_A_CALL, choose, weights.stacks)
       return state, (state.drawing.samples, state.drawing.live)
 
     mesh, whole = self.mesh, form.definition.shardings
-    stacked = () if form.split else ("layers",)
     layouts = State(
-      prompts=named(mesh, *stacked, "batch", "kv_heads"),
-      responses=named(mesh, *stacked, "batch", None, "kv_heads"),
+      prompts=named(mesh, "layers", "batch", "kv_heads"),
+      responses=named(mesh, "layers", "batch", None, "kv_heads"),
       prompt_lengths=named(mesh, "batch"),
       drawing=named(mesh, "batch"),
       clock=named(mesh),

@@ -14,16 +14,16 @@ class Cache(NamedTuple):
 
   Heads come before slots, and slots are the last axis of keys, so that each head is a matrix that
   the products of `attend_cache` read as it lies. Responses share one ring of M slots: every step
-  writes one slot of all of them. Each part is keys and values with a leading layer axis, or a tuple
-  of them, one a layer (`split_cache`).
+  writes one slot of all of them. Layers lie in one stack or in several (`split_stack`), and each
+  part is the keys and values of every stack.
 
   Attributes:
-    prompts: Float[B, K, D, P] and Float[B, K, P, D].
-    responses: Float[B, W, K, D, M] and Float[B, W, K, M, D].
+    prompts: Float[L, B, K, D, P] and Float[L, B, K, P, D] for a stack of L layers.
+    responses: Float[L, B, W, K, D, M] and Float[L, B, W, K, M, D].
   """
 
-  prompts: KeyValues | tuple[KeyValues, ...]
-  responses: KeyValues | tuple[KeyValues, ...]
+  prompts: tuple[KeyValues, ...]
+  responses: tuple[KeyValues, ...]
 
 
 class Place(NamedTuple):
@@ -47,6 +47,7 @@ def new_cache(
   width: int,
   slots: int,
   dtype: str,
+  stacks: int = 1,
 ) -> Cache:
   """The cache behind a forward pass over B prompts, before the first of `width` responses to each.
 
@@ -54,16 +55,15 @@ def new_cache(
   """
   layers, batch, _, heads, head_dim = keys.shape
   rings = (layers, batch, width, heads)
-  return Cache(
-    prompts=(
-      keys.transpose(0, 1, 3, 4, 2).astype(dtype),
-      values.transpose(0, 1, 3, 2, 4).astype(dtype),
-    ),
-    responses=(
-      jnp.zeros((*rings, head_dim, slots), dtype),
-      jnp.zeros((*rings, slots, head_dim), dtype),
-    ),
+  prompts = (
+    keys.transpose(0, 1, 3, 4, 2).astype(dtype),
+    values.transpose(0, 1, 3, 2, 4).astype(dtype),
   )
+  responses = (
+    jnp.zeros((*rings, head_dim, slots), dtype),
+    jnp.zeros((*rings, slots, head_dim), dtype),
+  )
+  return Cache(split_stack(prompts, stacks), split_stack(responses, stacks))
 
 
 def write_newest(
@@ -71,30 +71,22 @@ def write_newest(
   keys: Float[Array, "B W K D"],
   values: Float[Array, "B W K D"],
   slot: Int[Array, ""],
-  layer: Int[Array, ""] | None,
+  layer: Int[Array, ""],
 ) -> KeyValues:
-  """The responses' rings with the newest keys and values in their slot.
-
-  `layer` says of which layer they are; None where the rings have no layer axis.
-  """
+  """One stack's rings of responses with one layer's newest keys and values in their slot."""
 
   def write(ring: Array, new: Array, axis: int) -> Array:
-    new = jnp.expand_dims(new, axis).astype(ring.dtype)
-    first = [0] * new.ndim
+    new = jnp.expand_dims(new[None], axis).astype(ring.dtype)
+    first = [layer] + [0] * (new.ndim - 1)
     first[axis] = slot
-    if layer is not None:
-      new, first = new[None], [layer, *first]
     return jax.lax.dynamic_update_slice(ring, new, first)
 
   return write(rings[0], keys, -1), write(rings[1], values, -2)
 
 
-def split_layers(stacked: Any) -> tuple[Any, ...]:
-  """A pytree whose leaves have a leading layer axis, as a tuple of pytrees, one a layer."""
-  layers = jax.tree.leaves(stacked)[0].shape[0]
-  return tuple(jax.tree.map(lambda leaf: leaf[n], stacked) for n in range(layers))  # noqa: B023
-
-
-def split_cache(cache: Cache) -> Cache:
-  """A cache with a leading layer axis, as one of single layers."""
-  return Cache(split_layers(cache.prompts), split_layers(cache.responses))
+def split_stack(stacked: Any, stacks: int) -> tuple[Any, ...]:
+  """A pytree whose leaves have a leading layer axis as several, each of as many of its layers."""
+  if stacks == 1:
+    return (stacked,)
+  parts = jax.tree.map(lambda leaf: jnp.split(leaf, stacks), stacked)
+  return tuple(jax.tree.transpose(jax.tree.structure(stacked), None, parts))

@@ -26,7 +26,7 @@ from apo_jax.models.attention import (
 )
 from apo_jax.models.attention_kernels import make_kernel
 from apo_jax.models.block_attention import KEPT, attend_earlier
-from apo_jax.models.cache import Cache, KeyValues, Place, split_layers, write_newest
+from apo_jax.models.cache import Cache, KeyValues, Place, split_stack, write_newest
 from apo_jax.models.layer import Layer, LayerInput, rms_norm
 
 
@@ -107,18 +107,18 @@ class Decoder(nnx.Module):
     tokens: Int[Array, "B W"],
     place: Place,
     cache: Cache,
-    layers: Sequence[Any] | None = None,
+    stacks: Sequence[Any] | None = None,
   ) -> tuple[Float[Array, "B W D"], Cache]:
     """Final hidden states of the newest token of every response, and the cache with it.
 
-    `layers` are the layers' parameters, one by one as the cache is then too; their weights are read
-    where they lie. None takes the module's own, and scans over them.
+    `stacks` are the layers' parameters, in as many stacks as the cache has (`split_stack`); None
+    takes the module's own, which are one.
     """
     graphdef, stacked = nnx.split(self.layers)
+    stacks = (stacked,) if stacks is None else stacks
     prompt_slots, slots = (jax.tree.leaves(part)[0].shape[-1] for part in cache)
     positions = place.prompt_lengths[:, None] + place.ages - 1
-    # Without the barrier, layers that are not scanned compute the cosines again, for every head.
-    turns = jax.lax.optimization_barrier(self._turns(positions))
+    turns = self._turns(positions)
     prompt_positions = jnp.arange(prompt_slots)
     prompt_back = positions[:, :, None] - prompt_positions
     response_back = jnp.mod(place.slot - jnp.arange(slots), slots)
@@ -126,35 +126,29 @@ class Decoder(nnx.Module):
     in_prompt = jnp.broadcast_to(in_prompt, prompt_back.shape)
     in_response = response_back < place.ages[:, :, None]
 
-    def layer_step(x, written, parameters, layer, prompt, index=None):
+    def body(carry, scanned):
+      x, rings = carry
+      parameters, layer, prompt, index = scanned
+
       def attend_both(queries: Array, keys: Array, values: Array, layer: LayerInput):
         far, near = in_prompt, in_response
         if layer.window is not None:
           far = far & within_window(prompt_back, layer.window)
           near = near & within_window(response_back, layer.window)
-        both = own = write_newest(written, keys, values, place.slot, index)
-        if index is not None:
-          own = tuple(jax.lax.dynamic_index_in_dim(ring, index, keepdims=False) for ring in both)
+        both = write_newest(rings, keys, values, place.slot, index)
+        own = tuple(jax.lax.dynamic_index_in_dim(ring, index, keepdims=False) for ring in both)
         return attend_cache(queries, prompt, own, far, near, self.architecture), both
 
-      return nnx.merge(graphdef, parameters)(x, turns, layer, attend_both)
+      return nnx.merge(graphdef, parameters)(x, turns, layer, attend_both), None
 
-    x, inputs = self._embed(tokens), self._layer_inputs(None)
-    if layers is None:
-
-      def body(carry, scanned):
-        return layer_step(*carry, *scanned), None
-
-      scanned = (stacked, inputs, cache.prompts, jnp.arange(self.architecture.layers))
-      (x, responses), _ = jax.lax.scan(body, (x, cache.responses), scanned)
-    else:
-      traced_once, responses = jax.jit(layer_step), []
-      parts = (cache.responses, layers, split_layers(inputs), cache.prompts)
-      for part in zip(*parts, strict=True):
-        x, written = traced_once(x, *part)
-        responses.append(written)
-      responses = tuple(responses)
-    return rms_norm(x, self.final_norm[...], self.architecture), cache._replace(responses=responses)
+    x, written = self._embed(tokens), []
+    inputs = split_stack(self._layer_inputs(None), len(stacks))
+    for parameters, layers, prompts, rings in zip(stacks, inputs, *cache, strict=True):
+      scanned = (parameters, layers, prompts, jnp.arange(len(rings[0])))
+      (x, rings), _ = jax.lax.scan(body, (x, rings), scanned)
+      written.append(rings)
+    x = rms_norm(x, self.final_norm[...], self.architecture)
+    return x, cache._replace(responses=tuple(written))
 
   def _embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
     architecture = self.architecture

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jax.stages import Lowered
 from jaxtyping import Array, Float, UInt32
 
+from apo_jax.devices import cpu
 from apo_jax.devices.sharding import constrain, named
 from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.objectives import Sums
@@ -97,7 +98,7 @@ def make_update(
     in_shardings=(layout, named(mesh, "batch"), frozen, named(mesh)),
     out_shardings=(layout, named(mesh)),
     donate_argnums=0,
-    compiler_options=_compiler_options(definition, mesh),
+    compiler_options=cpu.compiler_options(mesh, definition.architecture.remat),
   )
 
 
@@ -109,18 +110,6 @@ def lower_update(
   frozen = definition.split(definition.abstract)[1]
   key = jax.ShapeDtypeStruct((2,), jnp.uint32)
   return update.lower(abstract_state(definition, optimizer), shapes, frozen, key)
-
-
-def _compiler_options(definition: Definition, mesh: Mesh) -> dict[str, str] | None:
-  """Of a step that computes all again to save memory: XLA for CPUs is to save it too.
-
-  Else it makes whatever can be made, so that gradients' zeros lie beside all logits. On one device
-  alone: of several processes it does not keep what they send each other in one order.
-  """
-  one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
-  if one_cpu and definition.architecture.remat == "full":
-    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-  return None
 
 
 def accumulate_gradients(

@@ -195,9 +195,9 @@ class Scripted(Decoder):
     _, kept = super().__call__(tokens, segment_ids, positions, **options)
     return positions[..., None].astype(jnp.float32), kept
 
-  def step(self, tokens, place, cache, layers=None):
+  def step(self, tokens, place, cache, stacks=None):
     jax.debug.callback(self.count, "step")
-    _, cache = super().step(tokens, place, cache, layers)
+    _, cache = super().step(tokens, place, cache, stacks)
     positions = place.prompt_lengths[:, None] + place.ages - 1
     return positions[..., None].astype(jnp.float32), cache
 

@@ -21,17 +21,17 @@ def test_without_need_the_trained_weights_are_read():
   assert form(parameters).parameters is parameters
 
 
-def test_layers_are_those_of_the_stack():
+def test_stacks_are_the_layers_of_the_one_stack():
   definition, parameters = tiny.policy()
   form = decoding_form(definition, tiny.mesh(), gather=False)
-  assert form.split
-  layers = form(parameters).layers
-  assert len(layers) == definition.architecture.layers > 1
-  for number, layer in enumerate(layers):
-    for name, leaf in layer.items():
-      np.testing.assert_array_equal(leaf, parameters["layers"][name][number])
-  scanned = dataclasses.replace(form, split=False)
-  assert scanned(parameters).layers is None
+  stacks = form(parameters).stacks
+  assert len(stacks) == form.stacks == definition.architecture.layers > 1
+  for number, stack in enumerate(stacks):
+    for name, leaf in stack.items():
+      np.testing.assert_array_equal(leaf, parameters["layers"][name][number : number + 1])
+  scanned = dataclasses.replace(form, stacks=1)
+  (stack,) = scanned(parameters).stacks
+  assert stack is parameters["layers"]
 
 
 def test_adapters_are_added_into_the_weights():

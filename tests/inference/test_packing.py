@@ -72,7 +72,8 @@ def make_batch(queries: np.ndarray, first: int) -> Batch:
     seen=None,
   )
   ring = jnp.broadcast_to(rows, (2, groups, width))[..., None, None, None]
-  state = State((slots, -slots), (ring, -ring), prompt[0], drawing, jnp.array(first))
+  cache = ((slots, -slots),), ((ring, -ring),)
+  state = State(*cache, prompt[0], drawing, jnp.array(first))
   return Batch(state, queries, queries * 10)
 
 
@@ -94,7 +95,7 @@ def test_packed_rows_keep_what_is_theirs(shards):
   assert len(set(rows[taken].tolist())) == len(expected)
   for leaf in (drawing.samples.tokens[..., 0], drawing.stop_state, drawing.keys[..., 1]):
     np.testing.assert_array_equal(np.asarray(leaf)[taken], rows[taken])
-  keys, values = packed.state.responses
+  ((keys, values),) = packed.state.responses
   np.testing.assert_array_equal(np.asarray(keys)[:, taken, 0, 0, 0], [rows[taken]] * 2)
   np.testing.assert_array_equal(values, -keys)
   # Each group has the prompt of its rows, and no group has rows of two queries.
@@ -105,7 +106,7 @@ def test_packed_rows_keep_what_is_theirs(shards):
     from_new = rows[used, column] >= 100
     origin = np.where(from_new, 100 + (rows[used, column] - 100) // 4, rows[used, column] // 4)
     np.testing.assert_array_equal(group[here], origin[here])
-  np.testing.assert_array_equal(packed.state.prompts[0][1, used, 0, 0, 0], group)
+  np.testing.assert_array_equal(packed.state.prompts[0][0][1, used, 0, 0, 0], group)
   assert packed.state.clock == 0
   # Rows stay in their shard.
   if shards == 2:
@@ -119,7 +120,7 @@ def policy():
   return definition, definition.init(0)
 
 
-def draw(batch_size: int, config: SamplerConfig = LONG, told=None, buckets=(16,), split=True):
+def draw(batch_size: int, config: SamplerConfig = LONG, told=None, buckets=(16,), stacks=None):
   """Results, the shapes that were packed into, and how many functions were compiled."""
   definition, parameters = policy()
   made = Sampler(
@@ -131,7 +132,8 @@ def draw(batch_size: int, config: SamplerConfig = LONG, told=None, buckets=(16,)
     cache_dtype="float32",
     gather_weights=False,
   )
-  made.form = dataclasses.replace(made.form, split=split)
+  if stacks is not None:
+    made.form = dataclasses.replace(made.form, stacks=stacks)
   packed = []
 
   def spy(batches, shape, shards):
@@ -179,7 +181,7 @@ def test_neither_shrinking_nor_joining_changes_a_sample(batch_size):
 
 
 def test_scanned_layers_give_the_same_samples():
-  assert_same(draw(4, split=False)[0], alone())
+  assert_same(draw(4, stacks=1)[0], alone())
 
 
 def test_one_long_response_does_not_hold_the_others():
@@ -187,8 +189,8 @@ def test_one_long_response_does_not_hold_the_others():
   rows = []
   decode = sampler.decode
 
-  def count(policy, state, steps, choose, layers):
-    after = decode(policy, state, steps, choose, layers)
+  def count(policy, state, steps, choose, stacks):
+    after = decode(policy, state, steps, choose, stacks)
     steps = after.clock - state.clock
     jax.debug.callback(lambda n: rows.append(int(n)), steps * state.drawing.live.size)
     return after

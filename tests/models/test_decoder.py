@@ -12,7 +12,7 @@ from flax import nnx
 
 from apo_jax.models.architecture import LayerKind, Rope
 from apo_jax.models.attention import attention_mask
-from apo_jax.models.cache import Place, new_cache, split_cache, split_layers
+from apo_jax.models.cache import Place, new_cache, split_stack
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.definition import define_policy
 from apo_jax.rows.rows import PADDING_SEGMENT, RESPONSE_SEGMENT, SHARED_SEGMENT
@@ -160,8 +160,8 @@ def test_responses_behind_a_shared_query_equal_separate_rows(either):
   np.testing.assert_allclose(shared[5:], alone[1][3:], atol=1e-5)
 
 
-@pytest.mark.parametrize("split", [False, True])
-def test_steps_from_a_cache_give_the_logits_of_whole_rows(split):
+@pytest.mark.parametrize("stacks", [1, 3])
+def test_steps_from_a_cache_give_the_logits_of_whole_rows(stacks):
   """Three responses to each of two prompts, one padded; the ring of four slots begins at its end.
 
   The response that started two steps late, as one that takes another's place does, never sees what
@@ -178,11 +178,9 @@ def test_steps_from_a_cache_give_the_logits_of_whole_rows(split):
   _, kept = decoder(
     jnp.array(prompts), present.astype(int), jnp.arange(4)[None] * jnp.ones((2, 1), int), keep=True
   )
-  cache, layers = new_cache(*kept, width=3, slots=4, dtype="float32"), None
+  cache = new_cache(*kept, width=3, slots=4, dtype="float32", stacks=stacks)
   cache = cache._replace(responses=jax.tree.map(lambda ring: ring + 7, cache.responses))
-  if split:
-    cache = split_cache(cache)
-    layers = split_layers(nnx.to_pure_dict(nnx.state(decoder.layers)))
+  layers = split_stack(nnx.to_pure_dict(nnx.state(decoder.layers)), stacks)
   step = jax.jit(lambda tokens, place, cache: decoder.step(tokens, place, cache, layers))
   steps = []
   for at in range(4):

@@ -146,7 +146,7 @@ def test_gathered_weights_are_split_along_tensor_alone():
   definition = define_policy(tiny.architecture(), mesh)
   parameters = definition.init(0)
   form = decoding_form(definition, mesh, gather=True)
-  assert form.changes and not form.split
+  assert form.changes and form.stacks == 1
   gate = form(parameters).parameters["layers"]["gate"]
   layers, embed, hidden = gate.shape
   assert gate.sharding.shard_shape(gate.shape) == (layers, embed, hidden // 2)
