@@ -27,8 +27,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-# While the hook runs a module of the package, Python looks for the bytecode of all that this imports
-# under the hook's name, finds none and compiles it again. What was imported before is spared that.
+# While the hook runs a module of the package, Python looks for the bytecode of all that this
+# imports under the hook's name, and at first finds none. What was imported before is spared that.
 IMPORTED_FIRST = (
   "beartype.door",
   "beartype.vale",
