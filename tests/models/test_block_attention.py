@@ -1,6 +1,7 @@
 """Attention block by block, forwards and backwards, against its equation."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ def random_inputs(architecture, batch, length):
   return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
 
 
+@functools.partial(jax.jit, static_argnums=(0, 2))
 def with_gradients(function, mask, architecture, queries, keys, values, gradient):
   attended, pull_back = jax.vjp(
     lambda *inputs: function(*inputs, mask, architecture), queries, keys, values
@@ -78,7 +80,7 @@ def test_a_large_soft_cap_is_none():
 
   def attended(cap: float) -> np.ndarray:
     capped = dataclasses.replace(architecture, attention_softcap=cap)
-    return np.asarray(attend_earlier(*inputs, mask, capped))
+    return np.asarray(jax.jit(attend_earlier, static_argnums=4)(*inputs, mask, capped))
 
   np.testing.assert_allclose(attended(1e4), attended(0.0), atol=1e-5)
   assert np.abs(attended(0.5) - attended(0.0)).max() > 0.01

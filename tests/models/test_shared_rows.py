@@ -27,6 +27,18 @@ LORA = LoraConfig(rank=2, alpha=4.0, dropout=0.0, modules=("query", "down"))
 EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
+@functools.cache
+def policy(architecture):
+  definition = define_policy(ARCHITECTURES[architecture], tiny.mesh())
+  return definition, definition.init(0)
+
+
+@functools.cache
+def reward_parameters(architecture):
+  """Those of every pooling: it has none of its own."""
+  return define_reward_model(ARCHITECTURES[architecture], "last", tiny.mesh()).init(0)
+
+
 def rows(shared):
   made = batches.rows(np.random.default_rng(0), PRESENT, shared)
   return jax.tree.map(jnp.asarray, made)
@@ -76,11 +88,11 @@ def assert_equal(read, definition, parameters):
 @pytest.mark.parametrize("slots", [None, 1, 5])
 def test_log_probabilities(monkeypatch, architecture, slots):
   """Whole, and in chunks of so many slots of every shared row."""
-  definition = define_policy(ARCHITECTURES[architecture], tiny.mesh())
+  definition, parameters = policy(architecture)
   if slots:
     size = slots * len(PRESENT) * definition.architecture.vocab_rows
     monkeypatch.setattr(logprobs, "CHUNK_LOGITS", size)
-  values = assert_equal(read_policy, definition, definition.init(0))
+  values = assert_equal(read_policy, definition, parameters)
   np.testing.assert_array_equal(values[~PRESENT], 0.0)
 
 
@@ -88,7 +100,7 @@ def test_log_probabilities(monkeypatch, architecture, slots):
 @pytest.mark.parametrize("pooling", ["last", "eos", "average", "max"])
 def test_rewards(architecture, pooling):
   definition = define_reward_model(ARCHITECTURES[architecture], pooling, tiny.mesh())
-  values = assert_equal(read_reward, definition, definition.init(0))
+  values = assert_equal(read_reward, definition, reward_parameters(architecture))
   assert np.isfinite(values[PRESENT]).all()
 
 
@@ -102,10 +114,10 @@ def test_a_response_does_not_see_its_neighbours():
   """Another first response changes nothing of the second, and of the query neither."""
   definition, parameters = tiny.policy()
   both = rows(True)
-  policy = definition.bind(parameters)
-  hidden, _ = policy(*both[:3])
+  read = jax.jit(lambda parameters, *arrays: definition.bind(parameters)(*arrays)[0])
+  hidden = read(parameters, *both[:3])
   changed = jnp.where(both.segment_ids == 2, 5, both.tokens)
-  other, _ = policy(changed, *both[1:3])
+  other = read(parameters, changed, *both[1:3])
   same = np.asarray((both.segment_ids != 2) & (both.segment_ids != 0))
   np.testing.assert_array_equal(np.asarray(other)[same], np.asarray(hidden)[same])
   assert not np.array_equal(other, hidden)
