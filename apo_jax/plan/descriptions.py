@@ -13,9 +13,8 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
 from apo_jax.data.templates import HhForm
 from apo_jax.data.tokens import Codec
-from apo_jax.models.architecture import Architecture, architecture_from_shape
+from apo_jax.models.architecture import Architecture
 from apo_jax.models.hugging_face.config import CONFIG_FILE, Checkpoint, read_architecture
-from apo_jax.run.origins import Origins
 
 _LOCATIONS = ("demonstrations", "preferences", "golden", "queries")
 
@@ -33,27 +32,6 @@ def config_without_data(config: ml_collections.ConfigDict) -> Config:
   return from_config_dict(copied)
 
 
-def find_architectures(config: Config) -> Origins:
-  """The players' architectures, from config.json alone: no weights are needed or downloaded.
-
-  A checkpoint is a directory with a config.json, or a name on the Hugging Face hub.
-
-  Raises:
-    ConfigError: there is no such file, or it is of no model that the decoder computes.
-  """
-  policy_checkpoint, policy = None, None
-  if config.model.checkpoint:
-    policy_checkpoint = _read("config.model.checkpoint", config.model.checkpoint, config)
-    policy = policy_checkpoint.architecture
-  else:
-    policy = architecture_from_shape(config.model, config.tokenizer.vocab_size)
-  reward_checkpoint, reward = None, policy
-  if config.reward.checkpoint:
-    reward_checkpoint = _read("config.reward.checkpoint", config.reward.checkpoint, config)
-    reward = reward_checkpoint.architecture
-  return Origins(policy, policy_checkpoint, reward, reward_checkpoint)
-
-
 def describe_codec(config: Config, architecture: Architecture) -> Codec:
   """A codec of the model's size that has one word: shapes depend on nothing else."""
   words = tokenizers.models.WordLevel({"?": 0}, unk_token="?")
@@ -63,7 +41,17 @@ def describe_codec(config: Config, architecture: Architecture) -> Codec:
   return Codec(tokenizer, form, data.query_length, data.response_length, architecture.vocab_size)
 
 
-def _read(field: str, name: str, config: Config) -> Checkpoint:
+def read_described(field: str, name: str, config: Config) -> Checkpoint:
+  """A checkpoint by its config.json alone: no weights are needed or downloaded.
+
+  Args:
+    field: of the config that names it.
+    name: a directory with a config.json, or a name on the Hugging Face hub.
+    config: the run's.
+
+  Raises:
+    ConfigError: there is no such file, or it is of no model that the decoder computes.
+  """
   directory = Path(name)
   if not directory.is_dir():
     try:

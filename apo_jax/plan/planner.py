@@ -10,12 +10,13 @@ from apo_jax.config.schema import Config, MeshConfig
 from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
 from apo_jax.devices.sharding import make_mesh, tpu_slices
 from apo_jax.plan.chips import CHIPS, Chip
-from apo_jax.plan.descriptions import describe_codec, find_architectures
+from apo_jax.plan.descriptions import describe_codec, read_described
 from apo_jax.plan.devices import find_devices, torus_coordinates
 from apo_jax.plan.measure import Measured, Roofline, measure, roofline
 from apo_jax.plan.programs import Program, programs
 from apo_jax.plan.round_work import round_work
 from apo_jax.run.models import make_models
+from apo_jax.run.origins import find_origins
 
 HOUR = 3600.0
 
@@ -104,7 +105,7 @@ def make_plan(
     ConfigError: the config does not fit the devices, or they, its checkpoint or a name in `only`
       are not known.
   """
-  origins = find_architectures(config)
+  origins = find_origins(config, read_described)
   devices = find_devices(topology)
   sizes = resolve_mesh(config, len(devices), tpu_slices(devices))
   check_attention(config, devices[0].platform)

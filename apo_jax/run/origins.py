@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
@@ -50,15 +51,28 @@ class Origins:
     return found
 
 
-def find_origins(config: Config) -> Origins:
-  """Reads the architectures, downloads the checkpoints that are hub names, looks at their tensors.
+def read_whole(field: str, name: str, config: Config) -> Checkpoint:
+  """A checkpoint, downloaded where `name` is one of the hub, and its tensors looked at.
+
+  Raises:
+    ConfigError: it is not there, not whole, or not of a kind that can be imported.
+  """
+  checkpoint = read_architecture(resolve_directory(name, field), config.model, field)
+  TensorFiles(checkpoint, field)  # checks every tensor's name, shape and type
+  return checkpoint
+
+
+def find_origins(
+  config: Config, read: Callable[[str, str, Config], Checkpoint] = read_whole
+) -> Origins:
+  """The architectures and checkpoints that a config names; `read` reads a checkpoint.
 
   Raises:
     ConfigError: a checkpoint is not there, not whole, or not of a kind that can be imported.
   """
   policy_checkpoint = reward_checkpoint = None
   if config.model.checkpoint:
-    policy_checkpoint = _read("config.model.checkpoint", config.model.checkpoint, config)
+    policy_checkpoint = read("config.model.checkpoint", config.model.checkpoint, config)
     policy = policy_checkpoint.architecture
     if policy_checkpoint.is_reward:
       raise ConfigError(
@@ -69,7 +83,7 @@ def find_origins(config: Config) -> Origins:
     policy = architecture_from_shape(config.model, config.tokenizer.vocab_size)
   reward = policy
   if config.reward.checkpoint:
-    reward_checkpoint = _read("config.reward.checkpoint", config.reward.checkpoint, config)
+    reward_checkpoint = read("config.reward.checkpoint", config.reward.checkpoint, config)
     reward = reward_checkpoint.architecture
     if not reward_checkpoint.is_reward:
       raise ConfigError(
@@ -77,9 +91,3 @@ def find_origins(config: Config) -> Origins:
         " must be a sequence-classification model with one label, or '' to start from the policy."
       )
   return Origins(policy, policy_checkpoint, reward, reward_checkpoint)
-
-
-def _read(field: str, name: str, config: Config) -> Checkpoint:
-  checkpoint = read_architecture(resolve_directory(name, field), config.model, field)
-  TensorFiles(checkpoint, field)  # checks every tensor's name, shape and type
-  return checkpoint

@@ -9,12 +9,13 @@ from apo_jax.inference.sampler import STEPS_A_CALL
 from apo_jax.models import model_flops, row_cost
 from apo_jax.models.architecture import architecture_from_shape
 from apo_jax.models.block_attention import attended_pairs
-from apo_jax.plan.descriptions import describe_codec, find_architectures
+from apo_jax.plan.descriptions import describe_codec, read_described
 from apo_jax.plan.devices import torus_coordinates
 from apo_jax.plan.measure import measure
 from apo_jax.plan.programs import programs
 from apo_jax.plan.round_work import round_work
 from apo_jax.run.models import make_models
+from apo_jax.run.origins import find_origins
 from tests import tiny
 
 STEPS = ("reward step", "policy step")
@@ -41,13 +42,14 @@ def measured(name, **overrides):
 
 def listed(config):
   """The programs of a round by name."""
-  models, codec = models_of(config), describe_codec(config, find_architectures(config).policy)
+  models = models_of(config)
+  codec = describe_codec(config, models.origins.policy)
   found = programs(config, models, codec, round_work(config))
   return {program.name: program for program in found}
 
 
 def models_of(config):
-  return make_models(config, find_architectures(config), tiny.mesh())
+  return make_models(config, find_origins(config, read_described), tiny.mesh())
 
 
 def products(config, rows, length, logits):
