@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from apo_jax import game
+from apo_jax.config.base import FORMAT
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
@@ -265,6 +266,21 @@ def test_another_config_in_the_same_directory_is_refused(finished):
   with pytest.raises(ConfigError, match=r"config.policy.dpo.beta is 0.5, .* started with"):
     game.play(tiny.config(policy__dpo__beta=0.5), finished)
   assert numbers(finished) == before
+
+
+def test_a_run_directory_of_another_format_is_refused(finished, tmp_path):
+  run_dir = tmp_path / "run"
+  shutil.copytree(finished, run_dir)
+  known = read_json(run_dir / "config.json")
+  assert known["format"] == FORMAT and known["policy"]["dpo"] == {
+    "beta": 0.1,
+    "pairs": "best_worst",
+  }
+  first = {name: value for name, value in known.items() if name != "format"}  # it had no number
+  for older in ({**known, "format": FORMAT - 1}, first):
+    (run_dir / "config.json").write_text(json.dumps(older))
+    with pytest.raises(ConfigError, match=rf"has format {FORMAT - 1}, .* reads {FORMAT}"):
+      game.play(tiny.config(), run_dir)
 
 
 def test_changed_data_in_the_same_directory_is_refused(finished, tmp_path):
