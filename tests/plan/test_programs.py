@@ -30,8 +30,9 @@ def shared_rows():
     yield
 
 
+@functools.cache
 def measured(name, **overrides):
-  """One program of the tiny game, compiled, and the run that has it."""
+  """One program of the tiny game, compiled once, and the run that has it."""
   config = tiny.config(**EXACT | overrides)
   mesh = tiny.mesh()
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
@@ -126,7 +127,7 @@ def test_a_program_counts_as_its_unrolled_self(name, monkeypatch):
   scanned, _ = measured(name)
   monkeypatch.setattr(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=True))
   jax.clear_caches()
-  unrolled, run = measured(name)
+  unrolled, run = measured.__wrapped__(name)
   # There the compiler takes attention's logits from the forward pass.
   again = sum(
     attention_logits(run.config, *rows) for rows in step_batches(run.config).get(name, [])
