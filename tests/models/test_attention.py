@@ -73,7 +73,7 @@ def test_a_cache_in_two_parts_is_read_as_one(cap):
   queries, prompt_keys, prompt_values, keys, values = random
   prompt_mask = np.array([[[1, 1, 1, 0, 0]] * 2, [[0, 0, 1, 1, 1], [1, 0, 0, 0, 0]]], bool)
   mask = np.array([[[1, 0, 0], [1, 1, 0]], [[0, 0, 1], [0, 0, 0]]], bool)
-  both = attend_cache(
+  both = jax.jit(attend_cache, static_argnums=5)(
     queries,
     (prompt_keys.swapaxes(-1, -2), prompt_values),
     (keys.swapaxes(-1, -2), values),

@@ -32,8 +32,9 @@ def shared_rows():
     yield
 
 
+@functools.cache
 def measured(name, **overrides):
-  """One program of the tiny game, compiled, and the config that has it."""
+  """One program of the tiny game, compiled once, and the config that has it."""
   config = tiny.config(**EXACT | overrides)
   mesh = tiny.mesh()
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
@@ -137,7 +138,7 @@ def test_a_program_counts_as_its_unrolled_self(name, monkeypatch):
   scanned, _ = measured(name)
   monkeypatch.setattr(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=True))
   jax.clear_caches()
-  unrolled, config = measured(name)
+  unrolled, config = measured.__wrapped__(name)
   # There the compiler takes attention's logits from the forward pass.
   again = sum(attention_logits(config, *rows) for rows in step_batches(config).get(name, []))
   assert unrolled.costs.flops + again == pytest.approx(scanned.costs.flops, rel=0.01)

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -23,9 +24,19 @@ SEED = seeds.derive_key(0, "dropout")
 GRADIENT = optax.trace(decay=0.0)
 
 
+@functools.cache
+def start(kind: str, lora: LoraConfig | None = None):
+  """Fresh parameters, the same whatever the pooling and the update."""
+  if kind == "policy":
+    return define_policy(tiny.architecture(), tiny.mesh(), lora).init(0)
+  return define_reward_model(tiny.architecture(), "last", tiny.mesh()).init(0)
+
+
 def run(definition, update, batch):
   """The gradients and the metrics of an update from the model's start."""
-  trained, frozen = definition.split(definition.init(0))
+  kind = "reward" if "reward_head" in definition.abstract else "policy"
+  # An update writes over what it trains.
+  trained, frozen = definition.split(jax.tree.map(jnp.copy, start(kind, definition.lora)))
   state = init_state(definition, GRADIENT, trained)
   state, metrics = update(state, batch, frozen, SEED)
   return state.optimizer_state.trace, metrics

@@ -147,12 +147,13 @@ def test_reward_model(tmp_path):
   segments = (slots < jnp.array(golden["lengths"])[:, None]).astype(jnp.int32)
 
   @jax.jit
+  @functools.partial(jax.value_and_grad, has_aux=True)
   def loss(parameters):
     positions = jnp.broadcast_to(slots, tokens.shape)
     rewards = definition.bind(parameters)(tokens, segments, positions)[:, 0]
     return jax.nn.softplus(rewards[1] - rewards[0]), rewards
 
-  (value, rewards), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)
+  (value, rewards), gradients = loss(parameters)
   np.testing.assert_allclose(rewards, golden["rewards"], atol=1e-4, rtol=0)
   assert value == pytest.approx(golden["loss"], abs=1e-5)
   names = tensor_names(checkpoint.architecture, "llama", head=False)
