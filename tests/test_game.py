@@ -93,11 +93,19 @@ def test_samples_are_scored_and_complete(finished):
       for sample in query["samples"]:
         assert np.isfinite(sample["reward"])
         assert 0 <= sample["utility"] <= 1
+      read = [s for s in query["samples"] if s["reference_logprob"] is not None]
+      if query["golden"] is None:
+        assert all(sample["shaped_reward"] == sample["reward"] for sample in query["samples"])
+        # The best and the worst, which are one where all others say nothing.
+        rewards = [s["reward"] for s in query["samples"] if s["text"].strip()]
+        assert {s["reward"] for s in read} == ({max(rewards), min(rewards)} if rewards else set())
+      else:
+        assert not read
     # In round 1 the policy that samples is the reference: both passes must agree.
     if round == "01":
       for query in sampled:
         for sample in query["samples"]:
-          if sample["finished"] and len(sample["tokens"]):
+          if sample["reference_logprob"] is not None and sample["finished"]:
             logprobs = sample["logprob"], sample["reference_logprob"]
             np.testing.assert_allclose(*logprobs, atol=2e-3)
 

@@ -57,5 +57,8 @@ def parse_flags(arguments: list[str]) -> list[str]:
     if "get_config" in hint:
       message = "the file of --config has no function get_config()"
   except (flags.Error, TypeError, ValueError) as error:
+    # What a config file raises comes with its traceback, whose last line says what is wrong.
     message = str(error)
+    if "Traceback" in message:
+      message = f"the file of --config fails: {message.strip().splitlines()[-1]}"
   sys.exit(refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))

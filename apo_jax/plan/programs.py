@@ -233,7 +233,7 @@ def _policy_update(
   def lower() -> Lowered:
     optimizer = make_optimizer(training, calls)
     update = make_policy_update(
-      models.policy, optimizer, policy, models.mesh, accumulation=training.accumulation
+      models.policy, optimizer, policy.loss, models.mesh, accumulation=training.accumulation
     )
     return lower_update(update, models.policy, optimizer, batch)
 

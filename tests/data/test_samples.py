@@ -94,6 +94,7 @@ def test_a_file_s_line_has_the_documented_fields(tmp_path, golden):
         "logprob": -3.25,
         "reference_logprob": None,
         "reward": None,
+        "shaped_reward": None,
         "utility": None,
       }
     ],
