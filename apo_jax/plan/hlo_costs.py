@@ -168,7 +168,9 @@ class _Counter:
       limits = [condition.instructions[name] for name in root.operands]
       constants = [int(one.text) for one in limits if one.opcode == "constant"]
       counters = [one.attribute("index") for one in limits if one.opcode == "get-tuple-element"]
-      if constants:
+      # What is computed from arrays is no counter: a loop may go on while some number is small.
+      is_counted = not any(one.opcode in ("reduce", "fusion") for one in limits)
+      if constants and is_counted:
         return -(-constants[0] // (self._stride(loop, int(counters[0])) if counters else 1))
     return self._unknown_trips
 

@@ -79,9 +79,12 @@ def test_nested_loops_multiply():
   assert costs.flops == 12 * 2 * WIDTH**3
 
 
-def test_a_loop_that_may_end_early_counts_as_often_as_is_said():
-  def until_large(x, weight):  # in all places, as sampling goes on until no row is left
-    return jax.lax.while_loop(lambda x: jnp.any(x < 10.0), lambda x: x @ weight, x)
+@pytest.mark.parametrize("goes_on", [lambda x: jnp.any(x < 10.0), lambda x: jnp.max(x) < 10.0])
+def test_a_loop_that_may_end_early_counts_as_often_as_is_said(goes_on):
+  """In one place or all, as sampling goes on until no row is left: no number is a counter."""
+
+  def until_large(x, weight):
+    return jax.lax.while_loop(goes_on, lambda x: x @ weight, x)
 
   costs, _ = costs_of(until_large, (WIDTH, WIDTH), (WIDTH, WIDTH), unknown_trips=9)
   assert costs.flops == 9 * 2 * WIDTH**3
