@@ -1,6 +1,5 @@
 """What the README promises of the demo, played at full size. Slow: `pytest -m slow`."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,10 +15,10 @@ pytestmark = pytest.mark.slow
 
 def play(run_dir: Path, *overrides: str) -> list[float]:
   """Plays configs/demo.py and returns the true utility after each round, the start first."""
-  # The tests' compiler settings are for tiny models.
-  environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
   command = ["-m", "apo_jax.main", "--config=configs/demo.py", f"--run_dir={run_dir}", *overrides]
-  subprocess.run([sys.executable, *command], cwd=tiny.ROOT, env=environment, check=True)
+  subprocess.run(
+    [sys.executable, *command], cwd=tiny.ROOT, env=tiny.users_environment(), check=True
+  )
   return [
     read_json(path)["true_utility"] for path in sorted(run_dir.glob("rounds/*/evaluation.json"))
   ]

@@ -13,7 +13,12 @@ from tests import tiny
 def test_the_game_on_one_page_improves_the_policy():
   path = tiny.ROOT / "examples" / "game.py"
   result = subprocess.run(
-    [sys.executable, path], cwd=tiny.ROOT, capture_output=True, text=True, timeout=1200, check=True
+    [sys.executable, path],
+    cwd=tiny.ROOT,
+    env=tiny.users_environment(),
+    capture_output=True,
+    text=True,
+    check=True,
   )
   before, after = map(
     float, re.search(r"True utility: (\S+) before .*, (\S+) after", result.stdout).groups()

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib.util
 import itertools
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -90,6 +91,11 @@ def mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
   """A mesh over the first devices."""
   count = data * fsdp * tensor
   return make_mesh(MeshConfig(data, fsdp, tensor), jax.devices()[:count])
+
+
+def users_environment() -> dict[str, str]:
+  """The environment without the tests' compiler settings, which are for tiny models."""
+  return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
 
 
 @functools.cache
