@@ -120,19 +120,26 @@ def test_every_update_is_logged_once(finished):
 
 
 def test_stopping_after_any_phase_changes_nothing(finished, tmp_path):
-  """Ends the process after each phase in turn; the last start ends the game."""
+  """Ends the process after each phase until round 2, whose phases are as round 1's."""
   config = tiny.config()
   played = []
 
+  def key(phase):
+    return phase.round, phase.result
+
   def stop(phase):
-    played.append((phase.round, phase.result))
+    played.append(key(phase))
     raise Stopped
 
-  for _ in game.phases(config):
+  phases = [key(phase) for phase in game.phases(config)]
+  before = [phase for phase in phases if phase[0] < 2]
+  for _ in before:
     with pytest.raises(Stopped):
       game.play(config, tmp_path / "run", on_phase_end=stop)
+  assert played == before
+  game.play(config, tmp_path / "run", on_phase_end=lambda phase: played.append(key(phase)))
   game.play(config, tmp_path / "run", on_phase_end=lambda phase: pytest.fail("played again"))
-  assert played == [(phase.round, phase.result) for phase in game.phases(config)]
+  assert played == phases
   assert numbers(tmp_path / "run") == numbers(finished)
 
 
