@@ -69,7 +69,8 @@ def test_policy_update(shape):
 
 
 @pytest.mark.parametrize(
-  ("max_new_tokens", "gather"), [pytest.param(23, False, marks=SLOW), (40, False), (23, True)]
+  ("max_new_tokens", "gather"),
+  [pytest.param(23, False, marks=SLOW), pytest.param(40, False, marks=SLOW), (23, True)],
 )
 def test_sampling(max_new_tokens, gather):
   """With 40 tokens there is time for the batch to shrink, on each device by itself."""
