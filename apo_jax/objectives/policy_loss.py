@@ -4,6 +4,7 @@ import abc
 import dataclasses
 from typing import ClassVar, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from apo_jax.objectives.choice import Choice
@@ -47,3 +48,8 @@ class PolicyLoss(Choice, abc.ABC):
     """Returns the responses that the loss depends on; by default all that are valid."""
     del rewards
     return valid
+
+  def most_read(self, num_samples: int) -> int:
+    """Returns how many of so many samples to a query it reads at most: where no two are equal."""
+    rewards = jnp.arange(num_samples, dtype=jnp.float32)[None]
+    return int(jnp.sum(self.reads(rewards, jnp.ones(rewards.shape, bool))))

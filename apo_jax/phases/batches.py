@@ -10,7 +10,6 @@ from apo_jax.config.schema import Config
 from apo_jax.data.records import Demonstration, Preference
 from apo_jax.data.samples import SampledQuery
 from apo_jax.data.tokenised import Tokenised
-from apo_jax.phases.responses import most_read
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import Item, Rows, distinct_scores
@@ -28,7 +27,7 @@ def golden_layout(models: Models, config: Config) -> RowLayout:
 
 def sample_layout(models: Models, config: Config) -> RowLayout:
   """The layout of the samples that the policy is trained on."""
-  num_samples = most_read(config.policy.loss, config.sampling.training.num_samples)
+  num_samples = config.policy.loss.most_read(config.sampling.training.num_samples)
   return models.row_layout(models.policy, num_samples)
 
 

@@ -97,12 +97,6 @@ def read_by(loss: PolicyLoss, sampled: Sequence[SampledQuery]) -> Bool[np.ndarra
   return np.asarray(loss.reads(rewards, jnp.asarray(~of_samples(sampled, "is_empty"))))
 
 
-def most_read(loss: PolicyLoss, num_samples: int) -> int:
-  """How many of so many samples to a query a loss reads at most: where no two are equal."""
-  rewards = jnp.arange(num_samples, dtype=jnp.float32)[None]
-  return int(jnp.sum(loss.reads(rewards, jnp.ones(rewards.shape, bool))))
-
-
 def policy_logprobs(
   run: Run,
   sampled: Sequence[SampledQuery],

@@ -72,6 +72,7 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
   beside_sampler += reward
   longest, judged = models.row_lengths[-1], models.judged_length
   samples, judged_samples = sampling.training.num_samples, sampling.evaluation.num_samples
+  read = config.policy.loss.most_read(samples)
 
   def sampled(name: str, queries: int, settings: SamplerConfig) -> list[Program]:
     return _sampling(config, models, sampler, name, queries, settings, beside_sampler)
@@ -88,7 +89,7 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
     *sampled("sample", work.sampled_queries, sampling.training),
     _reward_update(config, models, codec, work.reward_updates, policy + reward),
     reward_scores("score rewards", work.reward_scores, samples, longest),
-    logprob_scores("score logprobs", work.logprob_scores, samples, longest),
+    logprob_scores("score logprobs", work.logprob_scores, read, longest),
     _policy_update(config, models, codec, work.policy_updates, policy + reward),
     *sampled("evaluate", work.evaluated_queries, sampling.evaluation),
     # A golden response is judged beside them.

@@ -57,7 +57,7 @@ def round_work(config: Config) -> RoundWork:
     sampled_queries=queries + (golden if adversarial else 0),
     reward_updates=0 if config.reward.mode == "fixed" else updates,
     reward_scores=scorer_calls(scored) + 2 * scorer_calls(test * PREFERENCE_RESPONSES),
-    logprob_scores=scorer_calls(queries * samples),
+    logprob_scores=scorer_calls(queries * config.policy.loss.most_read(samples)),
     policy_updates=num_batches(queries, policy.batch_size, policy.epochs),
     evaluated_queries=test,
     evaluation_reward_scores=2 * scorer_calls(judged),

@@ -12,7 +12,6 @@ from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.data.tokenised import tokenise_records
 from apo_jax.objectives import DPO, RRHF, PolicyLoss, RejectionSampling, Shaping
 from apo_jax.phases.responses import (
-  most_read,
   read_by,
   with_reference_logprobs,
   with_shaped_rewards,
@@ -58,8 +57,8 @@ def test_what_a_loss_reads(loss, expected):
   ("loss", "most"), [(RejectionSampling(), 1), (DPO(), 2), (DPO(pairs="all"), 4), (RRHF(), 4)]
 )
 def test_rows_have_room_for_what_is_read(loss, most):
-  assert most_read(loss, 4) == most
-  assert most_read(loss, 1) == 1
+  assert loss.most_read(4) == most
+  assert loss.most_read(1) == 1
 
 
 def test_without_shapings_the_policy_learns_from_the_rewards():
@@ -98,4 +97,4 @@ def test_only_what_is_wanted_has_a_reference():
 
 
 def test_every_loss_of_a_config_is_asked_what_it_reads():
-  assert all(most_read(loss(), 4) in (1, 2, 4) for loss in PolicyLoss.known.values())
+  assert all(loss().most_read(4) in (1, 2, 4) for loss in PolicyLoss.known.values())

@@ -16,7 +16,7 @@ def test_calls_by_hand():
   assert work.sampled_queries == 40 + 20
   assert work.reward_updates == 10  # 40 golden, twice, 8 an update
   assert work.reward_scores == 7 + 2  # 20 * 3 samples and 40 * 4, 32 a call; 2 * 16 preferences
-  assert work.logprob_scores == 2  # 20 * 3
+  assert work.logprob_scores == 2  # 20 * 2, the best and the worst
   assert work.policy_updates == 3  # 20, 8 an update
   assert work.evaluated_queries == 16  # config.evaluation.num_queries
   assert work.evaluation_reward_scores == 2 * 2  # 16 * 2 samples and 16 golden, by two models
@@ -43,3 +43,8 @@ def test_unknown_sizes_are_assumed_and_said():
   work = round_work(config)
   assert work.policy_updates == ASSUMED_SIZE / 8
   assert work.assumptions == ("config.data.num_queries is 0, all there are: 10,000 assumed.",)
+
+
+def test_only_what_the_loss_reads_has_a_reference():
+  best = round_work(tiny.config(**SIZES, policy__loss="rjs"))
+  assert best.logprob_scores == 1  # 20, 32 a call
