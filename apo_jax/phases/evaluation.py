@@ -52,8 +52,9 @@ def _sample(run: Run, round: int, progress: PhaseProgress) -> list[SampledQuery]
   sampler = run.config.sampling.evaluation
   sampled = draw(run, run.players.policy_after(round), asked, sampler, ("test",), progress)
   sampled = with_rewards(run, sampled, run.players.testing_reward, progress)
-  logprobs = policy_logprobs(run, sampled, run.players.policy_after(0), progress)
-  return with_reference_logprobs(sampled, logprobs)
+  every = np.ones((len(sampled), sampler.num_samples), bool)
+  logprobs = policy_logprobs(run, sampled, run.players.policy_after(0), progress, every)
+  return with_reference_logprobs(sampled, logprobs, every)
 
 
 def _judge(
@@ -65,7 +66,8 @@ def _judge(
   logprobs = start_logprobs
   if round:
     policy = players.policy_after(round)
-    logprobs = policy_logprobs(run, sampled, policy, progress)
+    every = np.ones(start_logprobs.shape, bool)
+    logprobs = policy_logprobs(run, sampled, policy, progress, every)
     asked = [query.asked for query in sampled]
     start = read_samples(run.directory.round(0) / TEST_SAMPLES, asked)
   preferences = run.data.test.preferences[: run.config.evaluation.num_queries]

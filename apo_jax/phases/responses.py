@@ -102,28 +102,27 @@ def policy_logprobs(
   sampled: Sequence[SampledQuery],
   player: Player,
   progress: PhaseProgress,
-  wanted: Bool[np.ndarray, "Q S"] | None = None,
+  wanted: Bool[np.ndarray, "Q S"],
 ) -> Float[np.ndarray, "Q S"]:
-  """log pi(y|x) of the samples under a policy; nan where not `wanted`, which None says of none."""
-  if wanted is None:
-    wanted = np.ones((len(sampled), len(sampled[0].samples)), bool)
+  """log pi(y|x) of the samples `wanted` under a policy; what stands for others means nothing."""
   sequences = [
     (query.asked.query, response)
     for query, row in zip(sampled, wanted, strict=True)
-    for response in itertools.compress(query.item[1], row)
+    for response in itertools.compress(query.responses, row)
   ]
-  logprobs = np.full(wanted.shape, np.nan)
+  logprobs = np.zeros(wanted.shape)
   scorer, parameters = run.inference.logprob_scorer, run.parameters.of(player)
   logprobs[wanted] = scorer(parameters, sequences, progress.advance)
   return logprobs
 
 
 def with_reference_logprobs(
-  sampled: Sequence[SampledQuery], logprobs: Float[np.ndarray, "Q S"]
+  sampled: Sequence[SampledQuery],
+  logprobs: Float[np.ndarray, "Q S"],
+  wanted: Bool[np.ndarray, "Q S"],
 ) -> list[SampledQuery]:
-  """The same samples with log-probabilities under a reference policy; none where they are nan."""
-  known = np.where(np.isnan(logprobs), None, logprobs)
-  return _with(sampled, "reference_logprob", known.tolist())
+  """The same samples with log-probabilities under a reference policy, of those `wanted`."""
+  return _with(sampled, "reference_logprob", np.where(wanted, logprobs, None).tolist())
 
 
 def of_samples(sampled: Sequence[SampledQuery], field: str) -> Shaped[np.ndarray, "Q S"]:

@@ -50,8 +50,8 @@ def score_samples(run: Run, round: int) -> None:
     scored[0] = with_shaped_rewards(scored[0], run.config.policy.shapings)
     read = read_by(run.config.policy.loss, scored[0])
     progress.advance(int(np.sum(~read)))
-    logprobs = policy_logprobs(run, scored[0], reference, progress, wanted=read)
-    scored[0] = with_reference_logprobs(scored[0], logprobs)
+    logprobs = policy_logprobs(run, scored[0], reference, progress, read)
+    scored[0] = with_reference_logprobs(scored[0], logprobs, read)
   for path, sampled in zip(paths, scored, strict=True):
     _write(run, path, sampled)
   best = [max(sample.reward for sample in query.samples) for query in scored[0]]

@@ -91,7 +91,8 @@ def test_shapings_follow_each_other():
 
 
 def test_only_what_is_wanted_has_a_reference():
-  (one,) = with_reference_logprobs([sampled(1.0, 2.0)], np.array([[np.nan, -3.5]]))
+  wanted = np.array([[False, True]])
+  (one,) = with_reference_logprobs([sampled(1.0, 2.0)], np.array([[0.0, -3.5]]), wanted)
   assert [sample.reference_logprob for sample in one.samples] == [None, -3.5]
   assert [sample.reward for sample in one.read.samples] == [2.0]
 
