@@ -53,7 +53,7 @@ from apo_jax.run.provenance import write_provenance
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
 from apo_jax.run.starts import describe, describe_sharing
-from apo_jax.run.tokenizer import make_run_codec, make_tokenizer, share_tokenizer
+from apo_jax.run.tokenizer import make_run_codec, make_tokenizer, shared_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +123,10 @@ def play(
   check_owner(directory, config, origins, texts)
   tokenizer = make_tokenizer(directory, config, origins, texts)
   make_run_codec(tokenizer, config, origins)  # checks that they fit
-  logs = _open_logs(config, run_dir)
-  codec = make_run_codec(share_tokenizer(directory, tokenizer), config, origins)
-  data = tokenise(codec, texts)
+  with shared_tokenizer(directory, tokenizer) as tokenizer:
+    codec = make_run_codec(tokenizer, config, origins)
+    data = tokenise(codec, texts)
+    logs = _open_logs(config, run_dir)
   claim(directory, config, origins, texts, data, codec)
   mesh = make_mesh(sizes)
   with jax.set_mesh(mesh), logs.metrics:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -309,13 +310,24 @@ def test_changed_data_in_the_same_directory_is_refused(finished, tmp_path):
     game.play(tiny.config(), run_dir)
 
 
-def test_a_refused_start_leaves_the_directory_free(tmp_path):
+def test_a_refused_start_leaves_the_directory_free(tmp_path, monkeypatch):
   """What only the tokenizer can tell is told before anything is kept."""
+  import_module = importlib.import_module
+
+  def missing(name, *more):
+    if name == "wandb":
+      raise ModuleNotFoundError(name=name)
+    return import_module(name, *more)
+
   run_dir = tmp_path / "run"
   with pytest.raises(ConfigError, match=r"config.data.separator is '<sep>'"):
     game.play(tiny.config(data__separator="<sep>"), run_dir)
   with pytest.raises(ConfigError, match=r"config.sampling.training.stop holds '。'"):
     game.play(tiny.config(sampling__training__stop=("。",)), run_dir)
+  # A package that is missing is found later still.
+  monkeypatch.setattr(importlib, "import_module", missing)
+  with pytest.raises(ConfigError, match=r"config.logging.wandb is True, but the package wandb"):
+    game.play(tiny.config(logging__wandb=True), run_dir)
   assert list(run_dir.iterdir()) == []
 
 

@@ -1,5 +1,9 @@
 """The tokenizer of a run: its own copy, or what the config says."""
 
+import contextlib
+import shutil
+from collections.abc import Iterator
+
 import jax
 import transformers
 
@@ -54,17 +58,25 @@ def make_tokenizer(
   return tokenizer
 
 
-def share_tokenizer(
+@contextlib.contextmanager
+def shared_tokenizer(
   directory: RunDirectory, tokenizer: transformers.PreTrainedTokenizerBase
-) -> transformers.PreTrainedTokenizerBase:
+) -> Iterator[transformers.PreTrainedTokenizerBase]:
   """The run directory's copy, which all processes read; a new run's is made here.
 
-  It counts as the run's own when the directory does (`ownership.claim`).
+  It counts as the run's own when the directory does (`ownership.claim`), and is gone again where
+  the run is refused before that.
   """
-  if jax.process_index() == 0 and not directory.tokenizer_finished.exists():
+  makes = jax.process_index() == 0 and not directory.tokenizer_finished.exists()
+  if makes:
     tokenizer.save_pretrained(directory.tokenizer)
   barrier("tokenizer")
-  return load_own_tokenizer(directory)
+  try:
+    yield load_own_tokenizer(directory)
+  except ConfigError:
+    if makes:
+      shutil.rmtree(directory.tokenizer, ignore_errors=True)
+    raise
 
 
 def load_own_tokenizer(directory: RunDirectory) -> transformers.PreTrainedTokenizerBase:
