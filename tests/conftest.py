@@ -2,6 +2,7 @@
 
 import atexit
 import importlib
+import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -15,10 +16,10 @@ install_import_hook("apo_jax", "beartype.beartype")
 # Compiling takes most of the tests' time. XLA's optimisations, its newer code generator of fused
 # operations and the splitting of a program into modules for several threads cost more of it than
 # they save on models this small, and what one process compiled, the next reads from a cache.
-FAST = (
-  "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-  " --xla_cpu_parallel_codegen_split_count=1"
-)
+FAST = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+# XLA ends the process where it does not know a flag, as newer versions do not know this one.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+  FAST += " --xla_cpu_use_fusion_emitters=false"
 if FAST not in os.environ.get("XLA_FLAGS", ""):
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST}"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
