@@ -90,14 +90,12 @@ def shared_length(config, num_responses):
 
 
 def test_scoring_is_a_forward_pass_over_shared_rows():
-  found, config = measured("score rewards")
-  samples = config.sampling.training.num_samples
-  rows, length = config.evaluation.batch_size // samples, shared_length(config, samples)
-  expected = products(config, rows, length, 0)
-  assert found.costs.flops == pytest.approx(expected, rel=0.02)
-  found, _ = measured("score logprobs")
-  expected = products(config, rows, length, length - 1)
-  assert found.costs.flops == pytest.approx(expected, rel=0.02)
+  """Rewards of all samples, log-probabilities of the best and the worst."""
+  for name, scored, logits in (("score rewards", 4, False), ("score logprobs", 2, True)):
+    found, config = measured(name)
+    rows, length = config.evaluation.batch_size // scored, shared_length(config, scored)
+    expected = products(config, rows, length, logits * (length - 1))
+    assert found.costs.flops == pytest.approx(expected, rel=0.02)
 
 
 def test_a_step_is_three_forward_passes():
