@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.definition import Definition
 from apo_jax.models.logprobs import sequence_logprobs
-from apo_jax.objectives import PolicyLoss, ScoredResponses, Sums
+from apo_jax.objectives import PolicyLoss, ScoredResponses, Sums, mean
 from apo_jax.rows.reading import as_sequences, sum_by_response
 from apo_jax.rows.rows import Rows
 from apo_jax.training.update import Metrics, Update, make_update
@@ -68,7 +68,7 @@ def make_policy_update(
     return {"loss": loss(responses), "responses": _describe(responses)}
 
   def combine(totals: dict[str, Array], counts: dict[str, Array]) -> tuple[Array, Metrics]:
-    return totals["loss"] / jnp.maximum(counts["loss"], 1.0), {}
+    return mean(totals["loss"], counts["loss"]), {}
 
   return make_update(
     logprobs, measure, combine, definition, optimizer, mesh, accumulation=accumulation

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from apo_jax.models.definition import Definition
 from apo_jax.models.reward_model import RewardModel
-from apo_jax.objectives import APO, RewardTerm, ScoredRewards, Sums
+from apo_jax.objectives import APO, RewardTerm, ScoredRewards, Sums, mean
 from apo_jax.rows.reading import as_sequences
 from apo_jax.rows.rows import Rows
 from apo_jax.training.update import Metrics, Update, make_update
@@ -66,9 +66,9 @@ def make_reward_update(
     own = {name: total for name, total in totals.items() if name in ("preference", "golden")}
     value, means = loss.combine(own, counts, num_samples=num_samples)
     for term in terms:
-      means[term.name] = totals[term.name] / jnp.maximum(counts[term.name], 1.0)
+      means[term.name] = mean(totals[term.name], counts[term.name])
       value += term.coefficient * means[term.name]
-    return value, {f"{name}_loss": mean for name, mean in means.items()}
+    return value, {f"{name}_loss": term_mean for name, term_mean in means.items()}
 
   return make_update(
     _rewards, measure, combine, definition, optimizer, mesh, accumulation=accumulation

@@ -134,7 +134,7 @@ class RewardConfig:
   start: Literal["base", "previous"] = "previous"  # what a round starts from
   pooling: Literal["last", "eos", "average", "max"] = "last"  # what the head reads
   apo: APO = APO()  # the loss
-  terms: tuple[RewardTerm, ...] = ()  # further terms of it
+  terms: tuple[RewardTerm, ...] = ()  # further terms, wherever a reward model is trained
   preference_batch_size: PositiveInt = 64  # preferences an update, beside golden queries
   base: TrainingConfig = TrainingConfig()  # also trains the testing reward model
   training: TrainingConfig = TrainingConfig()  # a round's reward step

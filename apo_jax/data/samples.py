@@ -47,6 +47,11 @@ class Sample:
     return Response(self.tokens, self.finished)
 
   @property
+  def length(self) -> int:
+    """Tokens, without eos."""
+    return len(self.tokens)
+
+  @property
   def is_empty(self) -> bool:
     """Whether it says nothing; such a response is never trained towards."""
     return not self.text.strip()

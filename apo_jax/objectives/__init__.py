@@ -17,4 +17,4 @@ from apo_jax.objectives.rjs import RejectionSampling
 from apo_jax.objectives.rrhf import RRHF
 from apo_jax.objectives.selection import best_response, pairs_from_scores, worst_response
 from apo_jax.objectives.shaping import SampledRewards, Shaping
-from apo_jax.objectives.sums import Sums
+from apo_jax.objectives.sums import Sums, mean

@@ -3,12 +3,11 @@
 import dataclasses
 from typing import Literal, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_jax.objectives.ranges import NonNegativeFloat
 from apo_jax.objectives.ranking import ranking_loss
-from apo_jax.objectives.sums import Sums
+from apo_jax.objectives.sums import Sums, mean
 
 
 class ScoredRewards(NamedTuple):
@@ -75,7 +74,7 @@ class APO:
     """
     if self.reduction == "reference":
       counts = dict.fromkeys(totals, sum(counts[name] for name in totals))
-    means = {name: totals[name] / jnp.maximum(counts[name], 1.0) for name in totals}
+    means = {name: mean(totals[name], counts[name]) for name in totals}
     loss = self.preference_coefficient * means["preference"]
     if "golden" in means:
       loss += self.golden_coefficient * means["golden"] / num_samples

@@ -11,6 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+def mean(total: Float[Array, ""], count: Float[Array, ""]) -> Float[Array, ""]:
+  """Returns the mean over so many items, 0 where there is none, as the total is 0 then."""
+  return total / jnp.maximum(count, 1.0)
+
+
 class Sums(NamedTuple):
   """A loss before it is divided.
 
@@ -27,7 +32,7 @@ class Sums(NamedTuple):
   @property
   def mean(self) -> Float[Array, ""]:
     """The loss: the mean over the items, 0 where there is none."""
-    return self.total / jnp.maximum(self.count, 1.0)
+    return mean(self.total, self.count)
 
   def named(self, name: str) -> "Sums":
     """The same, the name before each of its metrics'."""

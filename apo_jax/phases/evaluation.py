@@ -65,8 +65,7 @@ def _judge(
   start_logprobs = of_samples(sampled, "reference_logprob")
   logprobs = start_logprobs
   if round:
-    policy = players.policy_after(round)
-    every = np.ones(start_logprobs.shape, bool)
+    policy, every = players.policy_after(round), np.ones(start_logprobs.shape, bool)
     logprobs = policy_logprobs(run, sampled, policy, progress, every)
     asked = [query.asked for query in sampled]
     start = read_samples(run.directory.round(0) / TEST_SAMPLES, asked)
@@ -79,7 +78,7 @@ def _judge(
   return JudgedRound(
     number=round,
     texts=[[sample.text for sample in query.samples] for query in sampled],
-    lengths=np.array([[len(sample.tokens) for sample in query.samples] for query in sampled]),
+    lengths=of_samples(sampled, "length"),
     finished=of_samples(sampled, "finished"),
     utilities=of_samples(sampled, "utility").astype(float) if knows_utility else None,
     rewards=of_samples(sampled, "reward"),

@@ -78,17 +78,15 @@ def with_shaped_rewards(
   sampled: Sequence[SampledQuery], shapings: Sequence[Shaping]
 ) -> list[SampledQuery]:
   """The same samples with the rewards that the policy learns from, shaped one after the other."""
-  rewards = jnp.asarray(of_samples(sampled, "reward"), jnp.float32)
+  samples = SampledRewards(
+    rewards=jnp.asarray(of_samples(sampled, "reward"), jnp.float32),
+    lengths=jnp.asarray(of_samples(sampled, "length")),
+    finished=jnp.asarray(of_samples(sampled, "finished")),
+    logprobs=jnp.asarray(of_samples(sampled, "logprob"), jnp.float32),
+  )
   for shaping in shapings:
-    rewards = shaping(
-      SampledRewards(
-        rewards=rewards,
-        lengths=jnp.array([[len(sample.tokens) for sample in query.samples] for query in sampled]),
-        finished=jnp.asarray(of_samples(sampled, "finished")),
-        logprobs=jnp.asarray(of_samples(sampled, "logprob"), jnp.float32),
-      )
-    )
-  return _with(sampled, "shaped_reward", np.asarray(rewards).tolist())
+    samples = samples._replace(rewards=shaping(samples))
+  return _with(sampled, "shaped_reward", np.asarray(samples.rewards).tolist())
 
 
 def read_by(loss: PolicyLoss, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:

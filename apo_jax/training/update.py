@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, UInt32
 from apo_jax.devices import cpu
 from apo_jax.devices.sharding import constrain, named
 from apo_jax.models.definition import Definition, Parameters, join
-from apo_jax.objectives import Sums
+from apo_jax.objectives import Sums, mean
 from apo_jax.training.optimization import TrainState, abstract_state
 
 Metrics = dict[str, Float[Array, ""]]
@@ -81,8 +81,7 @@ def make_update(
       parts = measure(said(trained, micro_batch, dropout_key), micro_batch)
       value, metrics = combine({name: sums.total for name, sums in parts.items()}, counts)
       for name, sums in parts.items():
-        divisor = jnp.maximum(counts[name], 1.0)
-        metrics |= {metric: total / divisor for metric, total in sums.metrics.items()}
+        metrics |= {key: mean(total, counts[name]) for key, total in sums.metrics.items()}
       return value, {"loss": value, **metrics}
 
     gradients, metrics = accumulate_gradients(
