@@ -34,14 +34,24 @@ class Rows(NamedTuple):
 
 
 class Response(NamedTuple):
-  """Ids of one response without eos, and whether it ended by itself (else it was cut off).
+  """One response to a query.
 
-  One that ended is scored and trained on with eos behind it, also where a stop string ended it: the
-  policy learns to end there.
+  Attributes:
+    tokens: its ids, without eos.
+    finished: it ended, by eos or a stop string; else it ran into the limit. eos stands in rows
+      behind what ended, and only there.
+    drew_end: the eos behind it was drawn, or stood in a text. One that a stop string ended is
+      trained to end there, but what it never drew is no part of log pi(y|x).
   """
 
   tokens: Sequence[int]
   finished: bool = True
+  drew_end: bool = True
+
+  @property
+  def key(self) -> tuple[tuple[int, ...], bool]:
+    """What a reward model reads of it: within a query, responses of one key are one response."""
+    return tuple(self.tokens), self.finished
 
 
 # Query ids, and the responses to it; None is a response that is missing.
