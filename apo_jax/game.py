@@ -15,7 +15,7 @@ from apo_jax.config.base import to_dict
 from apo_jax.config.schema import Config
 from apo_jax.data.reports import SourceReport
 from apo_jax.data.sources import load_data
-from apo_jax.data.tokenised import tokenise, truncated
+from apo_jax.data.tokenised import cut_and_left_out, tokenise
 from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
 from apo_jax.devices.processes import barrier, of_the_first
 from apo_jax.devices.sharding import make_mesh, tpu_slices
@@ -189,12 +189,13 @@ def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
   say, models = run.logs.progress.message, run.models
   for report in reports:
     say(report.sentence())
-  for name, counts in truncated(run.data).items():
-    if counts["cut_queries"] or counts["cut_responses"]:
-      say(
-        f"{name}: {counts['cut_queries']} of {counts['queries']} queries lose their left, "
-        f"{counts['cut_responses']} of {counts['responses']} responses their right."
-      )
+  for name, counts in cut_and_left_out(run.data).items():
+    records, cut, *_ = counts.values()
+    reasons = [f"{number:,} left out ({why})" for why, number in list(counts.items())[2:]]
+    if cut:
+      reasons.insert(0, f"{cut:,} queries lose their left")
+    if reasons:
+      say(f"{name}: of {records + sum(run.data.left_out[name].values()):,}, {', '.join(reasons)}.")
   if run.config.model.checkpoint and run.config.model.shape is not None:
     say("config.model.shape is not used: config.model.checkpoint says the shape.")
   say(describe("policy", models.policy))

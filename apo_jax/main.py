@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
   from apo_jax import game
   from apo_jax.devices import distributed
   from apo_jax.devices.compilation_cache import use_compilation_cache
+  from apo_jax.inference.scoring import NotFinite
   from apo_jax.logs.run_directory import RunDirectory
   from apo_jax.run.ownership import identity
   from apo_jax.training.loop import TrainingDiverged
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
     run_dir = Path(_RUN_DIR.value or default)
     use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
     report = game.play(config, run_dir)
-  except (ConfigError, TrainingDiverged) as error:
+  except (ConfigError, NotFinite, TrainingDiverged) as error:
     return distributed.leave(refuse(str(error)))
   if jax.process_index() == 0:
     print(f"\nThe run is in {run_dir}; open {report} to see it.")

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.definition import Definition
-from apo_jax.models.logprobs import sequence_logprobs
+from apo_jax.models.logprobs import drawn_and_imitated_logprobs
 from apo_jax.objectives import PolicyLoss, ScoredResponses, Sums, mean
 from apo_jax.rows.reading import as_sequences, sum_by_response
 from apo_jax.rows.rows import Rows
@@ -22,7 +22,7 @@ class PolicyBatch(NamedTuple):
   Attributes:
     rows: R responses a query, in separate rows [B, R, T] or shared ones [B, T].
     rewards: Float[B, R], by the reward model, shaped where a config says so.
-    reference_logprobs: Float[B, R], log pi_ref(y|x), summed over the response; None where the
+    reference_logprobs: Float[B, R], log pi_ref(y|x), summed over drawn tokens; None where the
       responses are demonstrations, which have no reference and no rewards.
     valid: Bool[B, R], False on padding and empty responses.
   """
@@ -31,6 +31,10 @@ class PolicyBatch(NamedTuple):
   rewards: Float[Array, "B R"]
   reference_logprobs: Float[Array, "B R"] | None
   valid: Bool[Array, "B R"]
+
+
+# Of what was drawn, and with the end that a stop string stands for.
+Logprobs = tuple[Float[Array, "B R"], Float[Array, "B R"]]
 
 
 def make_policy_update(
@@ -45,25 +49,28 @@ def make_policy_update(
 
   Metrics: `loss` and what the loss reports; `log_ratio`, the mean of log pi(y|x) - log pi_ref(y|x)
   over the batch's responses, and `reward`, their mean reward, where there is a reference;
-  `response_length` in tokens, eos included; `gradient_norm`.
+  `response_length` in drawn tokens; `gradient_norm`.
   """
 
-  def logprobs(
-    policy: Decoder, batch: PolicyBatch, dropout_key: Array | None
-  ) -> Float[Array, "B R"]:
+  def logprobs(policy: Decoder, batch: PolicyBatch, dropout_key: Array | None) -> Logprobs:
     rows, held = as_sequences(batch.rows, batch.valid.shape[1])
-    found = sequence_logprobs(policy, rows, held, dropout_key=dropout_key)
-    return found.reshape(batch.valid.shape)
+    found = drawn_and_imitated_logprobs(policy, rows, held, dropout_key=dropout_key)
+    return tuple(one.reshape(batch.valid.shape) for one in found)
 
-  def measure(logprobs: Float[Array, "B R"], batch: PolicyBatch) -> dict[str, Sums]:
+  def measure(logprobs: Logprobs, batch: PolicyBatch) -> dict[str, Sums]:
     rows, held = as_sequences(batch.rows, batch.valid.shape[1])
-    lengths = sum_by_response(rows.response_mask, rows.segment_ids, held)
+    masks = rows.response_mask, rows.response_mask | rows.ends
+    lengths, imitated_lengths = (
+      sum_by_response(mask, rows.segment_ids, held).reshape(batch.valid.shape) for mask in masks
+    )
     responses = ScoredResponses(
-      logprobs,
-      batch.reference_logprobs,
-      lengths.reshape(batch.valid.shape),
-      batch.rewards,
-      batch.valid,
+      logprobs=logprobs[0],
+      reference_logprobs=batch.reference_logprobs,
+      lengths=lengths,
+      rewards=batch.rewards,
+      valid=batch.valid,
+      imitated_logprobs=logprobs[1],
+      imitated_lengths=imitated_lengths,
     )
     return {"loss": loss(responses), "responses": _describe(responses)}
 

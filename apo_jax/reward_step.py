@@ -26,12 +26,15 @@ class RewardBatch(NamedTuple):
     golden: D_APO, each golden response followed by the policy's samples, in separate rows
       [C, 1 + S, T] or shared ones [C, T]; None where only preferences are trained on.
     golden_scores: Float[C, 1 + S]: 1 for the golden response, 0 for samples, below 0 for padding.
+    golden_twins: Float[C], samples that are the golden response itself and not in the rows; None
+      where there is none.
   """
 
   preferences: Rows
   preference_scores: Float[Array, "B R"]
   golden: Rows | None = None
   golden_scores: Float[Array, "C K"] | None = None
+  golden_twins: Float[Array, "C"] | None = None
 
 
 # Rewards of preferences [B, R], and of golden responses and samples [C, 1 + S].
@@ -53,18 +56,18 @@ def make_reward_update(
   Minimises `loss`, for `num_samples` a golden query, and further `terms`. Metrics: `loss`; its
   unweighted terms `preference_loss`, `golden_loss` (over their divisors) and one for each of
   `terms`; means over pairs `preference_margin` and `preference_accuracy` (chosen against rejected),
-  `golden_margin` and `golden_accuracy` (golden against sample); `gradient_norm`. A batch without
-  golden rows has no metrics of them.
+  `golden_margin` and `golden_accuracy` (golden against samples that differ from it);
+  `gradient_norm`. A batch without golden rows has no metrics of them.
   """
 
   def measure(rewards: Rewards, batch: RewardBatch) -> dict[str, Sums]:
-    scored = ScoredRewards(rewards[0], batch.preference_scores, rewards[1], batch.golden_scores)
-    parts = loss(scored) | {term.name: term(scored) for term in terms}
-    return {name: sums.named(name) for name, sums in parts.items()}
+    scored = ScoredRewards(
+      rewards[0], batch.preference_scores, rewards[1], batch.golden_scores, batch.golden_twins
+    )
+    return loss(scored) | {term.name: term(scored).named(term.name) for term in terms}
 
   def combine(totals: dict[str, Array], counts: dict[str, Array]) -> tuple[Array, Metrics]:
-    own = {name: total for name, total in totals.items() if name in ("preference", "golden")}
-    value, means = loss.combine(own, counts, num_samples=num_samples)
+    value, means = loss.combine(totals, counts, num_samples=num_samples)
     for term in terms:
       means[term.name] = mean(totals[term.name], counts[term.name])
       value += term.coefficient * means[term.name]
@@ -81,7 +84,7 @@ def _rewards(reward_model: RewardModel, batch: RewardBatch, dropout_key: Array |
   rows, held = as_sequences(batch.preferences, shape[1])
 
   def read(rows: Rows, held: int, key: Array | None) -> Float[Array, "N held"]:
-    return reward_model(*rows[:3], held, dropout_key=key)
+    return reward_model(*rows.read, held, dropout_key=key)
 
   if batch.golden is None:
     return read(rows, held, dropout_key).reshape(shape), None

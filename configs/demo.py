@@ -14,7 +14,7 @@ import dataclasses
 import ml_collections
 
 from apo_jax.config.base import base_config, section
-from apo_jax.config.schema import SamplerConfig, ShapeConfig, TrainingConfig
+from apo_jax.config.schema import SamplerConfig, ShapeConfig, SupervisedConfig, TrainingConfig
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -34,15 +34,15 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.on_bad_row = "error"
   config.data.query_length = 30
   config.data.query_buckets = (30,)
-  config.data.response_length = 24
+  config.data.row_length = 54
 
   def training(**differences: int | float) -> ml_collections.ConfigDict:
     return section(TrainingConfig(**differences))
 
-  config.supervised = training(epochs=2, learning_rate=4e-3, warmup_steps=20)
+  config.supervised = section(SupervisedConfig(epochs=2, learning_rate=4e-3, warmup_steps=20))
   config.reward.base = training(epochs=2, learning_rate=1e-3, warmup_steps=10)
   config.reward.training = training(batch_size=32, learning_rate=1e-3, warmup_steps=4)
-  config.reward.apo.golden_coefficient = 4.0  # is divided by the 4 samples
+  config.reward.apo.golden_coefficient = 1.0
   config.reward.preference_batch_size = 32
   config.policy.training = training(batch_size=32, learning_rate=3e-4, warmup_steps=4)
 

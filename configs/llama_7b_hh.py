@@ -28,10 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
   for name in ("demonstrations", "preferences", "golden", "queries"):
     config.data[name] = f"data/hh/{name}.jsonl"
   config.data.chat_template = "hh"  # dialogues stay as HH writes them
-  # The paper's limit is 512 tokens in all.
-  config.data.query_length = 255  # with bos and separator
-  config.data.query_buckets = (64, 128, 255)  # ours
-  config.data.response_length = 257
+  config.data.query_buckets = (64, 128, 255)  # ours; the paper's limit is 512 tokens in all
   config.data.row_buckets = (128, 256)  # ours
   config.data.separator = "<0x01>"  # LLaMA's token of id 4
 

@@ -32,13 +32,12 @@ def get_config(size: str = "small") -> ml_collections.ConfigDict:
   config.policy.lora = section(LoraConfig(rank=16, alpha=32.0))
   config.reward.lora = section(LoraConfig(rank=16, alpha=32.0))
   config.reward.pooling = "eos"
-  config.reward.apo.golden_coefficient = 4.0  # is divided by the 4 samples
+  config.reward.apo.golden_coefficient = 1.0
   if size == "full":
-    config.data.query_buckets = (64, 128, 256)
-    config.data.response_length = 256
+    config.data.query_buckets = (64, 128, 255)
     config.data.row_buckets = (128, 256)
     config.reward.lora.dropout = 0.05
-    batch_size, base_rate, reward_rate, policy_rate, new_tokens = 32, 2e-4, 1e-4, 2e-4, 255
+    batch_size, base_rate, reward_rate, policy_rate, new_tokens = 32, 2e-4, 1e-4, 2e-4, 256
   else:
     # Few updates: small batches and large steps.
     batch_size, base_rate, reward_rate, policy_rate, new_tokens = 4, 5e-4, 3e-4, 3e-4, 64
@@ -48,7 +47,7 @@ def get_config(size: str = "small") -> ml_collections.ConfigDict:
       config.data[name] = 96
     config.data.query_length = 128
     config.data.query_buckets = (64, 128)
-    config.data.response_length = 65
+    config.data.row_length = 193
     config.data.row_buckets = (112, 144)
     config.sampling.batch_size = 24
     config.evaluation.num_queries = 96

@@ -24,7 +24,7 @@ SHAPE = apo.ShapeConfig(layers=2, embed_dim=96, heads=4, kv_heads=2, head_dim=24
 SAMPLER = apo.SamplerConfig(NUM_SAMPLES, max_new_tokens=RESPONSE_LENGTH - 1, stop=("\n\nHuman",))
 CONFIG = apo.Config(
   model=apo.ModelConfig(shape=SHAPE, compute_dtype="float32"),
-  data=apo.DataConfig(query_length=QUERY_LENGTH, response_length=RESPONSE_LENGTH),
+  data=apo.DataConfig(query_length=QUERY_LENGTH, row_length=QUERY_LENGTH + RESPONSE_LENGTH),
 )
 random = np.random.default_rng(SEED)
 

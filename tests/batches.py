@@ -12,17 +12,16 @@ LONGEST_QUERY, LONGEST_RESPONSE = 7, 8  # with eos
 
 
 def items(rng: np.random.Generator, present: np.ndarray) -> list[Item]:
-  """Queries with responses of different lengths, finished or cut; None where not `present`.
+  """Queries with responses of different lengths, ended or not; None where not `present`.
+
+  Of those that ended some did so by a stop string, so that their eos was not drawn.
 
   The first response to the first query is its eos alone.
   """
   made = []
   for there in present:
     query = [1, *_tokens(rng, 2, LONGEST_QUERY)]
-    responses = [
-      Response(_tokens(rng, 1, LONGEST_RESPONSE), bool(rng.random() < 0.7)) if one else None
-      for one in there
-    ]
+    responses = [_response(rng) if one else None for one in there]
     made.append((query, responses))
   made[0][1][0] = Response([])
   return made
@@ -37,6 +36,11 @@ def rows(rng: np.random.Generator, present: np.ndarray, shared: bool = False) ->
   return make_rows(made, num_responses, LENGTH, tiny.codec().eos)
 
 
+def _response(rng: np.random.Generator) -> Response:
+  tokens, drawn = _tokens(rng, 1, LONGEST_RESPONSE), rng.random()
+  return Response(tokens, finished=drawn < 0.7, drew_end=drawn < 0.4)
+
+
 def _tokens(rng: np.random.Generator, fewest: int, most: int) -> list[int]:
   return rng.integers(3, 300, rng.integers(fewest, most)).tolist()
 
@@ -44,7 +48,10 @@ def _tokens(rng: np.random.Generator, fewest: int, most: int) -> list[int]:
 def reward_batch(
   preferences: int = 8, golden: int = 8, samples: int = 3, seed: int = 0, shared: bool = False
 ) -> RewardBatch:
-  """K-wise preferences of 2 or 3 responses, some with ties, one item of padding on each side."""
+  """K-wise preferences of 2 or 3 responses, some with ties, one item of padding on each side.
+
+  Two samples of every third golden query were the golden response itself.
+  """
   rng = np.random.default_rng(seed)
   scores = rng.integers(0, 3, (preferences, 3)).astype(np.float32)
   scores[1::3, 2] = -1.0
@@ -55,7 +62,9 @@ def reward_batch(
   golden_scores = np.zeros((golden, 1 + samples), np.float32)
   golden_scores[:, 0] = 1.0
   golden_scores[2] = -1.0
-  return batch._replace(golden=rows(rng, golden_scores >= 0, shared), golden_scores=golden_scores)
+  twins = np.where(np.arange(golden) % 3 == 0, 2.0, 0.0).astype(np.float32)
+  rows_of_golden = rows(rng, golden_scores >= 0, shared)
+  return batch._replace(golden=rows_of_golden, golden_scores=golden_scores, golden_twins=twins)
 
 
 def policy_batch(

@@ -82,7 +82,7 @@ def test_reward_loss_is_the_objective_of_the_model_s_rewards(reduction):
   model = definition.bind(parameters)
 
   def rewards(rows: Rows, shape):
-    return model(*map(jnp.asarray, flatten(rows)[:3])).reshape(shape)
+    return model(*map(jnp.asarray, flatten(rows).read)).reshape(shape)
 
   preference_rewards = rewards(batch.preferences, batch.preference_scores.shape)
   golden_rewards = rewards(batch.golden, batch.golden_scores.shape)
@@ -93,9 +93,11 @@ def test_reward_loss_is_the_objective_of_the_model_s_rewards(reduction):
       jnp.asarray(batch.preference_scores),
       golden_rewards,
       jnp.asarray(batch.golden_scores),
+      jnp.asarray(batch.golden_twins),
     )
   )
   totals, counts = ({name: one[part] for name, one in sums.items()} for part in (0, 1))
+  assert counts["golden"] == counts["golden_pairs"] + 6
   expected, terms = loss.combine(totals, counts, num_samples=3)
   _, metrics = run_reward(batch, reduction=reduction)
   np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
@@ -113,14 +115,20 @@ def test_policy_loss_is_the_objective_of_the_model_s_logprobs(loss):
   batch = batches.policy_batch()
   definition, parameters = tiny.policy()
   rows = Rows(*map(jnp.asarray, flatten(batch.rows)))
-  logprobs = sequence_logprobs(definition.bind(parameters), rows).reshape(batch.valid.shape)
+  policy, shape = definition.bind(parameters), batch.valid.shape
+  logprobs = sequence_logprobs(policy, rows).reshape(shape)
+  # A stop string's end is learnt where it is imitated, and is in no ratio.
+  with_ends = rows._replace(response_mask=rows.response_mask | rows.ends)
   responses = objectives.ScoredResponses(
     logprobs,
     jnp.asarray(batch.reference_logprobs),
     jnp.asarray(batch.rows.response_mask.sum(-1)),
     jnp.asarray(batch.rewards),
     jnp.asarray(batch.valid),
+    sequence_logprobs(policy, with_ends).reshape(shape),
+    jnp.asarray(with_ends.response_mask.sum(-1)).reshape(shape),
   )
+  assert np.any(np.asarray(responses.imitated_lengths > responses.lengths))
   expected = LOSSES[loss](responses).mean
   _, metrics = run_policy(batch, loss=loss)
   np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
@@ -189,13 +197,14 @@ def test_the_state_is_donated():
 def test_gradient_norm_is_that_of_the_loss():
   batch = batches.policy_batch()
   definition, parameters = tiny.policy()
-  rows = Rows(*map(jnp.asarray, flatten(batch.rows)))
+  masks = batch.rows.response_mask | batch.rows.ends
+  rows = Rows(*map(jnp.asarray, flatten(batch.rows._replace(response_mask=masks))))
 
   @jax.jit
   @jax.grad
   def gradient(parameters):
     logprobs = sequence_logprobs(definition.bind(parameters), rows).reshape(batch.valid.shape)
-    lengths = jnp.asarray(batch.rows.response_mask.sum(-1))
+    lengths = jnp.asarray(masks.sum(-1))
     rewards, valid = jnp.asarray(batch.rewards), jnp.asarray(batch.valid)
     responses = objectives.ScoredResponses(logprobs, None, lengths, rewards, valid)
     return objectives.RejectionSampling()(responses).mean

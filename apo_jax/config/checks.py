@@ -20,6 +20,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
   view = read_fields(Config, config, "config")
   _check_model(view)
   _check_data(view.data, demonstrations_needed=view.supervised.epochs > 0)
+  _check_lengths(view)
   _check_training(view)
   _check_mesh_axes(view.mesh)
   if view.logging.wandb and not view.logging.wandb_project:
@@ -119,6 +120,18 @@ def _check_data(data: DataConfig, demonstrations_needed: bool) -> None:
     derived = (name, path) in (("golden", "chosen"), ("queries", "preferences"))
     if path and not derived and "://" not in path and not pathlib.Path(path).exists():
       raise ConfigError(f"config.data.{name} is {path!r}; it must be a file that exists, or a URI.")
+
+
+def _check_lengths(config: Config) -> None:
+  """A golden response must have the room that a sample has, behind the same query."""
+  data, tokens = config.data, config.sampling.training.max_new_tokens
+  needed = data.query_length + tokens + 1
+  if needed > data.row_length:
+    raise ConfigError(
+      f"config.data.row_length is {data.row_length}; it must be at least {needed}, for a query of"
+      f" config.data.query_length, {data.query_length}, a sample of"
+      f" config.sampling.training.max_new_tokens, {tokens}, and its end."
+    )
 
 
 def _check_ascending(name: str, buckets: tuple[int, ...]) -> None:

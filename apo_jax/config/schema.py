@@ -13,8 +13,8 @@ from typing import Literal
 
 from apo_jax.evaluation.judged_round import Evaluation
 from apo_jax.objectives import APO, DPO, PolicyLoss, RewardTerm, Shaping
+from apo_jax.objectives.likelihood import OverTokens
 from apo_jax.objectives.ranges import (
-  AtLeastTwo,
   Decay,
   MeshAxis,
   NonEmptyText,
@@ -97,9 +97,12 @@ class DataConfig:
   on_bad_row: Literal["skip", "error"] = "skip"  # a row that cannot be used is counted, or the end
   chat_template: str = ""  # "" the tokenizer's own or else "hh"; "hh"; a Jinja file, or its text
   # Tokens with all that the template adds; longer queries lose their left.
-  query_length: PositiveInt = 256
-  query_buckets: tuple[PositiveInt, ...] = (256,)  # padded lengths, ascending, to query_length
-  response_length: AtLeastTwo = 257  # tokens with eos; longer responses lose their right
+  query_length: PositiveInt = 255
+  query_buckets: tuple[PositiveInt, ...] = (255,)  # padded lengths, ascending, to query_length
+  # Tokens of a query, a response and eos. No response is cut: a long one takes the left of its
+  # query, and one that is too long alone is left out. Rows of the test side may be longer, as long
+  # as a sample of an evaluation.
+  row_length: PositiveInt = 512
   row_buckets: tuple[PositiveInt, ...] = ()  # padded lengths, ascending, of rows below the longest
   separator: str = ""  # "" for none, else the text of the token between query and response
 
@@ -118,6 +121,14 @@ class TrainingConfig:
   clip_norm: PositiveFloat = 1.0  # largest global norm of the gradient
   beta1: Decay = 0.9  # Adam's decay of the mean
   beta2: Decay = 0.95  # Adam's decay of the square
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedConfig(TrainingConfig):
+  """The supervised start: maximum likelihood of the demonstrations."""
+
+  # Its loss is a mean over all tokens of a batch; or "sum", each response's, a mean over responses.
+  over_tokens: OverTokens = "mean"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +158,9 @@ class PolicyConfig:
   lora: LoraConfig = LoraConfig()
   loss: PolicyLoss = DPO()
   shapings: tuple[Shaping, ...] = ()  # of the rewards that it learns from, in this order
+  # What becomes of samples that ran into the limit: left out where no finished one of the query is
+  # better, so that they are never the best; treated as any other; or all left out.
+  unfinished: Literal["never_best", "as_is", "drop"] = "never_best"
   start: Literal["base", "previous"] = "previous"  # what a round starts from
   reference: Literal["round_start", "initial"] = "round_start"  # the policy of the KL
   training: TrainingConfig = TrainingConfig()  # a round's policy step
@@ -233,7 +247,7 @@ class Config:
   model: ModelConfig = ModelConfig()
   tokenizer: TokenizerConfig = TokenizerConfig()
   data: DataConfig = DataConfig()
-  supervised: TrainingConfig = TrainingConfig()
+  supervised: SupervisedConfig = SupervisedConfig()
   reward: RewardConfig = RewardConfig()
   policy: PolicyConfig = PolicyConfig()
   sampling: SamplingConfig = SamplingConfig()

@@ -45,10 +45,8 @@ def _row(codec: Codec, name: str, row: Rows) -> list[str]:
   segments, mask = np.asarray(row.segment_ids), np.asarray(row.response_mask)
   start, trained = int((segments == SHARED_SEGMENT).sum()), row.tokens[mask]
   response = row.tokens[segments == RESPONSE_SEGMENT]
-  left_out = len(response) - len(trained)  # eos behind a response that was cut
-  note = ", its right cut off, so its end is not trained on" if left_out else ""
   return [
-    *_tokens(codec, f"{name}: from place {start} on, trained on{note}", trained.tolist()),
+    *_tokens(codec, f"{name}: from place {start} on, trained on", trained.tolist()),
     f"  {start + len(response)} tokens in all",
   ]
 

@@ -24,12 +24,13 @@ class Sample:
   Attributes:
     text: the response.
     tokens: its ids, without eos.
-    finished: it ended by itself, not by the limit.
-    logprob: log pi(y|x) of what was sampled, under the policy that sampled it, in nats.
+    finished: it ended, by eos or a stop string, not by the limit.
+    logprob: log pi(y|x) of all that was sampled, under the policy that sampled it, in nats.
     reference_logprob: log pi_ref(y|x); None until scored, and where no loss reads it.
     reward: by the reward model; None until scored.
     shaped_reward: what the policy learns from in its place; None until scored.
     utility: its true utility; None where there is no such thing.
+    drew_end: eos ended it, not a stop string (`rows.Response`).
   """
 
   text: str
@@ -40,11 +41,12 @@ class Sample:
   reward: float | None = None
   shaped_reward: float | None = None
   utility: float | None = None
+  drew_end: bool = True
 
   @property
   def response(self) -> Response:
     """What a row is made from."""
-    return Response(self.tokens, self.finished)
+    return Response(self.tokens, self.finished, self.drew_end)
 
   @property
   def length(self) -> int:
@@ -77,6 +79,23 @@ class SampledQuery:
   def responses(self) -> tuple[Response, ...]:
     """The samples' ids."""
     return tuple(sample.response for sample in self.samples)
+
+  @property
+  def golden(self) -> Response | None:
+    """The golden response's ids, if it has one."""
+    return self.asked.responses[0] if self.asked.responses else None
+
+  @property
+  def is_first(self) -> tuple[bool, ...]:
+    """Of each sample, whether it is the first of its kind: equal ids are one response."""
+    keys = [response.key for response in self.responses]
+    return tuple(keys.index(key) == place for place, key in enumerate(keys))
+
+  @property
+  def is_twin(self) -> tuple[bool, ...]:
+    """Of each sample, whether it is the golden response itself."""
+    golden = None if self.golden is None else self.golden.key
+    return tuple(response.key == golden for response in self.responses)
 
   @property
   def item(self) -> Item:

@@ -1,13 +1,21 @@
-"""The data as token ids, made once: whatever samples, scores or trains later reads these."""
+"""The data as token ids, made once: whatever samples, scores or trains later reads these.
 
+No response is cut: what is judged is judged whole. A query loses its left where it is longer than
+`query_length`, or where the longest of the record's responses needs the room; samples to it are
+drawn behind what is left. A response that does not fit a row at all is left out, and so is a
+preference of which no two responses are left that differ and are scored differently.
+"""
+
+import collections
 import dataclasses
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from apo_jax.config.fields import ConfigError
 from apo_jax.data.records import Demonstration, GameData, Preference, Query, Split
 from apo_jax.data.tokens import Codec
-from apo_jax.rows.rows import Item, Response
+from apo_jax.rows.rows import NO_SCORE, Item, Response, distinct_scores
 
 Record = TypeVar("Record", Query, Demonstration, Preference)
 
@@ -20,8 +28,8 @@ class Tokenised(Generic[Record]):
   """A record and its ids, packed as 32-bit integers.
 
   Attributes:
-    record: of text.
-    query: the query's ids, at most the codec's `query_length`.
+    record: of text; of a preference without the responses that are left out.
+    query: the query's ids, as many as fit.
     is_cut: whether the query was longer, and lost its left.
     responses: those that the record holds, in its order.
   """
@@ -48,55 +56,113 @@ class TokenisedSplit:
 
 @dataclasses.dataclass(frozen=True)
 class TokenisedData:
-  """All data of a game (`records.GameData`)."""
+  """All data of a game (`records.GameData`), and what of it is left out.
+
+  Attributes:
+    left_out: for lists of records, such as "reward.preferences", how many of their records are left
+      out by reason: "too long", or "equal responses".
+  """
 
   demonstrations: tuple[Tokenised[Demonstration], ...]
   reward: TokenisedSplit
   policy: TokenisedSplit
   test: TokenisedSplit
   utility: Callable[[str, str], float] | None
+  left_out: Mapping[str, Mapping[str, int]]
 
 
 def tokenise(codec: Codec, data: GameData) -> TokenisedData:
   """The ids of all data.
 
   Raises:
-    ConfigError: the chat template refuses a query.
+    ConfigError: the chat template refuses a query, or nothing of a list is left.
   """
+  left_out: dict[str, dict[str, int]] = {}
 
-  def split(part: Split) -> TokenisedSplit:
-    return TokenisedSplit(*(tokenise_records(codec, records) for records in vars(part).values()))
+  def kept(name: str, records: Sequence[Record], length: int) -> tuple[Tokenised[Record], ...]:
+    made = _tokenise_or_say_why(codec, records, length)
+    reasons = collections.Counter(one for one in made if isinstance(one, str))
+    found = tuple(one for one in made if not isinstance(one, str))
+    if records and not found:
+      raise ConfigError(_nothing_left(name, reasons, length))
+    left_out[name] = dict(reasons)
+    return found
+
+  def split(name: str, part: Split, length: int) -> TokenisedSplit:
+    lists = vars(part).items()
+    return TokenisedSplit(*(kept(f"{name}.{field}", some, length) for field, some in lists))
 
   return TokenisedData(
-    demonstrations=tokenise_records(codec, data.demonstrations),
-    reward=split(data.reward),
-    policy=split(data.policy),
-    test=split(data.test),
+    demonstrations=kept("demonstrations", data.demonstrations, codec.row_length),
+    reward=split("reward", data.reward, codec.row_length),
+    policy=split("policy", data.policy, codec.row_length),
+    test=split("test", data.test, codec.judged_length),
     utility=data.utility,
+    left_out=left_out,
   )
 
 
 def tokenise_records(codec: Codec, records: Sequence[Record]) -> tuple[Tokenised[Record], ...]:
-  """The ids of some records, in their order."""
+  """The ids of those records that fit a training row, in their order."""
+  made = _tokenise_or_say_why(codec, records, codec.row_length)
+  return tuple(one for one in made if not isinstance(one, str))
+
+
+def _tokenise_or_say_why(
+  codec: Codec, records: Sequence[Record], length: int
+) -> list[Tokenised[Record] | str]:
+  """Each record for rows of a length, or a word of `TokenisedData.left_out`."""
   chunks = [records[start : start + _CHUNK] for start in range(0, len(records), _CHUNK)]
-  return tuple(one for chunk in chunks for one in _tokenise(codec, chunk))
+  return [one for chunk in chunks for one in _tokenise(codec, chunk, length)]
 
 
-def _tokenise(codec: Codec, records: Sequence[Record]) -> list[Tokenised[Record]]:
+def _tokenise(
+  codec: Codec, records: Sequence[Record], length: int
+) -> Iterator[Tokenised[Record] | str]:
   queries = codec.form.query_ids([record.query for record in records])
   texts = [text for record in records for text in responses_of(record)]
-  responses = iter(
-    [Response(array("i", ids), finished) for ids, finished in codec.encode_responses(texts)]
-  )
-  return [
-    Tokenised(
+  encoded = iter(codec.encode_responses(texts))
+  most = length - codec.shortest_query
+  for record, ids in zip(records, queries, strict=True):
+    responses = [next(encoded) for _ in responses_of(record)]
+    fitting = [response.num_slots <= most for response in responses]
+    if isinstance(record, Preference):
+      scores = distinct_scores(responses, record.scores)
+      stays = [fits and score != NO_SCORE for fits, score in zip(fitting, scores, strict=True)]
+      if len({score for score, stay in zip(scores, stays, strict=True) if stay}) < 2:
+        yield "equal responses" if all(fitting) else "too long"
+        continue
+      record = _with_responses(record, stays)
+    else:
+      stays = fitting
+      if not all(fitting):
+        yield "too long"
+        continue
+    kept = [response for response, stay in zip(responses, stays, strict=True) if stay]
+    longest = max((response.num_slots for response in kept), default=0)
+    query = codec.cut_query(ids, min(codec.query_length, length - longest))
+    yield Tokenised(
       record=record,
-      query=array("i", codec.cut_query(ids)),
-      is_cut=len(ids) > codec.query_length,
-      responses=tuple(next(responses) for _ in responses_of(record)),
+      query=array("i", query),
+      is_cut=len(query) < len(ids),
+      responses=tuple(one._replace(tokens=array("i", one.tokens)) for one in kept),
     )
-    for record, ids in zip(records, queries, strict=True)
-  ]
+
+
+def _with_responses(preference: Preference, stays: Sequence[bool]) -> Preference:
+  """The preference with those responses alone that stay."""
+  pairs = zip(preference.responses, preference.scores, stays, strict=True)
+  responses, scores = zip(*((text, score) for text, score, stay in pairs if stay), strict=True)
+  return dataclasses.replace(preference, responses=responses, scores=scores)
+
+
+def _nothing_left(name: str, reasons: Mapping[str, int], length: int) -> str:
+  if reasons.get("too long"):
+    return (
+      f"config.data.row_length is {length}, and no row of {name} fits it"
+      f" ({reasons['too long']:,} are too long); give more, so that responses are judged whole."
+    )
+  return f"In every row of {name} all responses are equal; there is nothing to learn from."
 
 
 def responses_of(record: Query | Demonstration | Preference) -> tuple[str, ...]:
@@ -106,24 +172,21 @@ def responses_of(record: Query | Demonstration | Preference) -> tuple[str, ...]:
   return (record.response,) if isinstance(record, Demonstration) else ()
 
 
-def truncated(data: TokenisedData) -> dict[str, dict[str, int]]:
-  """How many texts of each list of records are too long and lose a part.
+def cut_and_left_out(data: TokenisedData) -> dict[str, dict[str, int]]:
+  """How many records of each list are used, lose the left of their query, or are left out and why.
 
   Returns:
-    For each list, such as "reward.preferences", counts of its queries and responses
-    ("queries", "responses") and of those that are cut ("cut_queries", "cut_responses").
+    For each list, such as "reward.preferences": "records", "cut_queries" and the reasons of
+    `TokenisedData.left_out`.
   """
   lists = {"demonstrations": data.demonstrations}
   for side in ("reward", "policy", "test"):
     lists |= {f"{side}.{name}": records for name, records in vars(getattr(data, side)).items()}
-  return {name: _count_cut(records) for name, records in lists.items()}
-
-
-def _count_cut(records: Sequence[Tokenised]) -> dict[str, int]:
-  responses = [response for record in records for response in record.responses]
   return {
-    "queries": len(records),
-    "cut_queries": sum(record.is_cut for record in records),
-    "responses": len(responses),
-    "cut_responses": sum(not response.finished for response in responses),
+    name: {
+      "records": len(records),
+      "cut_queries": sum(record.is_cut for record in records),
+      **data.left_out[name],
+    }
+    for name, records in lists.items()
   }

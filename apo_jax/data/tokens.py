@@ -5,6 +5,7 @@ ids that were sampled are the ones that are scored and trained on.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tokenizers
 import transformers
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, SamplingConfig
 from apo_jax.data.templates import Form, make_form
 from apo_jax.rows.rows import Response
@@ -71,14 +73,16 @@ class Codec:
     form: how a query becomes ids: the HH form, or a chat template.
     query_length: longest query in tokens, with all that the form adds; longer ones lose their
       left but keep bos.
-    response_length: longest response in tokens, eos included; longer ones lose their right.
+    row_length: tokens of a query, a response and eos in training.
+    judged_length: the same on the test side, where samples may be longer.
     size: one more than the tokenizer's largest id.
   """
 
   tokenizer: transformers.PreTrainedTokenizerBase
   form: Form
   query_length: int
-  response_length: int
+  row_length: int
+  judged_length: int
   size: int
 
   @property
@@ -98,25 +102,25 @@ class Codec:
     """The text of every id, as it reads behind another."""
     return token_texts(self.tokenizer, range(self.size))
 
+  @functools.cached_property
+  def shortest_query(self) -> int:
+    """The least tokens of a query that say something: one beside those that the form adds."""
+    return self.form.num_added + 1
+
   def encode_queries(self, texts: Sequence[str]) -> list[list[int]]:
     """Queries as ids, at most `query_length` of them."""
-    return [self.cut_query(ids) for ids in self.form.query_ids(texts)]
+    return [self.cut_query(ids, self.query_length) for ids in self.form.query_ids(texts)]
 
-  def cut_query(self, ids: list[int]) -> list[int]:
-    """A query's ids, at most `query_length` of them: a longer one loses its left."""
-    if len(ids) <= self.query_length:
+  def cut_query(self, ids: list[int], room: int) -> list[int]:
+    """A query's ids, at most `room` of them: a longer one loses its left."""
+    if len(ids) <= room:
       return ids
     head = [] if self.bos is None else [self.bos]
-    return [*head, *ids[len(head) - self.query_length :]]
+    return [*head, *ids[len(head) - room :]]
 
   def encode_responses(self, texts: Sequence[str]) -> list[Response]:
-    """Responses as ids without eos, at most `response_length - 1` of them.
-
-    One that was cut counts as unfinished, so that nothing learns to end where it was cut.
-    """
-    room = self.response_length - 1
-    encoded = self.form.response_ids(texts)
-    return [Response(ids[:room], finished=len(ids) <= room) for ids in encoded]
+    """Responses as ids without eos, whole."""
+    return [Response(ids) for ids in self.form.response_ids(texts)]
 
   def decode(self, ids: Sequence[int]) -> str:
     """The text of response ids."""
@@ -151,7 +155,7 @@ def make_codec(
     )
   _check_stop_strings(tokenizer, config.sampling)
   size = min(size, vocab_size)
-  return Codec(tokenizer, form, data.query_length, data.response_length, size)
+  return Codec(tokenizer, form, data.query_length, data.row_length, judged_length(config), size)
 
 
 def _special_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> set[int]:

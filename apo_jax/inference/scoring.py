@@ -3,7 +3,7 @@
 import collections
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -21,20 +21,26 @@ from apo_jax.rows.layouts import RowLayout, choose_layout
 from apo_jax.rows.reading import as_sequences
 from apo_jax.rows.rows import Item, Response, Rows
 
+
+class NotFinite(RuntimeError):
+  """A score is not a number."""
+
+
 TokenSequence = tuple[Sequence[int], Response]  # query ids with bos, and one response
 
 
 class Scorer:
   """One float32 number a sequence, for any number of sequences.
 
-  Sequences of one query that stand side by side share rows where that pays. One function is
-  compiled a padded length and number of responses a row; a row takes the shortest length that holds
-  it. Every process calls it with the same sequences; each computes the rows of its own devices, and
-  each gets all results.
+  Sequences of one query that stand side by side share rows where that pays, and equal ones are one:
+  scored once, they get the very same number. One function is compiled a padded length and number
+  of responses a row; a row takes the shortest length that holds it. Every process calls it with the
+  same sequences; each computes the rows of its own devices, and each gets all results.
 
   Args:
     definition: the model.
     score: what the model, its parameters bound, says of rows that hold so many responses each.
+    identity: what `score` reads of a response: two of one identity are one.
     mesh: the device mesh.
     batch_size: sequences a call.
     query_length: tokens of the longest query.
@@ -46,6 +52,7 @@ class Scorer:
     self,
     definition: Definition,
     score: Callable[[Any, Rows, int], Float[Array, "N R"]],
+    identity: Callable[[Response], Hashable],
     mesh: Mesh,
     *,
     batch_size: int,
@@ -54,6 +61,7 @@ class Scorer:
     eos: int,
   ):
     self._definition = definition
+    self._identity = identity
     self._mesh = mesh
     self._batch_size = batch_size
     self._query_length = query_length
@@ -81,13 +89,16 @@ class Scorer:
     Raises:
       ValueError: a sequence with its eos is longer than the longest padded length.
     """
-    longest = max((len(query) + len(one.tokens) + 1 for query, one in sequences), default=0)
+    longest = max((len(query) + one.num_slots for query, one in sequences), default=0)
     if longest > self._lengths[-1]:
       raise ValueError(f"a sequence has {longest} tokens, a row at most {self._lengths[-1]}.")
+    # By all of them, so that how many are equal does not decide what is compiled.
     layout = self.layout(usual_responses(sequences))
-    places, items = layout_items(sequences, layout)
+    firsts, numbers = distinct(sequences, self._identity)
+    equals = np.bincount(numbers, minlength=len(firsts))
+    places, items = layout_items([sequences[index] for index in firsts], layout)
     buckets = np.searchsorted(layout.lengths, [layout.needed(item) for item in items])
-    scores = np.zeros((len(sequences),), np.float32)
+    scores = np.zeros((len(firsts),), np.float32)
     rows = self.rows_a_call(layout)
     for bucket in range(len(layout.lengths)):
       chosen = np.flatnonzero(buckets == bucket)
@@ -96,8 +107,8 @@ class Scorer:
         found = self._score_items(parameters, [items[row] for row in some], layout, bucket)
         for row, values in zip(some, found, strict=True):
           scores[places[row]] = values[: len(places[row])]
-        on_batch(sum(len(places[row]) for row in some))
-    return scores
+        on_batch(sum(int(equals[places[row]].sum()) for row in some))
+    return scores[numbers]
 
   def layout(self, num_responses: int) -> RowLayout:
     """The rows of a call whose queries have so many responses each."""
@@ -136,6 +147,26 @@ def usual_responses(sequences: Sequence[TokenSequence]) -> int:
   return max(runs, key=lambda size: (runs[size], size), default=1)
 
 
+def distinct(
+  sequences: Sequence[TokenSequence], identity: Callable[[Response], Hashable]
+) -> tuple[list[int], list[int]]:
+  """The first of all equal sequences, and for each sequence the number of its first among those.
+
+  Only sequences of one query that stand side by side are compared.
+  """
+  firsts: list[int] = []
+  numbers: list[int] = []
+  for run in _runs(sequences):
+    known: dict[Hashable, int] = {}
+    for index in run:
+      key = identity(sequences[index][1])
+      if key not in known:
+        known[key] = len(firsts)
+        firsts.append(index)
+      numbers.append(known[key])
+  return firsts, numbers
+
+
 def layout_items(
   sequences: Sequence[TokenSequence], layout: RowLayout
 ) -> tuple[list[list[int]], list[Item]]:
@@ -169,11 +200,15 @@ def make_reward_scorer(definition: Definition, mesh: Mesh, **settings: Any) -> S
   """A scorer of r(x, y); `settings` are those of `Scorer`."""
 
   def rewards(reward_model: RewardModel, rows: Rows, num_responses: int) -> Float[Array, "N R"]:
-    return reward_model(*rows[:3], num_responses)
+    return reward_model(*rows.read, num_responses)
 
-  return Scorer(definition, rewards, mesh, **settings)
+  return Scorer(definition, rewards, lambda response: response.key, mesh, **settings)
 
 
 def make_logprob_scorer(definition: Definition, mesh: Mesh, **settings: Any) -> Scorer:
   """A scorer of log pi(y|x); `settings` are those of `Scorer`."""
-  return Scorer(definition, sequence_logprobs, mesh, **settings)
+
+  def identity(response: Response) -> Hashable:
+    return response.key, response.drew_end
+
+  return Scorer(definition, sequence_logprobs, identity, mesh, **settings)

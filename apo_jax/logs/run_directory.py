@@ -26,7 +26,7 @@ class RunDirectory:
   path: Path
 
   config = _at("config.json", "The config.")
-  data = _at("data.json", "The data's hash and sizes, what each source gave and what is cut.")
+  data = _at("data.json", "The data's hash and sizes, what each source gave and what does not fit.")
   origins = _at("origins.json", "Hashes of the checkpoints that the players start from.")
   preview = _at("preview.txt", "Examples as the models read them, for people.")
   metrics = _at("metrics.jsonl", "A line for every logged update.")

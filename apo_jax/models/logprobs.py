@@ -22,18 +22,43 @@ def sequence_logprobs(
   *,
   dropout_key: Key[Array, ""] | None = None,
 ) -> Float[Array, "B R"]:
-  """log pi(y|x) of the responses in each row [B, T]: the sum over a response's tokens, float32.
+  """log pi(y|x) of the responses in each row [B, T]: the sum over their drawn tokens, float32.
 
   A response that a row does not hold gets 0.
   """
+  found = _every_logprob(policy, rows, rows.response_mask, num_responses, dropout_key)
+  return sum_by_response(found, rows.segment_ids, num_responses)
+
+
+def drawn_and_imitated_logprobs(
+  policy: Decoder,
+  rows: Rows,
+  num_responses: int = 1,
+  *,
+  dropout_key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, "B R"], Float[Array, "B R"]]:
+  """The same, and with the eos of each response that a stop string ended (`ScoredResponses`)."""
+  mask = rows.response_mask | rows.ends
+  found = _every_logprob(policy, rows, mask, num_responses, dropout_key)
+  drawn = jnp.where(rows.response_mask, found, 0.0)
+  sums = (sum_by_response(one, rows.segment_ids, num_responses) for one in (drawn, found))
+  return tuple(sums)
+
+
+def _every_logprob(
+  policy: Decoder,
+  rows: Rows,
+  mask: Bool[Array, "B T"],
+  num_responses: int,
+  dropout_key: Key[Array, ""] | None,
+) -> Float[Array, "B T"]:
   separate = num_responses == 1
   hidden, _ = policy(
     rows.tokens, rows.segment_ids, rows.positions, separate=separate, dropout_key=dropout_key
   )
   # In a separate row it is everywhere the slot before, which takes no gathering.
   previous = None if separate else predicting_slots(rows.segment_ids)
-  found = token_logprobs(policy, hidden, rows.tokens, rows.response_mask, previous)
-  return sum_by_response(found, rows.segment_ids, num_responses)
+  return token_logprobs(policy, hidden, rows.tokens, mask, previous)
 
 
 def token_logprobs(

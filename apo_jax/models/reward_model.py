@@ -15,13 +15,17 @@ REWARD_HEAD = "reward_head"
 
 
 def pool(
-  hidden: Float[Array, "B T D"], present: Bool[Array, "B R T"], pooling: str
+  hidden: Float[Array, "B T D"],
+  present: Bool[Array, "B R T"],
+  ends: Bool[Array, "B T"],
+  pooling: str,
 ) -> Float[Array, "B R D"]:
   """One float32 vector a sequence, as the reference code of APO defines it.
 
   A row of hidden states may hold several sequences, and `present` marks the slots of each, in
-  their order. `last` reads the token before the final one (the final one is eos), `eos` the final
-  one; `average` and `max` read all that are present.
+  their order, `ends` those that hold a sequence's eos. `last` reads the last token that is no eos,
+  `eos` the last, which is eos where the response ended; `average` and `max` read all that are
+  present.
   """
   hidden = hidden.astype(jnp.float32)
   if pooling in ("average", "max"):
@@ -29,10 +33,10 @@ def pool(
     # One by one, so that no array has as many features for each response.
     return jnp.stack([pool_one(hidden, present[:, r]) for r in range(present.shape[1])], axis=1)
   slots = jnp.arange(present.shape[2])
+  if pooling == "last":
+    present = present & ~ends[:, None]
   # A sequence of padding alone has no token to read; slot 0 keeps it finite.
   index = jnp.max(jnp.where(present, slots, 0), axis=2)
-  if pooling == "last":
-    index = jnp.max(jnp.where(present & (slots < index[..., None]), slots, 0), axis=2)
   return jnp.take_along_axis(hidden, index[..., None], axis=1)
 
 
@@ -69,6 +73,7 @@ class RewardModel(nnx.Module):
     tokens: Int[Array, "B T"],
     segment_ids: Int[Array, "B T"],
     positions: Int[Array, "B T"],
+    ends: Bool[Array, "B T"],
     num_responses: int = 1,
     *,
     dropout_key: Key[Array, ""] | None = None,
@@ -81,6 +86,6 @@ class RewardModel(nnx.Module):
     hidden, _ = self.trunk(
       tokens, segment_ids, positions, separate=separate, dropout_key=dropout_key
     )
-    pooled = pool(hidden, seen_slots(segment_ids, num_responses), self.pooling)
+    pooled = pool(hidden, seen_slots(segment_ids, num_responses), ends, self.pooling)
     head = self.reward_head[...]
     return jnp.einsum("brd,d->br", pooled, head, precision=jax.lax.Precision.HIGHEST)

@@ -1,8 +1,10 @@
 """The min player's loss: the reward model ranks golden responses above the policy's samples."""
 
 import dataclasses
+import math
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from apo_jax.objectives.ranges import NonNegativeFloat
@@ -20,28 +22,39 @@ class ScoredRewards(NamedTuple):
       only preferences are trained on.
     golden_scores: Float[C, K], a higher score for the golden response than for its samples, which
       share one; below 0 marks padding.
+    golden_twins: Float[C], samples that were drawn beside these and are the golden response itself,
+      token for token: no reward can tell them apart, but they are a part of what the policy
+      draws. None where there is none.
   """
 
   preferences: Float[Array, "B R"]
   preference_scores: Float[Array, "B R"]
   golden: Float[Array, "C K"] | None = None
   golden_scores: Float[Array, "C K"] | None = None
+  golden_twins: Float[Array, "C"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class APO:
   """The reward objective of Adversarial Preference Optimization (arXiv 2311.08045).
 
-      L_RM = c_apo * L_golden / S + c_kl * L_preference
+      L_RM = c_apo * L_golden + c_kl * L_preference
 
   L_preference is the ranking loss over the human preferences, which keeps the reward model near
-  them; L_golden is the same over the golden responses against the policy's S samples a query.
+  them; L_golden is the same over the golden responses against the policy's samples. It is an
+  expectation over samples: a sample that is the golden response adds nothing to the sum and one to
+  the number that divides it.
+
+  With `reduction="reference"` both are as the paper's code has them: they share one denominator,
+  the number of all pairs of the batch; L_golden is divided by S, the samples a query, as it has so
+  many pairs more; and a sample that is the golden response counts as a pair of margin 0, which is
+  worth log 2 in "ranking" and moves nothing.
 
   Attributes:
     kind: "ranking", or "difference" to replace the log-sigmoid of the golden term, and of it alone,
       by the raw margin.
-    reduction: "mean" divides each term by its own number of pairs; "reference" divides both by
-      the number of all pairs of the batch together, as the paper's code does.
+    reduction: "mean" divides each term by its own number of pairs, so that neither S nor the
+      batch's mixture changes its weight; or "reference".
     golden_coefficient: c_apo.
     preference_coefficient: c_kl.
   """
@@ -52,10 +65,20 @@ class APO:
   preference_coefficient: NonNegativeFloat = 1.0
 
   def __call__(self, rewards: ScoredRewards) -> dict[str, Sums]:
-    """Returns the sums of the terms, unweighted: "preference" and, where there is any, "golden"."""
-    sums = {"preference": ranking_loss(rewards.preferences, rewards.preference_scores)}
-    if rewards.golden is not None:
-      sums["golden"] = ranking_loss(rewards.golden, rewards.golden_scores, kind=self.kind)
+    """Returns the sums of the terms, unweighted: "preference" and, where there is any, "golden".
+
+    Metrics are `preference_margin`, `preference_accuracy`, and in "golden_pairs", which has no loss
+    and does not count twins, `golden_margin` and `golden_accuracy`.
+    """
+    preference = ranking_loss(rewards.preferences, rewards.preference_scores)
+    sums = {"preference": preference.named("preference")}
+    if rewards.golden is None:
+      return sums
+    golden = ranking_loss(rewards.golden, rewards.golden_scores, kind=self.kind)
+    twins = 0.0 if rewards.golden_twins is None else jnp.sum(rewards.golden_twins)
+    tie = math.log(2.0) if (self.reduction, self.kind) == ("reference", "ranking") else 0.0
+    sums["golden"] = Sums(golden.total + tie * twins, golden.count + twins, {})
+    sums["golden_pairs"] = Sums(jnp.zeros(()), golden.count, golden.metrics).named("golden")
     return sums
 
   def combine(
@@ -70,12 +93,15 @@ class APO:
     Args:
       totals: of the terms, as `__call__` sums them.
       counts: pairs of the whole batch, of which `totals` may hold a part.
-      num_samples: S, the samples drawn a golden query.
+      num_samples: S, the samples drawn a golden query, which "reference" divides by.
     """
+    terms = [name for name in ("preference", "golden") if name in totals]
+    golden_coefficient = self.golden_coefficient
     if self.reduction == "reference":
-      counts = dict.fromkeys(totals, sum(counts[name] for name in totals))
-    means = {name: mean(totals[name], counts[name]) for name in totals}
+      counts = dict.fromkeys(terms, sum(counts[name] for name in terms))
+      golden_coefficient /= num_samples
+    means = {name: mean(totals[name], counts[name]) for name in terms}
     loss = self.preference_coefficient * means["preference"]
     if "golden" in means:
-      loss += self.golden_coefficient * means["golden"] / num_samples
+      loss += golden_coefficient * means["golden"]
     return loss, means

@@ -33,7 +33,10 @@ class DPO(PolicyLoss):
   pairs: Literal["best_worst", "best_rest", "all"] = "best_worst"
 
   def __call__(self, responses: ScoredResponses) -> Sums:
-    """Returns sums over pairs; metrics are `accuracy`, pairs of margin > 0, and `margin`."""
+    """Returns sums over pairs; metrics are `margin` and `accuracy`, pairs of margin > 0.
+
+    A pair of margin 0, as all are where policy and reference are one, is a half.
+    """
     preferred = pairs_from_scores(responses.rewards, responses.valid, self.pairs)
     policy = responses.logprobs.astype(jnp.float32)
     implicit = self.beta * (policy - responses.reference_logprobs.astype(jnp.float32))
@@ -43,7 +46,7 @@ class DPO(PolicyLoss):
       total=jnp.sum(jnp.where(preferred, -jax.nn.log_sigmoid(margins), 0.0)),
       count=jnp.sum(preferred, dtype=jnp.float32),
       metrics={
-        "accuracy": jnp.sum(margins > 0, dtype=jnp.float32),
+        "accuracy": jnp.sum(jnp.where(preferred, (1.0 + jnp.sign(margins)) / 2, 0.0)),
         "margin": jnp.sum(margins),
       },
     )

@@ -15,12 +15,16 @@ class ScoredResponses(NamedTuple):
   """R responses to each of B queries, as policy losses read them.
 
   Attributes:
-    logprobs: Float[B, R], log pi(y | x), summed over the response's tokens, in nats.
+    logprobs: Float[B, R], log pi(y | x), summed over the response's drawn tokens, in nats.
     reference_logprobs: Float[B, R], the same under the reference policy; None where there is none,
       as of demonstrations.
-    lengths: Int[B, R], tokens in each response, eos included; 0 is allowed and divides by 1.
+    lengths: Int[B, R], those tokens, a drawn eos included; 0 is allowed and divides by 1.
     rewards: Float[B, R], finite where valid; they order and select, and receive no gradient.
     valid: Bool[B, R], False marks padding and empty responses.
+    imitated_logprobs: Float[B, R], `logprobs` and, where a stop string ended the response, the
+      log-probability of the eos that stands for it: imitation learns to end there, while ratios
+      and rankings do not see what was never drawn. None where the two are the same.
+    imitated_lengths: Int[B, R], the tokens of `imitated_logprobs`; None where those are.
   """
 
   logprobs: Float[Array, "B R"]
@@ -28,6 +32,8 @@ class ScoredResponses(NamedTuple):
   lengths: Int[Array, "B R"]
   rewards: Float[Array, "B R"]
   valid: Bool[Array, "B R"]
+  imitated_logprobs: Float[Array, "B R"] | None = None
+  imitated_lengths: Int[Array, "B R"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

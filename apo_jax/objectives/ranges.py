@@ -15,7 +15,6 @@ class Range:
 
 PositiveInt = Annotated[int, Range("at least 1", lambda value: value >= 1)]
 NonNegativeInt = Annotated[int, Range("at least 0", lambda value: value >= 0)]
-AtLeastTwo = Annotated[int, Range("at least 2", lambda value: value >= 2)]
 PositiveFloat = Annotated[float, Range("above 0", lambda value: value > 0)]
 NonNegativeFloat = Annotated[float, Range("at least 0", lambda value: value >= 0)]
 NonEmptyText = Annotated[str, Range("a text that is not empty", lambda value: value != "")]

@@ -52,3 +52,32 @@ def pairs_from_scores(
 def only(index: Int[Array, " B"], valid: Bool[Array, "B R"]) -> Bool[Array, "B R"]:
   """Returns True at each query's `index`, where that response is valid."""
   return valid & (jnp.arange(valid.shape[1]) == index[:, None])
+
+
+def not_unfinished(
+  rewards: Float[Array, "B R"],
+  valid: Bool[Array, "B R"],
+  finished: Bool[Array, "B R"],
+  unfinished: str,
+) -> Bool[Array, "B R"]:
+  """Returns the valid responses that a policy may learn from, by what is done with unfinished ones.
+
+  Args:
+    rewards: float [B, R], finite where valid.
+    valid: bool [B, R], False marks padding and empty responses.
+    finished: bool [B, R], False where a response ran into the limit.
+    unfinished: "never_best" leaves out unfinished responses that no finished one of their query
+      beats, so that none is the best where a finished one exists; "as_is" none; "drop" all.
+
+  Raises:
+    ValueError: if `unfinished` is none of these.
+  """
+  if unfinished == "as_is":
+    return valid
+  if unfinished == "drop":
+    return valid & finished
+  if unfinished == "never_best":
+    rewards = rewards.astype(jnp.float32)
+    best = jnp.max(jnp.where(valid & finished, rewards, -jnp.inf), axis=1, keepdims=True)
+    return valid & (finished | (rewards < best) | jnp.isneginf(best))
+  raise ValueError(f'unfinished is {unfinished!r}; it must be "never_best", "as_is" or "drop".')

@@ -12,54 +12,67 @@ from apo_jax.data.samples import SampledQuery
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.rows.layouts import RowLayout
-from apo_jax.rows.rows import Item, Rows, distinct_scores
+from apo_jax.rows.rows import NO_SCORE, Item, Rows
 from apo_jax.run.models import Models
 
-PADDING_SCORE = -1.0  # below 0: no response there
 GOLDEN_SCORE = 1.0
 SAMPLE_SCORE = 0.0
 
 
 def golden_layout(models: Models, config: Config) -> RowLayout:
   """The layout of golden responses, each with the policy's samples."""
-  return models.row_layout(models.reward, 1 + config.sampling.training.num_samples)
+  return models.golden_layout(config.sampling.training.num_samples)
 
 
 def sample_layout(models: Models, config: Config) -> RowLayout:
   """The layout of the samples that the policy is trained on."""
-  num_samples = config.policy.loss.most_read(config.sampling.training.num_samples)
-  return models.row_layout(models.policy, num_samples)
+  return models.sample_layout(config.policy.loss.most_read(config.sampling.training.num_samples))
 
 
 class RankedItem(NamedTuple):
-  """A query's responses, and a score for each: the higher is better, equals are no pair."""
+  """A query's responses as a reward model is trained on them.
+
+  Attributes:
+    item: what a row is made from.
+    scores: one a response: the higher is better, equals are no pair.
+    twins: samples that are the golden response itself, which are not in the row.
+  """
 
   item: Item
   scores: Sequence[float]
+  twins: int = 0
 
 
 def ranked_preference(preference: Tokenised[Preference]) -> RankedItem:
   """A human preference."""
-  scores = distinct_scores(preference.responses, preference.record.scores)
-  return RankedItem(preference.item, scores)
+  return RankedItem(preference.item, preference.record.scores)
 
 
 def ranked_golden(sampled: SampledQuery) -> RankedItem:
-  """A golden response above the policy's samples."""
-  responses = (*sampled.asked.responses, *sampled.responses)
-  scores = [GOLDEN_SCORE, *(SAMPLE_SCORE for _ in sampled.responses)]
-  return RankedItem((sampled.asked.query, responses), scores)
+  """A golden response above the policy's samples that differ from it."""
+  twins = sampled.is_twin
+  others = [one for one, twin in zip(sampled.responses, twins, strict=True) if not twin]
+  scores = [GOLDEN_SCORE, *(SAMPLE_SCORE for _ in others)]
+  return RankedItem((sampled.asked.query, (sampled.golden, *others)), scores, sum(twins))
 
 
 def ranked_rows(
   layout: RowLayout, eos: int, ranked: Sequence[RankedItem | None], bucket: int
 ) -> tuple[Rows, Float[np.ndarray, "B R"]]:
   """Rows and scores of what a reward model is trained on; None is padding."""
-  scores = np.full((len(ranked), layout.num_responses), PADDING_SCORE, np.float32)
+  scores = np.full((len(ranked), layout.num_responses), NO_SCORE, np.float32)
   for row, one in enumerate(ranked):
     if one is not None:
       scores[row, : len(one.scores)] = one.scores
   return _rows(layout, eos, ranked, bucket), scores
+
+
+def golden_rows(
+  layout: RowLayout, eos: int, ranked: Sequence[RankedItem | None], bucket: int
+) -> tuple[Rows, Float[np.ndarray, "C K"], Float[np.ndarray, "C"]]:
+  """Rows and scores of golden responses and samples, and the twins that are not among them."""
+  twins = np.array([0 if one is None else one.twins for one in ranked], np.float32)
+  return *ranked_rows(layout, eos, ranked, bucket), twins
 
 
 def demonstration_batch(

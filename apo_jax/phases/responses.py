@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +13,11 @@ from jaxtyping import Bool, Float, Shaped, UInt32
 from apo_jax.config.schema import SamplerConfig
 from apo_jax.data.records import Demonstration
 from apo_jax.data.samples import Asked, Sample, SampledQuery
+from apo_jax.data.tokens import Codec
 from apo_jax.inference.sampler import SampledResponse
+from apo_jax.inference.scoring import NotFinite
 from apo_jax.logs.progress import PhaseProgress
-from apo_jax.objectives import PolicyLoss, SampledRewards, Shaping
+from apo_jax.objectives import PolicyLoss, SampledRewards, Shaping, not_unfinished
 from apo_jax.run import seeds
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
@@ -45,10 +48,13 @@ def _sampled(run: Run, asked: Asked, responses: Sequence[SampledResponse]) -> Sa
     return None if utility is None else utility(record.query, text)
 
   def described(one: SampledResponse) -> Sample:
-    text = run.codec.decode(one.response.tokens)
-    tokens, finished = tuple(one.response.tokens), one.response.finished
-    return Sample(text, tokens, finished, one.logprob, utility=judged(text))
+    tokens, finished, drew_end = one.response
+    text = run.codec.decode(tokens)
+    logprob = logprobs.setdefault((one.response.key, drew_end), one.logprob)
+    return Sample(text, tuple(tokens), finished, logprob, utility=judged(text), drew_end=drew_end)
 
+  # Equal responses have one log-probability, whatever the rounding where each was drawn.
+  logprobs: dict[Any, float] = {}
   golden_utility = judged(record.response) if isinstance(record, Demonstration) else None
   samples = tuple(described(one) for one in responses)
   return SampledQuery(asked, samples, golden_utility=golden_utility)
@@ -57,14 +63,25 @@ def _sampled(run: Run, asked: Asked, responses: Sequence[SampledResponse]) -> Sa
 def with_rewards(
   run: Run, sampled: Sequence[SampledQuery], reward_model: Player, progress: PhaseProgress
 ) -> list[SampledQuery]:
-  """The same samples with rewards, and golden responses with theirs."""
+  """The same samples with rewards, and golden responses with theirs.
+
+  Raises:
+    NotFinite: a reward is not a number.
+  """
   sequences = [
     (query.asked.query, response)
     for query in sampled
     for response in (*query.responses, *query.asked.responses)
   ]
   scorer, parameters = run.inference.reward_scorer, run.parameters.of(reward_model)
-  rewards = iter(scorer(parameters, sequences, progress.advance).tolist())
+  found = scorer(parameters, sequences, progress.advance)
+  query_ids = [
+    query.asked.record.query_id
+    for query in sampled
+    for _ in (*query.responses, *query.asked.responses)
+  ]
+  _check_finite(found, query_ids, f"the reward of {reward_model.name}")
+  rewards = iter(found.tolist())
 
   def rated(query: SampledQuery) -> SampledQuery:
     samples = tuple(dataclasses.replace(sample, reward=next(rewards)) for sample in query.samples)
@@ -77,22 +94,37 @@ def with_rewards(
 def with_shaped_rewards(
   sampled: Sequence[SampledQuery], shapings: Sequence[Shaping]
 ) -> list[SampledQuery]:
-  """The same samples with the rewards that the policy learns from, shaped one after the other."""
+  """The same samples with the rewards that the policy learns from, shaped one after the other.
+
+  Raises:
+    NotFinite: a shaping gives what is not a number.
+  """
   samples = SampledRewards(
     rewards=jnp.asarray(of_samples(sampled, "reward"), jnp.float32),
     lengths=jnp.asarray(of_samples(sampled, "length")),
     finished=jnp.asarray(of_samples(sampled, "finished")),
     logprobs=jnp.asarray(of_samples(sampled, "logprob"), jnp.float32),
   )
+  query_ids = [query.asked.record.query_id for query in sampled for _ in query.samples]
   for shaping in shapings:
     samples = samples._replace(rewards=shaping(samples))
+    _check_finite(samples.rewards, query_ids, f"the reward as {shaping.name} shapes it")
   return _with(sampled, "shaped_reward", np.asarray(samples.rewards).tolist())
 
 
-def read_by(loss: PolicyLoss, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:
-  """Which samples a policy loss reads, by their shaped rewards; empty ones never are."""
+def read_by(
+  loss: PolicyLoss, sampled: Sequence[SampledQuery], unfinished: str
+) -> Bool[np.ndarray, "Q S"]:
+  """Which samples a policy loss reads, by their shaped rewards.
+
+  Empty ones never are, and of equal ones the first alone. `unfinished` says which of those without
+  an end may be (`config.policy.unfinished`).
+  """
+  firsts = np.array([query.is_first for query in sampled])
+  valid = jnp.asarray(~of_samples(sampled, "is_empty") & firsts)
   rewards = jnp.asarray(of_samples(sampled, "shaped_reward"), jnp.float32)
-  return np.asarray(loss.reads(rewards, jnp.asarray(~of_samples(sampled, "is_empty"))))
+  finished = jnp.asarray(of_samples(sampled, "finished"))
+  return np.asarray(loss.reads(rewards, not_unfinished(rewards, valid, finished, unfinished)))
 
 
 def policy_logprobs(
@@ -102,7 +134,11 @@ def policy_logprobs(
   progress: PhaseProgress,
   wanted: Bool[np.ndarray, "Q S"],
 ) -> Float[np.ndarray, "Q S"]:
-  """log pi(y|x) of the samples `wanted` under a policy; what stands for others means nothing."""
+  """log pi(y|x) of the samples `wanted` under a policy; what stands for others means nothing.
+
+  Raises:
+    NotFinite: one is not a number.
+  """
   sequences = [
     (query.asked.query, response)
     for query, row in zip(sampled, wanted, strict=True)
@@ -111,6 +147,9 @@ def policy_logprobs(
   logprobs = np.zeros(wanted.shape)
   scorer, parameters = run.inference.logprob_scorer, run.parameters.of(player)
   logprobs[wanted] = scorer(parameters, sequences, progress.advance)
+  asked = zip(sampled, wanted, strict=True)
+  query_ids = [query.asked.record.query_id for query, row in asked for _ in range(int(row.sum()))]
+  _check_finite(logprobs[wanted], query_ids, f"the log-probability under {player.name}")
   return logprobs
 
 
@@ -123,9 +162,31 @@ def with_reference_logprobs(
   return _with(sampled, "reference_logprob", np.where(wanted, logprobs, None).tolist())
 
 
+def canonical(codec: Codec, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:
+  """Whether each sample's ids are those that its text has; what tells it from a text, else."""
+  texts = [sample.text for query in sampled for sample in query.samples]
+  tokens = [sample.tokens for query in sampled for sample in query.samples]
+  same = [
+    tuple(ids) == drawn for ids, drawn in zip(codec.form.response_ids(texts), tokens, strict=True)
+  ]
+  return np.array(same).reshape(len(sampled), -1)
+
+
 def of_samples(sampled: Sequence[SampledQuery], field: str) -> Shaped[np.ndarray, "Q S"]:
   """A field of every sample."""
   return np.array([[getattr(sample, field) for sample in query.samples] for query in sampled])
+
+
+def _check_finite(values: Any, query_ids: Sequence[str], what: str) -> None:
+  """Ends a phase before anything is made of numbers that are none."""
+  values = np.asarray(values).reshape(-1)
+  bad = np.flatnonzero(~np.isfinite(values))
+  if len(bad):
+    raise NotFinite(
+      f"Of {len(values):,} responses, {what} is not a finite number for {len(bad):,}, the first"
+      f" {values[bad[0]]} for a response to the query {query_ids[bad[0]]}. The checkpoint that was"
+      " started from may hold such numbers, or a smaller learning rate may help."
+    )
 
 
 def _with(

@@ -9,7 +9,9 @@ from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_sample
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
 from apo_jax.phases.responses import (
+  canonical,
   draw,
+  of_samples,
   policy_logprobs,
   read_by,
   with_reference_logprobs,
@@ -48,17 +50,17 @@ def score_samples(run: Run, round: int) -> None:
   with run.logs.progress.phase(f"round {round} scores", total, unit="scores") as progress:
     scored = [with_rewards(run, sampled, reward_model, progress) for sampled in unscored]
     scored[0] = with_shaped_rewards(scored[0], run.config.policy.shapings)
-    read = read_by(run.config.policy.loss, scored[0])
+    read = read_by(run.config.policy.loss, scored[0], run.config.policy.unfinished)
     progress.advance(int(np.sum(~read)))
     logprobs = policy_logprobs(run, scored[0], reference, progress, read)
     scored[0] = with_reference_logprobs(scored[0], logprobs, read)
   for path, sampled in zip(paths, scored, strict=True):
     _write(run, path, sampled)
-  best = [max(sample.reward for sample in query.samples) for query in scored[0]]
-  summary = {"sample_reward": _mean_reward(scored[0]), "best_reward": float(np.mean(best))}
+  summary = _described(run, scored[0], "sample")
+  summary["best_reward"] = float(np.mean(np.max(of_samples(scored[0], "reward"), axis=1)))
+  summary["read_samples"] = float(np.mean(read))
   if adversarial:
-    summary["golden_reward"] = float(np.mean([query.golden_reward for query in scored[1]]))
-    summary["golden_sample_reward"] = _mean_reward(scored[1])
+    summary |= _described(run, scored[1], "golden_sample") | _described_golden(scored[1])
   run.logs.metrics.resume(round=round, phase="score", step=0)
   run.logs.metrics.write(summary, round=round, phase="score", step=1)
   if run.logs.is_writer:
@@ -80,5 +82,27 @@ def _write(run: Run, path: Path, sampled: Sequence[SampledQuery]) -> None:
     write_samples(path, sampled)
 
 
-def _mean_reward(sampled: Sequence[SampledQuery]) -> float:
-  return float(np.mean([sample.reward for query in sampled for sample in query.samples]))
+def _described(run: Run, sampled: Sequence[SampledQuery], name: str) -> dict[str, float]:
+  """What samples are like: means over them, and how many of a query's differ."""
+  return {
+    f"{name}_reward": float(np.mean(of_samples(sampled, "reward"))),
+    f"{name}_length": float(np.mean(of_samples(sampled, "length"))),
+    f"{name}_unfinished": float(np.mean(~of_samples(sampled, "finished"))),
+    f"{name}_distinct": float(np.mean([sum(query.is_first) for query in sampled])),
+    f"{name}_non_canonical": 1 - float(np.mean(canonical(run.codec, sampled))),
+  }
+
+
+def _described_golden(sampled: Sequence[SampledQuery]) -> dict[str, float]:
+  """What golden responses are like, beside samples to the same queries."""
+  twins = np.array([query.is_twin for query in sampled])
+  rewards = np.array([query.golden_reward for query in sampled])
+  margins = (rewards[:, None] - of_samples(sampled, "reward"))[~twins]
+  described = {
+    "golden_reward": float(np.mean(rewards)),
+    "golden_length": float(np.mean([len(query.golden.tokens) for query in sampled])),
+    "golden_unfinished": float(np.mean([not query.golden.finished for query in sampled])),
+    "equals_golden": float(np.mean(twins)),
+  }
+  # Over samples that differ; where none does there is no margin.
+  return described | ({"golden_margin": float(np.mean(margins))} if margins.size else {})

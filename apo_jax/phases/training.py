@@ -17,6 +17,7 @@ from apo_jax.phases.batches import (
   RankedItem,
   demonstration_batch,
   golden_layout,
+  golden_rows,
   ranked_golden,
   ranked_preference,
   ranked_rows,
@@ -28,6 +29,7 @@ from apo_jax.phases.training_phase import TrainingPhase, play
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update
 from apo_jax.rows.layouts import RowLayout
+from apo_jax.rows.rows import shared_row_length
 from apo_jax.run.models import Models
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
@@ -41,6 +43,7 @@ def train_supervised(run: Run) -> None:
   models, training, player = run.models, run.config.supervised, run.players.policy_after(0)
   layout = models.row_layout(models.policy, 1)
   records = run.data.demonstrations if training.epochs else ()
+  loss = MaximumLikelihood(training.over_tokens)
   stream = _stream(run, 0, player.phase, layout, records, training.batch_size, training.epochs)
   seed = derive_seed(run.config.seed, "init", "policy")
   phase = TrainingPhase(
@@ -48,7 +51,7 @@ def train_supervised(run: Run) -> None:
     started_from=run.config.model.checkpoint or "random weights",
     training=training,
     start=lambda: first_policy(models.origins, models.policy, seed),
-    make_update=functools.partial(_policy_update, models, MaximumLikelihood(), training),
+    make_update=functools.partial(_policy_update, models, loss, training),
     batches=stream.batches(functools.partial(demonstration_batch, layout, run.codec.eos)),
   )
   play(run, phase)
@@ -140,7 +143,7 @@ def _beside_golden(
     # Both take the longer bucket, so that there are as many compiled steps as buckets.
     bucket = max(bucket, golden_bucket)
     rows = ranked_rows(layout, eos, preferred, bucket)
-    return RewardBatch(*rows, *ranked_rows(layout_against, eos, against, bucket))
+    return RewardBatch(*rows, *golden_rows(layout_against, eos, against, bucket))
 
   def place(batch: RewardBatch) -> RewardBatch:
     return RewardBatch(*preferences.place(batch[:2]), *golden.place(batch[2:]))
@@ -177,7 +180,9 @@ def _ranked(
 ) -> tuple[RowLayout, list[RankedItem]]:
   """Preferences as a reward model is trained on them, and the layout of their rows."""
   most_responses = max(len(preference.responses) for preference in preferences)
-  return models.row_layout(models.reward, most_responses), list(map(ranked_preference, preferences))
+  longest = max(shared_row_length(*preference.item) for preference in preferences)
+  layout = models.row_layout(models.reward, most_responses, longest)
+  return layout, list(map(ranked_preference, preferences))
 
 
 def _preference_batch(

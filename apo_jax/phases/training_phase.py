@@ -87,7 +87,12 @@ def play(run: Run, phase: TrainingPhase) -> None:
       checkpoints=checkpoints,
       save_every=config.checkpoints.every_steps,
       log=TrainingLog(
-        progress, run.logs.metrics, player.round, player.phase, config.logging.every_steps
+        progress,
+        run.logs.metrics,
+        player.round,
+        player.phase,
+        config.logging.every_steps,
+        phase.training.clip_norm,
       ),
     )
   run.parameters.remember(player, state.parameters)

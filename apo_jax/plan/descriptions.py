@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config
 from apo_jax.data.templates import HhForm
 from apo_jax.data.tokens import Codec
@@ -37,8 +38,8 @@ def describe_codec(config: Config, architecture: Architecture) -> Codec:
   words = tokenizers.models.WordLevel({"?": 0}, unk_token="?")
   tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(words))
   form = HhForm(tokenizer, bos=None, separator=None, eos=0)
-  data = config.data
-  return Codec(tokenizer, form, data.query_length, data.response_length, architecture.vocab_size)
+  lengths = config.data.query_length, config.data.row_length, judged_length(config)
+  return Codec(tokenizer, form, *lengths, architecture.vocab_size)
 
 
 def read_described(field: str, name: str, config: Config) -> Checkpoint:

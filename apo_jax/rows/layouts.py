@@ -38,7 +38,11 @@ class RowLayout:
 
 
 def choose_layout(
-  row_flops: RowFlops, num_responses: int, query_length: int, lengths: Sequence[int]
+  row_flops: RowFlops,
+  num_responses: int,
+  query_length: int,
+  lengths: Sequence[int],
+  longest_shared: int | None = None,
 ) -> RowLayout:
   """The layout that a model reads in less time, as far as FLOPs tell.
 
@@ -48,21 +52,21 @@ def choose_layout(
     query_length: tokens of the longest query.
     lengths: padded lengths of separate rows, ascending; the last holds the longest query and the
       longest response. The layout has one length for each of them.
+    longest_shared: the places that all responses to a query need at most; None is what the longest
+      query and as many responses as the longest row holds behind it need.
   """
-  shared = shared_lengths(num_responses, query_length, lengths)
+  if longest_shared is None:
+    longest_shared = query_length + num_responses * (lengths[-1] - query_length)
+  shared = shared_lengths(longest_shared, lengths)
   pays = sharing_pays(row_flops, num_responses, lengths[-1], shared[-1])
   return RowLayout(num_responses, pays, shared if pays else tuple(lengths))
 
 
-def shared_lengths(
-  num_responses: int, query_length: int, lengths: Sequence[int]
-) -> tuple[int, ...]:
+def shared_lengths(longest: int, lengths: Sequence[int]) -> tuple[int, ...]:
   """Padded lengths of shared rows, one for each of separate rows' `lengths`.
 
-  The longest holds the longest query and `num_responses` of the longest responses. The others are
-  the same shares of it as they are of the longest separate row, rounded up.
+  They are the same shares of the `longest` as those are of the longest separate row, rounded up.
   """
-  longest = query_length + num_responses * (lengths[-1] - query_length)
 
   def share(length: int) -> int:
     steps = -(-length * longest // (lengths[-1] * LENGTH_STEP))

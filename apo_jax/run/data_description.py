@@ -4,16 +4,16 @@ from typing import Any
 
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import fingerprint
-from apo_jax.data.tokenised import Tokenised, TokenisedData, truncated
+from apo_jax.data.tokenised import Tokenised, TokenisedData, cut_and_left_out
 
 
 def describe_data(data: GameData, tokenised: TokenisedData) -> dict[str, Any]:
-  """What data.json holds: the hash, the sizes, what each source gave and what was cut."""
+  """What data.json holds: the hash, the sizes, what each source gave and what does not fit."""
   return {
     "sha256": fingerprint(data),
     **_sizes(data),
     "sources": [report.to_dict() for report in data.reports],
-    "truncated": truncated(tokenised),
+    "lengths": cut_and_left_out(tokenised),
   }
 
 

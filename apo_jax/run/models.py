@@ -5,6 +5,7 @@ import functools
 
 from jax.sharding import Mesh
 
+from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config
 from apo_jax.models.definition import Definition, define_policy, define_reward_model
 from apo_jax.models.row_cost import row_flops
@@ -23,10 +24,11 @@ class Models:
     policy: the policy's model.
     reward: the reward model, of training and of testing alike.
     query_length: tokens of the longest query.
-    row_lengths: padded lengths of training rows of one response, ascending. The last holds the
-      longest query, and the longest response or sample with eos.
-    judged_length: tokens of the longest query and sample of an evaluation, with eos. They may be
-      much longer than those of training.
+    row_lengths: padded lengths of training rows of one response, ascending. The last is
+      `data.row_length`.
+    sample_length: tokens of the longest query and training sample, with eos.
+    judged_length: tokens of the longest row of the test side, whose samples may be much longer than
+      those of training.
   """
 
   origins: Origins
@@ -35,28 +37,59 @@ class Models:
   reward: Definition
   query_length: int
   row_lengths: tuple[int, ...]
+  sample_length: int
   judged_length: int
 
   def of(self, player: Player) -> Definition:
     """A player's model."""
     return self.policy if player.is_policy else self.reward
 
-  def row_layout(self, definition: Definition, num_responses: int) -> RowLayout:
-    """How one of the models reads training rows of so many responses to a query."""
+  def row_layout(
+    self, definition: Definition, num_responses: int, longest_shared: int = 0
+  ) -> RowLayout:
+    """How one of the models reads training rows of so many responses of texts to a query.
+
+    Args:
+      longest_shared: the places that all of a query's need at most, where that is more than the
+        longest query and as many responses as a row holds behind it.
+    """
+    usual = self.query_length + num_responses * (self.row_lengths[-1] - self.query_length)
+    return self._layout(
+      definition, num_responses, self.row_lengths, max(usual, -(-longest_shared // 8) * 8)
+    )
+
+  def golden_layout(self, num_samples: int) -> RowLayout:
+    """How the reward model reads golden responses, each with so many samples."""
+    # A golden response with its query fits a row.
+    longest = self.row_lengths[-1] + num_samples * (self.sample_length - self.query_length)
+    return self._layout(self.reward, 1 + num_samples, self.row_lengths, longest)
+
+  def sample_layout(self, num_samples: int) -> RowLayout:
+    """How the policy reads so many samples to a query."""
+    shorter = (length for length in self.row_lengths if length < self.sample_length)
+    return self._layout(self.policy, num_samples, (*shorter, self.sample_length), None)
+
+  def _layout(
+    self,
+    definition: Definition,
+    num_responses: int,
+    lengths: tuple[int, ...],
+    longest_shared: int | None,
+  ) -> RowLayout:
     flops = functools.partial(row_flops, definition.architecture)
-    return choose_layout(flops, num_responses, self.query_length, self.row_lengths)
+    return choose_layout(flops, num_responses, self.query_length, lengths, longest_shared)
 
 
 def make_models(config: Config, origins: Origins, mesh: Mesh) -> Models:
   """The models that a config and the players' origins describe, without parameters."""
   data, sampling, reward = config.data, config.sampling, config.reward
-  longest = data.query_length + max(data.response_length, sampling.training.max_new_tokens + 1)
   return Models(
     origins=origins,
     mesh=mesh,
     policy=define_policy(origins.policy, mesh, config.policy.lora),
     reward=define_reward_model(origins.reward, reward.pooling, mesh, reward.lora),
     query_length=data.query_length,
-    row_lengths=(*(length for length in data.row_buckets if length < longest), longest),
-    judged_length=data.query_length + sampling.evaluation.max_new_tokens + 1,
+    row_lengths=(*(one for one in data.row_buckets if one < data.row_length), data.row_length),
+    sample_length=data.query_length + sampling.training.max_new_tokens + 1,
+    judged_length=judged_length(config),
   )

@@ -30,6 +30,8 @@ class TrainingLog:
     round: the round, for the writer.
     phase: the phase's name, for the writer and messages.
     every: updates from one line of the writer's to the next.
+    clip_norm: the largest norm of the gradient. `clipped`, beside the metrics of an update, is the
+      share of its gradient that clipping took away, 0 where it was not longer.
   """
 
   progress: PhaseProgress
@@ -37,6 +39,7 @@ class TrainingLog:
   round: int
   phase: str
   every: int
+  clip_norm: float
 
   def resume(self, step: int) -> None:
     """Goes on behind the update `step`; what was written of later ones is taken back."""
@@ -56,6 +59,7 @@ class TrainingLog:
           f"In phase {self.phase} of round {self.round}, {name} is {value} at update {step}; "
           "a smaller learning rate or a smaller clip_norm may help."
         )
+    values["clipped"] = 1 - min(1.0, self.clip_norm / max(values["gradient_norm"], self.clip_norm))
     if step % self.every == 0 or step == self.progress.total:
       self.writer.write(values, round=self.round, phase=self.phase, step=step)
     self.progress.advance(1, loss=values["loss"])

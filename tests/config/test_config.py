@@ -12,6 +12,7 @@ from ml_collections.config_flags import config_path
 from apo_jax.config.base import FORMAT, base_config, fields_of_json, section, to_dict, to_json
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, LoraConfig, MeshConfig
 from apo_jax.devices.checks import check_mesh, resolve_mesh
 from apo_jax.models.architecture import Architecture, architecture_from_shape
@@ -88,8 +89,9 @@ def test_llama_round_trips_through_json(llama):
 
 
 def test_llama_fits_in_512_tokens_with_bos_separator_and_eos(llama):
-  data = from_config_dict(llama).data
-  assert data.query_length + data.response_length <= 512
+  config = from_config_dict(llama)
+  assert config.data.row_length == 512
+  assert judged_length(config) == config.data.query_length + 512 + 1  # its evaluation's samples
 
 
 def test_llama_is_divisible_over_eight_devices_and_over_tensor_parallel_ones(llama):
@@ -239,7 +241,10 @@ def test_a_field_reference_is_resolved():
     ),
     ("sampling.training.top_k", 1, ["config.sampling.training.top_k is 1", "equal", "'dpo'"]),
     ("sampling.evaluation.stop", ("",), ["config.sampling.evaluation.stop[0] is ''", "not empty"]),
-    ("data.response_length", 1, ["config.data.response_length is 1", "at least 2"]),
+    ("data.row_length", 0, ["config.data.row_length is 0", "at least 1"]),
+    ("data.row_length", 53, ["config.data.row_length is 53", "at least 54", "max_new_tokens, 23"]),
+    ("policy.unfinished", "best", ["config.policy.unfinished is 'best'", "'never_best', 'as_is'"]),
+    ("supervised.over_tokens", "max", ["config.supervised.over_tokens is 'max'", "'mean' or 'su"]),
     ("mesh.fsdp", -1, ["config.mesh.data and config.mesh.fsdp are -1", "at most one"]),
     ("data.row_buckets", (40, 20), ["config.data.row_buckets is (40, 20)", "ascend"]),
     ("data.on_bad_row", "drop", ["config.data.on_bad_row is 'drop'", "'skip' or 'error'"]),

@@ -13,11 +13,9 @@ PREFERENCE = Preference("p-1", QUERY, (" Ann.", " Ben has it."), (1.0, 0.25))
 RECORDS = (PREFERENCE, Demonstration("g-1", QUERY, " Ann."), Query("q-1", QUERY))
 
 
-def codec_of(tokenizer, query_length=99, response_length=50):
+def codec_of(tokenizer, query_length=99, row_length=150):
   config = tiny.config()
-  data = dataclasses.replace(
-    config.data, query_length=query_length, response_length=response_length
-  )
+  data = dataclasses.replace(config.data, query_length=query_length, row_length=row_length)
   return make_codec(tokenizer, dataclasses.replace(config, data=data), 1_000)
 
 
@@ -66,11 +64,9 @@ def test_every_kind_of_record_is_named():
 
 
 def test_what_is_cut_is_said():
-  text = shown_of(codec_of(tiny.codec().tokenizer, 8, 3), RECORDS[:1])
+  text = shown_of(codec_of(tiny.codec().tokenizer, 8), RECORDS[:1])
   shown, ids, _ = tokens_behind(text, "query, its left cut off, 8 tokens")
   assert shown[0] == "<bos>" and len(ids) == 8
-  _, ids, _ = tokens_behind(text, "response 2 of 2, score 0.25: from place 8 on, trained on, its")
-  assert len(ids) == 2 and tiny.codec().eos not in ids
   assert "cut off" not in shown_of(codec_of(tiny.codec().tokenizer), RECORDS)
 
 

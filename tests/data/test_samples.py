@@ -96,6 +96,7 @@ def test_a_file_s_line_has_the_documented_fields(tmp_path, golden):
         "reward": None,
         "shaped_reward": None,
         "utility": None,
+        "drew_end": True,
       }
     ],
   }

@@ -20,7 +20,7 @@ from tests.data import chat_models
 
 CONFIG = tiny.config()
 QUERY = "\n\nHuman: Who has the red ball?\n\nAssistant:"
-LENGTH = CONFIG.data.query_length + CONFIG.data.response_length
+LENGTH = CONFIG.data.row_length
 
 
 def plain_ids(text):
@@ -32,9 +32,9 @@ def codec_with(tokenizer=None, vocab_size=1_000, **data):
   return make_codec(tokenizer or tiny.codec().tokenizer, config, vocab_size)
 
 
-def chat_codec(name="chatml", query_length=200, response_length=50):
+def chat_codec(name="chatml", query_length=200, row_length=250):
   tokenizer = chat_models.tokenizer(name)
-  return codec_with(tokenizer, query_length=query_length, response_length=response_length)
+  return codec_with(tokenizer, query_length=query_length, row_length=row_length)
 
 
 @pytest.fixture(scope="module")
@@ -98,26 +98,9 @@ def test_a_tokenizer_without_bos_starts_with_the_query():
   assert codec.encode_queries([QUERY]) == [plain_ids(QUERY)[-4:]]
 
 
-def test_long_responses_lose_their_right_and_count_as_unfinished():
+def test_responses_are_encoded_whole():
   ids = plain_ids(" Ann has the red ball.")
-  lengths = range(len(ids) - 1, len(ids) + 3)
-  encoded = [
-    codec_with(response_length=length).encode_responses([" Ann has the red ball."])[0]
-    for length in lengths
-  ]
-  assert encoded == [
-    Response(ids[:-2], finished=False),
-    Response(ids[:-1], finished=False),
-    Response(ids, finished=True),
-    Response(ids, finished=True),
-  ]
-
-
-def test_a_cut_response_learns_no_end():
-  codec = codec_with(response_length=3)
-  (response,) = codec.encode_responses([" Ann has the red ball."])
-  rows = make_rows([([codec.bos], [response])], 1, 5, codec.eos)
-  np.testing.assert_array_equal(rows.response_mask, [[[False, True, True, False, False]]])
+  assert codec_with(row_length=5).encode_responses([" Ann has the red ball."]) == [Response(ids)]
 
 
 def test_texts_are_encoded_one_by_one_as_together():
@@ -131,7 +114,7 @@ def test_texts_are_encoded_one_by_one_as_together():
 
 
 def long_codec():
-  return codec_with(query_length=10_000, query_buckets=(10_000,), response_length=10_000)
+  return codec_with(query_length=10_000, query_buckets=(10_000,), row_length=20_000)
 
 
 def test_toy_texts_come_back_as_they_were(toy_texts):
@@ -191,7 +174,7 @@ def test_a_saved_chat_tokenizer_reads_and_ends_as_it_did(tmp_path):
   codec = chat_codec("headers")
   codec.tokenizer.save_pretrained(tmp_path)
   tokenizer = load_tokenizer(tmp_path, "config.tokenizer.path")
-  loaded = codec_with(tokenizer, query_length=200, response_length=50)
+  loaded = codec_with(tokenizer, query_length=200, row_length=250)
   assert (loaded.bos, loaded.eos, loaded.size) == (codec.bos, codec.eos, codec.size)
   assert loaded.encode_queries([QUERY]) == codec.encode_queries([QUERY])
   assert loaded.encode_responses([" Ann."]) == codec.encode_responses([" Ann."])
@@ -319,7 +302,7 @@ def test_an_end_of_turn_that_is_also_the_padding_is_trained_on():
   """As in many chat models: one id ends turns, ends responses and pads."""
   tokenizer = copy.deepcopy(chat_models.tokenizer("chatml"))
   tokenizer.pad_token = tokenizer.eos_token = "<|im_end|>"
-  codec = codec_with(tokenizer, query_length=200, response_length=50)
+  codec = codec_with(tokenizer, query_length=200, row_length=250)
   assert codec.eos == tokenizer.pad_token_id
   (query,), (response,) = codec.encode_queries([QUERY]), codec.encode_responses([" Ann has it."])
   assert query.count(codec.eos) == 2  # behind the system turn and the question

@@ -82,7 +82,7 @@ def apo_reward_loss(
     }
   preference, apo = preference / preference_count, apo / apo_count
   return {
-    "loss": apo_coefficient * apo / num_samples + preference_coefficient * preference,
+    "loss": apo_coefficient * apo + preference_coefficient * preference,
     "preference_loss": preference,
     "apo_loss": apo,
   }
@@ -97,24 +97,28 @@ def best_indices(rewards, valid):
   return best
 
 
-def rjs_loss(logprobs, rewards, valid):
-  losses = [-logprobs[b][k] for b, k in enumerate(best_indices(rewards, valid)) if k is not None]
-  return {"loss": sum(losses) / max(len(losses), 1)}
+def rjs_loss(logprobs, lengths, rewards, valid, over_tokens):
+  chosen = [(b, k) for b, k in enumerate(best_indices(rewards, valid)) if k is not None]
+  items = sum(lengths[b][k] for b, k in chosen) if over_tokens == "mean" else len(chosen)
+  return {"loss": -sum(logprobs[b][k] for b, k in chosen) / items}
 
 
-def rrhf_loss(logprobs, lengths, rewards, valid, sft_coefficient):
+def rrhf_loss(
+  logprobs, lengths, rewards, valid, ranking_coefficient, sft_coefficient, over_tokens
+):
   rank, sft, queries = 0.0, 0.0, 0
   for b, best in enumerate(best_indices(rewards, valid)):
     if best is None:
       continue
     queries += 1
-    sft -= logprobs[b][best]
+    sft -= logprobs[b][best] / (lengths[b][best] if over_tokens == "mean" else 1)
     for i in range(len(rewards[b])):
       for j in range(len(rewards[b])):
         if valid[b][i] and valid[b][j] and rewards[b][i] < rewards[b][j]:
           rank += max(0.0, logprobs[b][i] / lengths[b][i] - logprobs[b][j] / lengths[b][j])
   rank, sft = rank / queries, sft / queries
-  return {"loss": rank + sft_coefficient * sft, "rank_loss": rank, "sft_loss": sft}
+  loss = ranking_coefficient * rank + sft_coefficient * sft
+  return {"loss": loss, "rank_loss": rank, "sft_loss": sft}
 
 
 def dpo_loss(policy_logprobs, reference_logprobs, rewards, valid, beta, pairs):
@@ -240,9 +244,12 @@ def make_cases():
         "reduction": reduction,
       }
       cases.append(case(apo_reward_loss, apo, options, ["preference_rewards", "apo_rewards"]))
-  cases.append(case(rjs_loss, sampled, {}, ["logprobs"]))
-  lengths = {"lengths": drawn["lengths"]}
-  cases.append(case(rrhf_loss, {**sampled, **lengths}, {"sft_coefficient": 0.3}, ["logprobs"]))
+  sampled["lengths"] = drawn["lengths"]
+  for over_tokens in ("mean", "sum"):
+    options = {"over_tokens": over_tokens}
+    cases.append(case(rjs_loss, sampled, options, ["logprobs"]))
+    weights = {"ranking_coefficient": 2.5, "sft_coefficient": 0.3}
+    cases.append(case(rrhf_loss, sampled, {**weights, **options}, ["logprobs"]))
   for pairs in ("best_worst", "best_rest", "all"):
     options = {"beta": 0.2, "pairs": pairs}
     cases.append(case(dpo_loss, {**ratios, **ranked}, options, list(ratios)))

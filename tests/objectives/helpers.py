@@ -48,7 +48,8 @@ def _policy(loss):
 POLICY_LOSSES = {
   "likelihood": objectives.MaximumLikelihood(),
   "rjs": objectives.RejectionSampling(),
-  "rrhf": objectives.RRHF(sft_coefficient=0.5),
+  "rjs_sum": objectives.RejectionSampling("sum"),
+  "rrhf": objectives.RRHF(2.0, sft_coefficient=0.5),
   "dpo_best_worst": objectives.DPO(beta=0.5, pairs="best_worst"),
   "dpo_best_rest": objectives.DPO(beta=0.5, pairs="best_rest"),
   "dpo_all": objectives.DPO(beta=0.5, pairs="all"),

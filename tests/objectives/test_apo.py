@@ -18,6 +18,7 @@ def sums_of(preference, preference_scores, golden, golden_scores, num_samples, *
   sums = objectives.APO(**options)(
     objectives.ScoredRewards(preference, preference_scores, golden, golden_scores)
   )
+  sums.pop("golden_pairs", None)  # has no loss
   return ({name: one[part] for name, one in sums.items()} for part in (0, 1))
 
 
@@ -97,13 +98,42 @@ def test_mean_reduction_weighs_two_ranking_losses(rewards, kind):
   golden = ranking_loss(rewards[1], GOLDEN_SCORES, kind=kind)
   assert terms["preference"] == preference
   assert terms["golden"] == golden
-  assert loss == pytest.approx(float(0.1 * golden / 4 + 0.8 * preference), rel=1e-6)
+  assert loss == pytest.approx(float(0.1 * golden + 0.8 * preference), rel=1e-6)
+
+
+def test_more_samples_of_the_same_kind_change_nothing(rewards):
+  """Doubling S is no weaker game."""
+  twice = jnp.concatenate([rewards[1], rewards[1][:, 1:]], axis=1)
+  scores = jnp.concatenate([GOLDEN_SCORES, GOLDEN_SCORES[:, 1:]], axis=1)
+  options = {**OPTIONS, "num_samples": 8}
+  loss, _ = apo_loss(rewards[0], PREFERENCE_SCORES, twice, scores, **options)
+  assert loss == pytest.approx(float(loss_of(rewards)[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ranking", "difference"])
+@both_reductions
+def test_twins_of_golden_responses(kind, reduction):
+  """They are left out of margins, and count in the denominator as the paper's code counts them."""
+  options = {"kind": kind, "reduction": reduction}
+  none = jnp.zeros((1, 2)), jnp.full((1, 2), -1.0)
+  golden = jnp.array([[1.5, 0.25, 0.75]]), jnp.array([[1.0, 0.0, 0.0]])
+  sums = objectives.APO(**options)(objectives.ScoredRewards(*none, *golden, jnp.array([2.0])))
+  # What the paper's code sees: samples whose rewards are the golden response's.
+  seen = jnp.array([[1.5, 0.25, 0.75, 1.5, 1.5]]), jnp.array([[1.0, 0.0, 0.0, 0.0, 0.0]])
+  reference = objectives.APO(**options)(objectives.ScoredRewards(*none, *seen))
+  assert sums["golden"].count == reference["golden"].count == 4
+  tie = 2 * math.log(2) if kind == "ranking" else 0.0
+  expected = float(reference["golden"].total) - (tie if reduction == "mean" else 0.0)
+  assert sums["golden"].total == pytest.approx(expected, rel=1e-6)
+  pairs = sums["golden_pairs"]
+  assert (pairs.total, pairs.count) == (0, 2)
+  assert pairs.metrics == {"golden_margin": pytest.approx(2.0), "golden_accuracy": 2}
 
 
 def test_untrained_reward_costs_log_two_for_each_term():
   zeros = (jnp.zeros(PREFERENCE_SCORES.shape), jnp.zeros(GOLDEN_SCORES.shape))
   loss, _ = loss_of(zeros)
-  assert loss == pytest.approx((0.1 / 4 + 0.8) * math.log(2), rel=1e-6)
+  assert loss == pytest.approx((0.1 + 0.8) * math.log(2), rel=1e-6)
 
 
 def test_terms_count_their_pairs(rewards):
@@ -170,7 +200,7 @@ def test_without_preferences_only_golden_data_counts(rewards):
   empty = jnp.zeros((0, 2))
   loss, terms = apo_loss(empty, empty, rewards[1], GOLDEN_SCORES, **OPTIONS)
   assert terms["preference"] == 0
-  expected = 0.1 / 4 * ranking_loss(rewards[1], GOLDEN_SCORES)
+  expected = 0.1 * ranking_loss(rewards[1], GOLDEN_SCORES)
   assert loss == pytest.approx(float(expected), rel=1e-6)
 
 

@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 
 from .helpers import LOSSES, POLICY_LOSSES, random_batch, value_and_gradient
 
-IMITATING = ("likelihood", "rjs", "rrhf")
+IMITATING = ("likelihood", "rjs", "rjs_sum", "rrhf")
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
 

@@ -10,10 +10,10 @@ best_response = jax.jit(objectives.best_response)
 
 @jax.jit
 def rjs(logprobs, rewards, valid):
-  """Returns the loss's sums; lengths and reference play no part."""
+  """Returns the sums of the loss over queries; lengths and reference play no part."""
   lengths = jnp.ones(logprobs.shape, jnp.int32)
   responses = objectives.ScoredResponses(logprobs, None, lengths, rewards, valid)
-  return objectives.RejectionSampling()(responses)
+  return objectives.RejectionSampling("sum")(responses)
 
 
 def rjs_loss(*arrays):
@@ -33,6 +33,16 @@ def test_best_is_valid_and_first_on_ties():
 def test_loss_is_the_mean_over_queries_with_a_response():
   assert rjs(LOGPROBS, REWARDS, VALID).count == 2
   assert rjs_loss(LOGPROBS, REWARDS, VALID) == pytest.approx((2 + 8) / 2)
+
+
+def test_by_default_it_is_the_mean_over_tokens():
+  """As every trainer of language models has it; an end that was not drawn is a token of it."""
+  lengths = jnp.array([[1, 3, 1], [5, 1, 1], [1, 1, 1]])
+  responses = objectives.ScoredResponses(LOGPROBS, None, lengths, REWARDS, VALID)
+  assert objectives.RejectionSampling()(responses).mean == pytest.approx((2 + 8) / (3 + 5))
+  ended = responses._replace(imitated_logprobs=LOGPROBS - 0.5, imitated_lengths=lengths + 1)
+  assert objectives.RejectionSampling()(ended).mean == pytest.approx((2.5 + 8.5) / (4 + 6))
+  assert objectives.RejectionSampling("sum")(ended).mean == pytest.approx((2.5 + 8.5) / 2)
 
 
 def test_gradient_reaches_the_best_responses_alone():
@@ -55,5 +65,8 @@ def test_it_reads_the_best_alone():
 def test_maximum_likelihood_imitates_every_response():
   lengths = jnp.ones(LOGPROBS.shape, jnp.int32)
   responses = objectives.ScoredResponses(LOGPROBS, None, lengths, REWARDS, VALID)
-  sums = objectives.MaximumLikelihood()(responses)
+  sums = objectives.MaximumLikelihood("sum")(responses)
   assert (sums.total, sums.count, sums.metrics) == (1 + 2 + 4 + 8 + 16, 5, {})
+  longer = responses._replace(lengths=3 * lengths)
+  assert objectives.MaximumLikelihood("sum")(longer).count == 5
+  assert objectives.MaximumLikelihood()(longer).count == 15

@@ -8,11 +8,12 @@ import pytest
 from apo_jax import objectives
 
 
-@functools.partial(jax.jit, static_argnames="sft_coefficient")
-def rrhf_loss(logprobs, lengths, rewards, valid, *, sft_coefficient):
-  """Returns the mean loss and its terms."""
+@functools.partial(jax.jit, static_argnames=("sft_coefficient", "over_tokens"))
+def rrhf_loss(logprobs, lengths, rewards, valid, *, sft_coefficient, over_tokens="sum"):
+  """Returns the mean loss and its terms, the ranking of weight 1."""
   responses = objectives.ScoredResponses(logprobs, None, lengths, rewards, valid)
-  sums = objectives.RRHF(sft_coefficient=sft_coefficient)(responses)
+  loss = objectives.RRHF(1.0, sft_coefficient, over_tokens)
+  sums = loss(responses)
   return sums.mean, {name: total / sums.count for name, total in sums.metrics.items()}
 
 
@@ -55,7 +56,23 @@ def test_rank_term_is_a_sum_over_pairs_and_a_mean_over_queries():
   assert terms["rank_loss"] == pytest.approx(3.0 / 2)
   assert terms["sft_loss"] == pytest.approx((8.0 + 2.0) / 2)
   responses = objectives.ScoredResponses(twice[0], None, twice[1], twice[2], valid)
-  assert terms["sft_loss"] == objectives.RejectionSampling()(responses).mean
+  assert terms["sft_loss"] == objectives.RejectionSampling("sum")(responses).mean
+
+
+def test_the_defaults_are_those_of_its_authors_code():
+  """100 times the ranking, and the mean over the best response's tokens."""
+  responses = objectives.ScoredResponses(LOGPROBS, None, LENGTHS, REWARDS, VALID)
+  assert objectives.RRHF()(responses).mean == pytest.approx(100 * 3.0 + 8.0 / 4)
+  loss, _ = rrhf_loss(LOGPROBS, LENGTHS, REWARDS, VALID, sft_coefficient=0.5, over_tokens="mean")
+  assert loss == pytest.approx(3.0 + 0.5 * 8.0 / 4)
+
+
+def test_an_end_that_was_not_drawn_is_imitated_and_not_ranked():
+  responses = objectives.ScoredResponses(LOGPROBS, None, LENGTHS, REWARDS, VALID)
+  ended = responses._replace(imitated_logprobs=LOGPROBS - 7.0, imitated_lengths=LENGTHS + 1)
+  sums = objectives.RRHF()(ended)
+  assert sums.metrics["rank_loss"] == objectives.RRHF()(responses).metrics["rank_loss"]
+  assert sums.metrics["sft_loss"] == pytest.approx((8.0 + 7.0) / 5)
 
 
 def test_padding_of_length_zero_is_harmless():

@@ -9,6 +9,7 @@ from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.data.tokenised import tokenise_records
 from apo_jax.phases.batches import (
   demonstration_batch,
+  golden_rows,
   ranked_golden,
   ranked_preference,
   ranked_rows,
@@ -19,7 +20,7 @@ from apo_jax.rows.rows import make_rows
 from tests import tiny
 
 CODEC = tiny.codec()
-LENGTH = CODEC.query_length + CODEC.response_length
+LENGTH = CODEC.row_length
 LAYOUT = RowLayout(3, False, (LENGTH,))
 QUERY = "\n\nHuman: Who?\n\nAssistant:"
 
@@ -52,9 +53,21 @@ def test_preferences_and_padding():
 def test_a_golden_response_stands_before_the_samples():
   (golden,) = tokenise_records(CODEC, [Demonstration("g", QUERY, " It is Ann.")])
   ranked = ranked_golden(SampledQuery(golden, (ANN, BEN)))
-  rows, scores = ranked_rows(LAYOUT, CODEC.eos, [ranked, None], 0)
+  rows, scores, twins = golden_rows(LAYOUT, CODEC.eos, [ranked, None], 0)
   np.testing.assert_array_equal(scores, [[1.0, 0.0, 0.0], [-1.0, -1.0, -1.0]])
+  np.testing.assert_array_equal(twins, [0, 0])
   assert_rows(rows, [(golden.query, [*golden.responses, ANN.response, BEN.response]), ((), ())])
+
+
+def test_a_sample_that_is_the_golden_response_is_no_pair():
+  """A quarter to a half of the demo's pairs were such, told apart by rounding."""
+  (golden,) = tokenise_records(CODEC, [Demonstration("g", QUERY, ANN.text)])
+  unfinished = dataclasses.replace(ANN, finished=False)  # has no eos: another response
+  ranked = ranked_golden(SampledQuery(golden, (ANN, unfinished, ANN)))
+  rows, scores, twins = golden_rows(LAYOUT, CODEC.eos, [ranked], 0)
+  np.testing.assert_array_equal(scores, [[1.0, 0.0, -1.0]])
+  np.testing.assert_array_equal(twins, [2])
+  assert_rows(rows, [(golden.query, [*golden.responses, unfinished.response])])
 
 
 def test_demonstrations_have_no_reference():

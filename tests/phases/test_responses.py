@@ -10,7 +10,8 @@ import pytest
 from apo_jax.data.records import Query
 from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.data.tokenised import tokenise_records
-from apo_jax.objectives import DPO, RRHF, PolicyLoss, RejectionSampling, Shaping
+from apo_jax.inference.scoring import NotFinite
+from apo_jax.objectives import DPO, RRHF, MissingEnd, PolicyLoss, RejectionSampling, Shaping
 from apo_jax.phases.responses import (
   read_by,
   with_reference_logprobs,
@@ -49,8 +50,43 @@ def test_what_a_loss_reads(loss, expected):
     sampled(9.0, 0.5, 0.5, 0.5, texts=["", " a", " b", " c"]),
     sampled(1.0, 2.0, 3.0, 4.0, texts=["", " ", "  ", "\n"]),
   ]
-  read = read_by(loss, with_shaped_rewards(queries, ()))
+  read = read_by(loss, with_shaped_rewards(queries, ()), "as_is")
   np.testing.assert_array_equal(read, np.array(expected, bool))
+
+
+@pytest.mark.parametrize(
+  ("unfinished", "expected"),
+  [
+    # In each query the second and the fourth sample ran into the limit.
+    ("as_is", [[1, 1, 1, 1], [0, 1, 0, 1]]),
+    ("never_best", [[1, 0, 1, 1], [0, 1, 0, 1]]),
+    ("drop", [[1, 0, 1, 0], [0, 0, 0, 0]]),
+  ],
+)
+def test_an_unfinished_sample_is_never_best_where_a_finished_one_exists(unfinished, expected):
+  queries = [sampled(0.5, 9.0, 1.0, 0.0), sampled(1.0, 2.0, 3.0, 4.0, texts=["", " a", "", " b"])]
+  read = read_by(RRHF(), with_shaped_rewards(queries, ()), unfinished)
+  np.testing.assert_array_equal(read, np.array(expected, bool))
+
+
+def test_equal_samples_are_read_once():
+  """DPO paired them where rounding told their rewards apart."""
+  one = sampled(0.5, 0.5, 1.0)
+  twice = dataclasses.replace(one, samples=(one.samples * 2))
+  for loss in (DPO(), DPO(pairs="all"), RRHF(), RejectionSampling()):
+    (read,) = read_by(loss, with_shaped_rewards([one], ()), "as_is")
+    (again,) = read_by(loss, with_shaped_rewards([twice], ()), "as_is")
+    np.testing.assert_array_equal(again, [*read, False, False, False])
+
+
+def test_a_missing_end_has_its_price():
+  (shaped,) = with_shaped_rewards([sampled(1.0, 2.0)], (MissingEnd(penalty=0.5),))
+  assert [sample.shaped_reward for sample in shaped.samples] == [1.0, 1.5]
+
+
+def test_a_shaping_that_gives_no_number_ends_the_phase():
+  with pytest.raises(NotFinite, match=r"Of 2 responses, the reward as missing_end shapes it is not"):
+    with_shaped_rewards([sampled(1.0, float("inf"))], (MissingEnd(penalty=0.5),))
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,16 @@ def test_what_does_not_pay_keeps_its_lengths():
 
 def test_lengths_are_shares_of_the_longest():
   # 100 + 5 * 60 = 400: 2.5 times as long.
-  assert shared_lengths(5, 100, (40, 81, 160)) == (104, 208, 400)
-  assert shared_lengths(1, 100, (40, 160)) == (40, 160)
+  assert shared_lengths(400, (40, 81, 160)) == (104, 208, 400)
+  assert shared_lengths(160, (40, 160)) == (40, 160)
   # Rounded up they stay within the longest, 31, and two may be equal.
-  assert shared_lengths(3, 7, (13, 14, 15)) == (31, 31, 31)
+  assert shared_lengths(31, (13, 14, 15)) == (31, 31, 31)
+
+
+def test_the_longest_shared_row_may_be_given():
+  usual = choose_layout(WIDE_COST, 5, 100, (80, 160))
+  assert usual == RowLayout(5, True, (200, 400))
+  assert choose_layout(WIDE_COST, 5, 100, (80, 160), 480) == RowLayout(5, True, (240, 480))
 
 
 @pytest.mark.parametrize("num_responses", [1, 2, 5])

@@ -20,12 +20,12 @@ ITEMS = [
 ]
 SHARED = make_shared_rows(ITEMS, 10, EOS)
 SEGMENTS = jnp.asarray(SHARED.segment_ids)
-# Of the first row: 1 1 1 2 2 2 4 5 5 0.
+# Of the first row: 1 1 1 2 2 2 4 5 0 0.
 
 
 def test_slots_by_hand():
   own = np.zeros((4, 10), bool)
-  own[0, 3:6] = own[2, 6] = own[3, 7:9] = True
+  own[0, 3:6] = own[2, 6] = own[3, 7] = True
   np.testing.assert_array_equal(own_slots(SEGMENTS, 4)[0], own)
   query = np.arange(10) < 3
   np.testing.assert_array_equal(seen_slots(SEGMENTS, 4)[0], own | query)
