@@ -103,9 +103,7 @@ def rjs_loss(logprobs, lengths, rewards, valid, over_tokens):
   return {"loss": -sum(logprobs[b][k] for b, k in chosen) / items}
 
 
-def rrhf_loss(
-  logprobs, lengths, rewards, valid, ranking_coefficient, sft_coefficient, over_tokens
-):
+def rrhf_loss(logprobs, lengths, rewards, valid, ranking_coefficient, sft_coefficient, over_tokens):
   rank, sft, queries = 0.0, 0.0, 0
   for b, best in enumerate(best_indices(rewards, valid)):
     if best is None:

@@ -100,17 +100,43 @@ def test_padded_lengths_change_no_score(kind):
 def test_scores_are_what_the_models_say():
   query, response = [1, 20, 30], Response([40, 50])
   rows = make_rows([(query, [response])], 1, batches.LENGTH, EOS)
-  inputs = [jnp.asarray(array[0]) for array in rows[:3]]
+  inputs = [jnp.asarray(array[0]) for array in rows.read]
   definition, parameters, _ = player("reward")
   reward = definition.bind(parameters)(*inputs)[:, 0]
   np.testing.assert_allclose(score("reward", [(query, response)]), reward, rtol=1e-5)
   definition, parameters, _ = player("policy")
   policy = definition.bind(parameters)
-  hidden, _ = policy(*inputs)
+  hidden, _ = policy(*inputs[:3])
   logits = np.asarray(policy.logits(hidden), np.float64)[0]
   logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   expected = logprobs[2, 40] + logprobs[3, 50] + logprobs[4, EOS]
   np.testing.assert_allclose(score("policy", [(query, response)]), [expected], rtol=1e-5)
+
+
+@KINDS
+def test_equal_responses_to_a_query_are_one(kind):
+  """Each was computed for itself, and rounding told them apart."""
+  query, (one, other) = [1, 20, 30], (Response([40, 50]), Response([40]))
+  sequences = [(query, one), (query, other), (query, Response((40, 50))), (query, other)]
+  told = []
+  scores = score(kind, [*sequences, ([1, 20], one)], on_batch=told.append)
+  assert scores[0] == scores[2] and scores[1] == scores[3]
+  assert len(set(scores.tolist())) == 3 and sum(told) == 5
+  # Permuted, doubled, in other batches: the same numbers but for rounding, and equals are equal.
+  again = score(kind, [sequences[1], *sequences, *sequences])
+  np.testing.assert_allclose(again[[1, 0]], scores[:2], rtol=1e-5)
+  assert len(set(again.tolist())) == 2
+
+
+def test_what_is_one_to_a_reward_model_may_be_two_to_a_policy():
+  """An eos that a stop string stands for is read by the one, and no token of the other."""
+  drawn, stopped = ([1, 20], Response([40])), ([1, 20], Response([40], drew_end=False))
+  unfinished = ([1, 20], Response([40], finished=False, drew_end=False))
+  rewards = score("reward", [drawn, stopped, unfinished])
+  assert rewards[0] == rewards[1] != rewards[2]
+  logprobs = score("policy", [drawn, stopped, unfinished])
+  assert logprobs[0] < logprobs[1]
+  np.testing.assert_allclose(logprobs[1], logprobs[2], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

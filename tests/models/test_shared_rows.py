@@ -51,7 +51,7 @@ def read_policy(definition, parameters, shared):
 
 def read_reward(definition, parameters, shared):
   sequences, held = as_sequences(rows(shared), PRESENT.shape[1])
-  return definition.bind(parameters)(*sequences[:3], held)
+  return definition.bind(parameters)(*sequences.read, held)
 
 
 def values_and_gradients(read, definition, parameters, shared):

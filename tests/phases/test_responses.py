@@ -85,7 +85,7 @@ def test_a_missing_end_has_its_price():
 
 
 def test_a_shaping_that_gives_no_number_ends_the_phase():
-  with pytest.raises(NotFinite, match=r"Of 2 responses, the reward as missing_end shapes it is not"):
+  with pytest.raises(NotFinite, match="Of 2 responses, the reward as missing_end shapes it"):
     with_shaped_rewards([sampled(1.0, float("inf"))], (MissingEnd(penalty=0.5),))
 
 

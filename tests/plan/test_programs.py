@@ -85,7 +85,8 @@ def step_batches(config):
 
 def shared_length(config, num_responses):
   """Of a row of a query and so many responses of 24 tokens each."""
-  assert config.data.response_length == config.sampling.training.max_new_tokens + 1 == 24
+  response = config.data.row_length - config.data.query_length
+  assert response == config.sampling.training.max_new_tokens + 1 == 24
   return config.data.query_length + 24 * num_responses
 
 

@@ -67,7 +67,7 @@ def test_absent_responses_are_padding(responses):
 def test_what_just_fits_is_kept_and_what_does_not_raises():
   rows = make_rows([([1, 7], [Response([5, 6])])], 1, 5, EOS)
   np.testing.assert_array_equal(rows.tokens, [[[1, 7, 5, 6, EOS]]])
-  with pytest.raises(ValueError, match="query of 2 and a response of 4 tokens with eos need 6 places"):
+  with pytest.raises(ValueError, match="query of 2 and a response of 4 tokens with eos need 6"):
     make_rows([([1, 7], [Response([5, 6, 5])])], 1, 5, EOS)
 
 

@@ -25,6 +25,7 @@ TRAINING = dataclasses.replace(
   CONFIG.policy.training, learning_rate=1e-3, warmup_steps=0, schedule="constant", clip_norm=1e9
 )
 NUM_STEPS, SAVE_EVERY = 7, 3
+CLIP_NORM = 0.5  # as the log is told; updates clip at TRAINING.clip_norm
 PLACE = {"round": 1, "phase": "policy"}
 
 
@@ -92,7 +93,7 @@ def run(
       num_steps,
       checkpoints=checkpoints,
       save_every=SAVE_EVERY,
-      log=TrainingLog(progress, writer, every=log_every, **PLACE),
+      log=TrainingLog(progress, writer, every=log_every, clip_norm=CLIP_NORM, **PLACE),
     )
   assert progress.done == num_steps
   return state, placed
@@ -134,7 +135,8 @@ def test_an_update_of_the_loop_is_an_update(whole):
   for step in range(NUM_STEPS):
     expected, last = update_of(expected, batch_of(step))
   assert_bits_equal(state, expected)
-  assert metrics == {name: float(value) for name, value in last.items()}
+  told = {name: float(value) for name, value in last.items()}
+  assert metrics == {**told, "clipped": pytest.approx(1 - CLIP_NORM / told["gradient_norm"])}
 
 
 def test_what_a_run_leaves(whole):
@@ -187,6 +189,9 @@ def test_metrics_are_written_every_so_often_and_at_the_end(whole, tmp_path):
   run(tmp_path, log_every=2, keep=1)
   assert lines(tmp_path) == [line for line in lines(whole[0]) if line["step"] in (2, 4, 6, 7)]
   assert steps_on_disk(tmp_path) == [7]
+  for line in lines(tmp_path):
+    assert line["clipped"] == pytest.approx(max(0.0, 1 - CLIP_NORM / line["gradient_norm"]))
+  assert {line["clipped"] > 0 for line in lines(tmp_path)} == {True}
 
 
 # Found while the next update runs already; found before a save; found after the last.
@@ -242,7 +247,7 @@ def order(monkeypatch, run_dir, num_steps, save_every):
 
   def update(state, step):
     notes.append(f"update {step + 1}")
-    return state, {"loss": jnp.float32(step + 1)}
+    return state, {"loss": jnp.float32(step + 1), "gradient_norm": jnp.float32(1)}
 
   def read(metrics):
     notes.append(f"read {metrics['loss']:.0f}")
@@ -263,7 +268,7 @@ def order(monkeypatch, run_dir, num_steps, save_every):
       num_steps,
       checkpoints=NoCheckpoints(notes),
       save_every=save_every,
-      log=TrainingLog(progress, writer, every=1, **PLACE),
+      log=TrainingLog(progress, writer, every=1, clip_norm=CLIP_NORM, **PLACE),
     )
   assert [line["loss"] for line in lines(run_dir)] == list(range(1, num_steps + 1))
   return notes

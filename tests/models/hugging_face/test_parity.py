@@ -150,7 +150,7 @@ def test_reward_model(tmp_path):
   @functools.partial(jax.value_and_grad, has_aux=True)
   def loss(parameters):
     positions = jnp.broadcast_to(slots, tokens.shape)
-    rewards = definition.bind(parameters)(tokens, segments, positions)[:, 0]
+    rewards = definition.bind(parameters)(tokens, segments, positions, segments < 0)[:, 0]
     return jax.nn.softplus(rewards[1] - rewards[0]), rewards
 
   (value, rewards), gradients = loss(parameters)
