@@ -38,7 +38,15 @@ def describe_codec(config: Config, architecture: Architecture) -> Codec:
   tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(words))
   form = HhForm(tokenizer, bos=None, separator=None, eos=0)
   data = config.data
-  return Codec(tokenizer, form, data.query_length, data.response_length, architecture.vocab_size)
+  return Codec(
+    tokenizer,
+    form,
+    data.query_length,
+    data.response_length,
+    size=architecture.vocab_size,
+    ends=frozenset({form.eos}),
+    never_drawn=frozenset(),
+  )
 
 
 def read_described(field: str, name: str, config: Config) -> Checkpoint:
