@@ -8,7 +8,7 @@ template writes them and opens the answer, and its end-of-turn token ends a resp
 import copy
 import datetime
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,6 +84,10 @@ class HhForm(NamedTuple):
     options = {"add_special_tokens": False, "split_special_tokens": True}
     return self.tokenizer(list(texts), **options)["input_ids"]
 
+  def continuation_ids(self, ids: Sequence[int], text: str) -> list[int]:
+    """The ids of a text that goes on behind the ids of a response."""
+    return _continuation(self.tokenizer, self.response_ids, [ids, ids[-1:]], text)
+
 
 class ChatForm(NamedTuple):
   """Queries as a chat template writes them.
@@ -141,6 +145,15 @@ class ChatForm(NamedTuple):
       ids[len(lead) :] if ids[: len(lead)] == lead else self._ids([answer])[0]
       for ids, answer in zip(behind, answers, strict=True)
     ]
+
+  def continuation_ids(self, ids: Sequence[int], text: str) -> list[int]:
+    """The ids of a text that goes on behind the ids of a response."""
+    (lead,) = self._ids([self.lead])
+
+    def read(texts: Sequence[str]) -> list[list[int]]:
+      return self._ids([self._as_text(text) for text in texts])
+
+    return _continuation(self.tokenizer, read, [[*lead, *ids], ids[-1:]], text)
 
   def _ids(self, texts: Sequence[str]) -> list[list[int]]:
     mark = self.tokenizer.convert_tokens_to_ids(_MARK)
@@ -411,6 +424,21 @@ def _special_names(tokenizer: transformers.PreTrainedTokenizerBase) -> set[str]:
   """The texts that the tokenizer reads as special tokens."""
   added = tokenizer.added_tokens_decoder.values()
   return {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
+
+
+def _continuation(
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  read: Callable[[Sequence[str]], list[list[int]]],
+  heads: Sequence[Sequence[int]],
+  text: str,
+) -> list[int]:
+  """The ids of a text behind the first of the heads that keeps its own ids there, or alone."""
+  for head in heads:
+    before = tokenizer.decode(head, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    (ids,) = read([before + text])
+    if ids[: len(head)] == list(head):
+      return ids[len(head) :]
+  return read([text])[0]
 
 
 def _with_fixed_date(template: str) -> str:

@@ -257,5 +257,7 @@ class Sampler:
     if tokens and tokens[-1] in self.codec.ends:
       tokens = tokens[:-1]
     elif finished:
-      tokens = stopping.tokens_before_stop(tokens, self._texts, config.stop)
+      tokens = stopping.tokens_before_stop(self.codec, tokens, self._texts, config.stop)
+      # What is left of a token may take several, for which rows have no room.
+      tokens = tokens[: config.max_new_tokens]
     return SampledResponse(Response(tokens, finished, drew_end), logprob)

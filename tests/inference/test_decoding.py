@@ -330,6 +330,26 @@ def test_a_response_says_what_ended_it():
   assert ended([40, 41, 9], True) == Response([40, 41], finished=True, drew_end=False)
   assert ended([40, 41], False) == Response([40, 41], finished=False, drew_end=False)
   assert ended([codec.eos], True) == Response([], finished=True, drew_end=True)
+  said, stop = codec.encode_responses([" Ann.", "\n\nHuman"])
+  drawn = [*said.tokens, *stop.tokens]
+  cut = ended(drawn, True, stop=("\nHuman",))
+  assert cut == Response(list(said.tokens), finished=True, drew_end=False)
+  # Only what a stop string ended is stripped.
+  white = codec.encode_responses([" Ann. \n"])[0].tokens
+  assert ended(white, False, stop=("\nHuman",)).tokens == white
+  assert ended([*white, codec.eos], True, stop=("\nHuman",)).tokens == white
+
+
+def test_what_is_left_of_a_token_takes_no_more_room_than_there_is():
+  codec = tiny.codec()
+  texts = codec.texts()
+  longest = max(range(codec.size), key=lambda token: len(texts[token]))
+  text = texts[longest]
+  (left,) = codec.encode_responses([text[:-1]])
+  assert len(left.tokens) > 1
+  drawn = [40] * (GREEDY.max_new_tokens - 1) + [longest]
+  response = ended(drawn, True, stop=(text[-1],))
+  assert response.tokens == [*drawn[:-1], left.tokens[0]]
 
 
 def test_sampler_cuts_the_stop_string_off():
