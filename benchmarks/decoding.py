@@ -68,7 +68,8 @@ def _step_seconds(form: DecodingForm, weights: DecodingWeights, groups: int, wid
   job = {"lengths": [[FLAGS.tokens] * width] * groups}
   config = sampling_config(job)
   end = data.eos(FLAGS.vocab_size)
-  choose = decoding.make_choose(config, eos=end, known_tokens=end, table=None)
+  ends = {"ends": (end,), "never_drawn": ()}
+  choose = decoding.make_choose(config, **ends, known_tokens=end, table=None)
   batch = decoding.QueryBatch(
     np.array(queries, np.int32),
     np.full((groups,), FLAGS.query_tokens, np.int32),

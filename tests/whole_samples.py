@@ -5,9 +5,9 @@ from apo_jax.inference.decoding import QueryBatch, Samples, decode, make_choose,
 from apo_jax.models.decoder import Decoder
 
 
-def sample(policy: Decoder, queries: QueryBatch, config: SamplerConfig, **ends) -> Samples:
-  """Reads the queries and decodes to the end; `ends` are the keywords of `make_choose`."""
-  choose = make_choose(config, **ends)
+def sample(policy: Decoder, queries: QueryBatch, config: SamplerConfig, **ids) -> Samples:
+  """Reads the queries and decodes to the end; `ids` are the keywords of `make_choose`."""
+  choose = make_choose(config, **ids)
   cache_dtype = policy.architecture.compute_dtype
   state = start(policy, queries, config, choose, cache_dtype=cache_dtype)
   return decode(policy, state, config.max_new_tokens - 1, choose).drawing.samples

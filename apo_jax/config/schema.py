@@ -176,7 +176,7 @@ class SamplerConfig:
   top_p: Probability = 1.0  # 1 is off
   repetition_penalty: PositiveFloat = 1.0  # 1 is off
   max_new_tokens: PositiveInt = 256
-  stop: tuple[NonEmptyText, ...] = ()  # a response ends before the first of these
+  stop: tuple[NonEmptyText, ...] = ()  # a response ends before the first of these, stripped
 
 
 @dataclasses.dataclass(frozen=True)

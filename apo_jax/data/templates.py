@@ -8,7 +8,7 @@ template writes them and opens the answer, and its end-of-turn token ends a resp
 import copy
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,10 @@ _DATE_PARTS = ("a", "A", "b", "B", "d", "-d", "e", "j", "m", "-m", "y", "Y")
 # the tokenizer reads what stands before and after it as text; its id is taken out afterwards.
 _MARK = "\ue000\ue001"
 
+# Words, and runs of blanks or line breaks, are added to tokenizers to be read in one piece: unlike
+# "<|im_end|>" they are text.
+_TEXT = re.compile(r"[\w\s]*")
+
 # What a template may raise when it refuses a dialogue: its own words, or a slip of its author.
 _REFUSALS = (
   jinja2.TemplateError,
@@ -50,7 +54,7 @@ class HhForm(NamedTuple):
   """`<bos> query <separator>`, and responses as they are.
 
   Attributes:
-    tokenizer: reads the text.
+    tokenizer: reads the text; what ends a response is special to it.
     bos: the id before a query, or None.
     separator: the id behind a query, or None.
     eos: the id that ends a response.
@@ -80,12 +84,16 @@ class HhForm(NamedTuple):
     options = {"add_special_tokens": False, "split_special_tokens": True}
     return self.tokenizer(list(texts), **options)["input_ids"]
 
+  def continuation_ids(self, ids: Sequence[int], text: str) -> list[int]:
+    """The ids of a text that goes on behind the ids of a response."""
+    return _continuation(self.tokenizer, self.response_ids, [ids, ids[-1:]], text)
+
 
 class ChatForm(NamedTuple):
   """Queries as a chat template writes them.
 
   Attributes:
-    tokenizer: a copy that knows the mark.
+    tokenizer: a copy that knows the mark; all that the template writes around turns is special.
     template: the Jinja text.
     bos: the id that the template writes first, or None where it does not begin with bos.
     eos: the id that ends a response: the end-of-turn token the template writes there.
@@ -137,6 +145,15 @@ class ChatForm(NamedTuple):
       ids[len(lead) :] if ids[: len(lead)] == lead else self._ids([answer])[0]
       for ids, answer in zip(behind, answers, strict=True)
     ]
+
+  def continuation_ids(self, ids: Sequence[int], text: str) -> list[int]:
+    """The ids of a text that goes on behind the ids of a response."""
+    (lead,) = self._ids([self.lead])
+
+    def read(texts: Sequence[str]) -> list[list[int]]:
+      return self._ids([self._as_text(text) for text in texts])
+
+    return _continuation(self.tokenizer, read, [[*lead, *ids], ids[-1:]], text)
 
   def _ids(self, texts: Sequence[str]) -> list[list[int]]:
     mark = self.tokenizer.convert_tokens_to_ids(_MARK)
@@ -238,7 +255,6 @@ def make_chat_form(
   """
   named = f"config.data.chat_template is {_short(chat_template)!r}; the template it stands for"
   template = _with_fixed_date(template)
-  names = _special_names(tokenizer)
   marked = copy.deepcopy(tokenizer)
   mark = tokenizers.AddedToken(_MARK, special=True, normalized=False)
   marked.add_tokens([mark], special_tokens=True)
@@ -254,18 +270,20 @@ def make_chat_form(
     raise ConfigError(
       f"{named} leaves out or changes the text of earlier turns; give one that keeps it, or {HH!r}."
     )
+  _make_special(marked, _written_around_turns(marked, whole, dialogue))
+  names = _special_names(marked)
   before, behind = whole.split(_ANSWER.content, 1)
   gap = before[len(opened) :] if before.startswith(opened) else ""
   ids = marked(opened, add_special_tokens=False)["input_ids"]
   end = marked(behind.lstrip(), add_special_tokens=False)["input_ids"][:1]
-  ends_turn = end and marked.convert_ids_to_tokens(end[0]) in names
+  ends_turn = end and end[0] in special_ids(marked)
   eos = end[0] if ends_turn else marked.eos_token_id
   if eos is None:
     raise ConfigError(
       f"{named} writes no special token behind a response, and the tokenizer has no "
       "end-of-sequence token; a response could not end."
     )
-  every_name = "|".join(map(re.escape, sorted({*names, _MARK})))
+  every_name = "|".join(map(re.escape, sorted(names)))
   return ChatForm(
     tokenizer=marked,
     template=template,
@@ -342,10 +360,85 @@ def _last_words(opened: str, names: set[str]) -> str:
   return behind[behind.rstrip().rfind("\n") + 1 :]
 
 
+def special_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> set[int]:
+  """The ids of special tokens, which no text has."""
+  added = tokenizer.added_tokens_decoder
+  return {id for id, token in added.items() if token.special} | set(tokenizer.all_special_ids)
+
+
+def with_special(
+  tokenizer: transformers.PreTrainedTokenizerBase, ids: Collection[int]
+) -> transformers.PreTrainedTokenizerBase:
+  """The tokenizer, or a copy to which those of its added tokens that have these ids are special.
+
+  Fine-tunes add the token that ends a turn without calling it special. A text that holds its name
+  would become the token, and decoding would write it.
+  """
+  added = tokenizer.added_tokens_decoder
+  plain = [token for id, token in added.items() if id in ids and not token.special]
+  if not plain:
+    return tokenizer
+  copied = copy.deepcopy(tokenizer)
+  _make_special(copied, plain)
+  return copied
+
+
+def _make_special(
+  tokenizer: transformers.PreTrainedTokenizerBase, tokens: Iterable[tokenizers.AddedToken]
+) -> None:
+  """Makes tokens that were added to the tokenizer special, in place."""
+  special = [
+    tokenizers.AddedToken(
+      token.content,
+      single_word=token.single_word,
+      lstrip=token.lstrip,
+      rstrip=token.rstrip,
+      normalized=token.normalized,
+      special=True,
+    )
+    for token in tokens
+  ]
+  tokenizer.add_tokens(special, special_tokens=True)
+
+
+def _written_around_turns(
+  tokenizer: transformers.PreTrainedTokenizerBase, whole: str, dialogue: Sequence[Message]
+) -> list[tokenizers.AddedToken]:
+  """The added tokens that a template writes before and behind turns without being called special.
+
+  What it writes behind the last question is left out: there a template may open and close
+  thoughts, and those are text that a response may hold.
+  """
+  around = whole[: whole.rfind(dialogue[-1].content)]
+  for message in dialogue[:-1]:
+    around = around.replace(message.content, "\0")
+  added = tokenizer.added_tokens_decoder.values()
+  return [
+    token
+    for token in added
+    if not token.special and token.content in around and not _TEXT.fullmatch(token.content)
+  ]
+
+
 def _special_names(tokenizer: transformers.PreTrainedTokenizerBase) -> set[str]:
   """The texts that the tokenizer reads as special tokens."""
   added = tokenizer.added_tokens_decoder.values()
   return {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
+
+
+def _continuation(
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  read: Callable[[Sequence[str]], list[list[int]]],
+  heads: Sequence[Sequence[int]],
+  text: str,
+) -> list[int]:
+  """The ids of a text behind the first of the heads that keeps its own ids there, or alone."""
+  for head in heads:
+    before = tokenizer.decode(head, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    (ids,) = read([before + text])
+    if ids[: len(head)] == list(head):
+      return ids[len(head) :]
+  return read([text])[0]
 
 
 def _with_fixed_date(template: str) -> str:

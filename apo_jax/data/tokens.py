@@ -6,7 +6,7 @@ ids that were sampled are the ones that are scored and trained on.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import tokenizers
@@ -15,7 +15,7 @@ import transformers
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, SamplingConfig
-from apo_jax.data.templates import Form, make_form
+from apo_jax.data.templates import Form, make_form, special_ids, with_special
 from apo_jax.rows.rows import Response
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
@@ -76,6 +76,9 @@ class Codec:
     row_length: tokens of a query, a response and eos in training.
     judged_length: the same on the test side, where samples may be longer.
     size: one more than the tokenizer's largest id.
+    ends: the ids that end a response when they are drawn, eos among them.
+    never_drawn: the other special ids, and those below `size` that no token has. No text has
+      them, so a sample with one would be told from a golden response by what nobody can read.
   """
 
   tokenizer: transformers.PreTrainedTokenizerBase
@@ -84,6 +87,8 @@ class Codec:
   row_length: int
   judged_length: int
   size: int
+  ends: frozenset[int]
+  never_drawn: frozenset[int]
 
   @property
   def bos(self) -> int | None:
@@ -92,15 +97,15 @@ class Codec:
 
   @property
   def eos(self) -> int:
-    """The id that ends a response.
+    """The id that stands behind a response in rows, whatever ended it.
 
     It may equal the padding id: lengths, never ids, say what is padding.
     """
     return self.form.eos
 
   def texts(self) -> list[str]:
-    """The text of every id, as it reads behind another."""
-    return token_texts(self.tokenizer, range(self.size))
+    """The text of every id, as it reads behind another; special ones and ends have none."""
+    return token_texts(self.form.tokenizer, range(self.size))
 
   @functools.cached_property
   def shortest_query(self) -> int:
@@ -128,9 +133,19 @@ class Codec:
 
 
 def make_codec(
-  tokenizer: transformers.PreTrainedTokenizerBase, config: Config, vocab_size: int
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  config: Config,
+  vocab_size: int,
+  ends: Collection[int] = (),
 ) -> Codec:
-  """The codec of a run; `vocab_size` is the model's, which may exceed the tokenizer's.
+  """The codec of a run.
+
+  Args:
+    tokenizer: is copied where it must change.
+    config: the run's.
+    vocab_size: the model's, which may exceed the tokenizer's.
+    ends: ids that end a response, besides the tokenizer's eos and what the form writes behind one;
+      those that no token of the tokenizer and the model has are passed over.
 
   Raises:
     ConfigError: the tokenizer does not fit the model or the config.
@@ -139,7 +154,7 @@ def make_codec(
   entries = set(tokenizer.get_vocab().values())
   # Text is never read as a special token, so one beyond the model's table does no harm: Gemma 3
   # has such a one, for images.
-  beyond = {index for index in entries if index >= vocab_size} - _special_ids(tokenizer)
+  beyond = {index for index in entries if index >= vocab_size} - special_ids(tokenizer)
   size = max(entries) + 1
   if beyond or (tokenizer.eos_token_id or 0) >= vocab_size:
     raise ConfigError(
@@ -147,28 +162,54 @@ def make_codec(
       f"{vocab_size}; give the model's own tokenizer, or where weights are random a "
       f"config.tokenizer.vocab_size of at least {size}."
     )
-  form = make_form(tokenizer, data)
+  named = {index for index in (tokenizer.eos_token_id, *ends) if index is not None}
+  form = make_form(with_special(tokenizer, named), data)
+  if form.eos >= vocab_size:
+    raise ConfigError(
+      f"config.data.chat_template writes {tokenizer.convert_ids_to_tokens(form.eos)!r} behind a "
+      f"response, token {form.eos} of the tokenizer {tokenizer.name_or_path!r}, but the model has "
+      f"only {vocab_size}; give the tokenizer or the template that the model was made with."
+    )
   if data.query_length <= form.num_added:
     raise ConfigError(
       f"config.data.query_length is {data.query_length}; it must be above {form.num_added}, the "
       "tokens that stand before and behind a query's text."
     )
-  _check_stop_strings(tokenizer, config.sampling)
   size = min(size, vocab_size)
-  return Codec(tokenizer, form, data.query_length, data.row_length, judged_length(config), size)
+  known = entries & set(range(size))
+  all_ends = frozenset((named | {form.eos}) & known)
+  without_text = special_ids(form.tokenizer) | (set(range(size)) - known)
+  codec = Codec(
+    tokenizer,
+    form,
+    data.query_length,
+    data.row_length,
+    judged_length(config),
+    size,
+    ends=all_ends,
+    never_drawn=frozenset(without_text & set(range(size))) - all_ends,
+  )
+  _check_stop_strings(codec, config.sampling)
+  return codec
 
 
-def _special_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> set[int]:
-  added = tokenizer.added_tokens_decoder
-  return {index for index, token in added.items() if token.special}
-
-
-def _check_stop_strings(
-  tokenizer: transformers.PreTrainedTokenizerBase, sampling: SamplingConfig
-) -> None:
+def _check_stop_strings(codec: Codec, sampling: SamplingConfig) -> None:
   """The sampler reads stop strings in the texts of single tokens; they must be readable there."""
+  tokenizer = codec.tokenizer
+  fates = {
+    codec.form.tokenizer.convert_ids_to_tokens(index): (
+      "ends a response by itself" if index in codec.ends else "is never drawn"
+    )
+    for index in sorted(special_ids(codec.form.tokenizer))
+  }
   for name in ("training", "evaluation"):
     for stop in getattr(sampling, name).stop:
+      special = next((token for token in fates if token in stop), None)
+      if special is not None:
+        raise ConfigError(
+          f"config.sampling.{name}.stop holds {stop!r}; {special!r} is a token that "
+          f"{fates[special]}, so leave it out."
+        )
       ids = tokenizer(stop, add_special_tokens=False)["input_ids"]
       if stop not in "".join(token_texts(tokenizer, ids)):
         raise ConfigError(

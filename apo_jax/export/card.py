@@ -91,7 +91,9 @@ def _policy_use(origin: Origin, codec: Codec) -> str:
     print(tokenizer.decode(ids, skip_special_tokens=True))
     """
   stop = ", ".join(map(repr, origin.config.sampling.evaluation.stop))
-  cut = f" The run also cut responses before the first of {stop}." if stop else ""
+  cut = (
+    f" The run also cut responses before the first of {stop}, and stripped them." if stop else ""
+  )
   return (
     f"{_block(code)}\n\ngeneration_config.json holds the sampler of the run's evaluation. Queries "
     f"had at most {codec.query_length} tokens in the run; longer ones lost their beginning.{cut}"

@@ -89,10 +89,10 @@ def generation_config(codec: Codec, config: Config, padding: int) -> dict[str, A
   Stop strings are left out: with them `generate` would fail where it is given no tokenizer.
   """
   sampler, tokenizer = config.sampling.evaluation, codec.tokenizer
-  ends = dict.fromkeys(id for id in (codec.eos, tokenizer.eos_token_id) if id is not None)
+  others = sorted(codec.ends - {codec.eos})
   settings: dict[str, Any] = {
     "bos_token_id": tokenizer.bos_token_id,
-    "eos_token_id": list(ends),
+    "eos_token_id": [codec.eos, *others],
     "pad_token_id": padding,
     "max_new_tokens": sampler.max_new_tokens,
     "repetition_penalty": sampler.repetition_penalty,

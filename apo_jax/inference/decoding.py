@@ -6,11 +6,12 @@ index and the token's alone, so the same query and seed give the same samples wh
 are drawn in.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from apo_jax.config.schema import SamplerConfig
@@ -35,11 +36,11 @@ class Samples(NamedTuple):
   """S responses a query.
 
   Attributes:
-    tokens: Int[B, S, M], 0 behind the end. eos is among them where it was sampled.
+    tokens: Int[B, S, M], 0 behind the end. What ended it is among them where it was sampled.
     logprobs: Float[B, S, M], float32, of each token under the policy itself (temperature 1,
       nothing filtered), 0 behind the end.
-    lengths: Int[B, S], sampled tokens, eos included.
-    finished: Bool[B, S], ended by eos or a stop string, not by the limit.
+    lengths: Int[B, S], sampled tokens, the one that ended it included.
+    finished: Bool[B, S], ended by a token that ends or by a stop string, not by the limit.
   """
 
   tokens: Int[Array, "B S M"]
@@ -114,21 +115,29 @@ def adjust_logits(
 
 
 def make_choose(
-  config: SamplerConfig, *, eos: int, known_tokens: int, table: Int[Array, "states V"] | None
+  config: SamplerConfig,
+  *,
+  ends: Collection[int],
+  never_drawn: Collection[int],
+  known_tokens: int,
+  table: Int[Array, "states V"] | None,
 ) -> Choose:
   """The function that draws one token of every live response and writes it down.
 
   Args:
     config: the sampler's settings; temperature 0 is greedy.
-    eos: the id that ends a response.
+    ends: the ids that end a response.
+    never_drawn: ids that are never sampled, whatever the policy says of them.
     known_tokens: ids from here on are rows of the embedding that no token has; never sampled.
     table: the stop strings' automaton (`stopping.stop_table`), or None.
   """
+  ending = np.array(sorted(ends), np.int32)
 
   def choose(drawing: Drawing, logits: Float[Array, "B S V"]) -> Drawing:
     samples, live = drawing.samples, drawing.live
-    possible = jnp.where(jnp.arange(logits.shape[-1]) < known_tokens, logits, -jnp.inf)
-    adjusted = adjust_logits(possible, config, drawing.seen)
+    possible = np.arange(logits.shape[-1]) < known_tokens
+    possible[list(never_drawn)] = False
+    adjusted = adjust_logits(jnp.where(possible, logits, -jnp.inf), config, drawing.seen)
     if config.temperature == 0:
       token = jnp.argmax(adjusted, axis=-1)
     else:
@@ -136,7 +145,7 @@ def make_choose(
     token = jnp.where(live, token, 0).astype(jnp.int32)
     chosen = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
     logprob = chosen - jax.nn.logsumexp(logits, axis=-1)
-    over, stop_state = token == eos, drawing.stop_state
+    over, stop_state = jnp.isin(token, ending), drawing.stop_state
     if table is not None:
       stop_state = jnp.where(live, table[stop_state, token], stop_state)
       over = over | (stop_state == table.shape[0] - 1)

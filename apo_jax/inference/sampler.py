@@ -28,9 +28,10 @@ class SampledResponse(NamedTuple):
   """One response as the sampler drew it.
 
   Attributes:
-    response: its ids without eos and stop string, and whether it ended by itself. What a stop
-      string ended counts as finished: it is scored, and trained on, as if eos stood there.
-    logprob: log pi(y|x) of all that was sampled, eos or stop string included, at temperature 1.
+    response: its ids without what ended it, and whether it ended by itself. What a stop string or
+      another end than eos ended counts as finished: it is scored, and trained on, as if eos stood
+      there.
+    logprob: log pi(y|x) of all that was sampled, end or stop string included, at temperature 1.
   """
 
   response: Response
@@ -208,7 +209,13 @@ class Sampler:
     form = self.form
     table = stopping.stop_table(self._texts, config.stop)
     table = None if table is None else jnp.asarray(table)
-    choose = make_choose(config, eos=self.codec.eos, known_tokens=self.codec.size, table=table)
+    choose = make_choose(
+      config,
+      ends=self.codec.ends,
+      never_drawn=self.codec.never_drawn,
+      known_tokens=self.codec.size,
+      table=table,
+    )
 
     def begin(parameters: Parameters, batch: QueryBatch) -> State:
       policy = form.definition.bind(parameters)
@@ -246,8 +253,11 @@ class Sampler:
     tokens = samples.tokens[group, row, :length].tolist()
     logprob = float(np.sum(samples.logprobs[group, row, :length]))
     finished = bool(samples.finished[group, row])
-    if tokens and tokens[-1] == self.codec.eos:
+    drew_end = tokens[-1:] == [self.codec.eos]
+    if tokens and tokens[-1] in self.codec.ends:
       tokens = tokens[:-1]
     elif finished:
-      tokens = stopping.tokens_before_stop(tokens, self._texts, config.stop)
-    return SampledResponse(Response(tokens, finished), logprob)
+      tokens = stopping.tokens_before_stop(self.codec, tokens, self._texts, config.stop)
+      # What is left of a token may take several, for which rows have no room.
+      tokens = tokens[: config.max_new_tokens]
+    return SampledResponse(Response(tokens, finished, drew_end), logprob)

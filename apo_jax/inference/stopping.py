@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from apo_jax.data.tokens import Codec
+
 
 def stop_table(texts: Sequence[str], stops: Sequence[str]) -> np.ndarray | None:
   """The table Int32[states, tokens] for the stop strings, or None where there are none.
@@ -60,23 +62,41 @@ def stop_table(texts: Sequence[str], stops: Sequence[str]) -> np.ndarray | None:
 
 
 def tokens_before_stop(
-  tokens: Sequence[int], texts: Sequence[str], stops: Sequence[str]
+  codec: Codec, tokens: Sequence[int], texts: Sequence[str], stops: Sequence[str]
 ) -> list[int]:
-  """The tokens of the text before the first stop string.
+  """The tokens of the text before the first stop string, its trailing white space stripped.
 
-  A token that holds the stop string's beginning is dropped. Where it also holds text before that,
-  as in ".\\n\\n" before "Human", the token of that text alone takes its place, if there is one.
+  Golden text is stripped on its way to ids, so what a stop string leaves must be, or a line break
+  would tell the two apart. Tokens that are wholly kept stay as they were drawn. Of one that is cut,
+  as ".\\n\\n" is before "Human", the text that is left is tokenised behind them.
+
+  Args:
+    codec: of the tokens.
+    tokens: as drawn.
+    texts: the text of every id (`Codec.texts`), in which the stop strings were seen.
+    stops: the stop strings.
   """
   whole = "".join(texts[token] for token in tokens)
   cuts = [place for place in (whole.find(stop) for stop in stops) if place >= 0]
   if not cuts:
     return list(tokens)
-  cut, end = min(cuts), 0
+  cut, end, rest = min(cuts), 0, ""
   kept: list[int] = []
   for token in tokens:
     begin, end = end, end + len(texts[token])
     if end > cut:
       rest = texts[token][: cut - begin]
-      return [*kept, texts.index(rest)] if rest and rest in texts else kept
+      break
     kept.append(token)
-  return kept
+  # Decoded together, as a white space may be a character of several tokens.
+  text = (codec.decode(kept) + rest).rstrip()
+  while not text.startswith(codec.decode(kept)):
+    kept.pop()
+  rest = text[len(codec.decode(kept)) :]
+  if not rest:
+    return kept
+  made = [*kept, *codec.form.continuation_ids(kept, rest)]
+  if codec.decode(made) == text:
+    return made
+  # Some tokenizers put a blank before a text that they read alone.
+  return [*kept, texts.index(rest)] if rest in texts else kept

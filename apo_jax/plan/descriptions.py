@@ -38,8 +38,17 @@ def describe_codec(config: Config, architecture: Architecture) -> Codec:
   words = tokenizers.models.WordLevel({"?": 0}, unk_token="?")
   tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(words))
   form = HhForm(tokenizer, bos=None, separator=None, eos=0)
-  lengths = config.data.query_length, config.data.row_length, judged_length(config)
-  return Codec(tokenizer, form, *lengths, architecture.vocab_size)
+  data = config.data
+  return Codec(
+    tokenizer,
+    form,
+    data.query_length,
+    data.row_length,
+    judged_length(config),
+    size=architecture.vocab_size,
+    ends=frozenset({form.eos}),
+    never_drawn=frozenset(),
+  )
 
 
 def read_described(field: str, name: str, config: Config) -> Checkpoint:

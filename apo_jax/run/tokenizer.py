@@ -14,18 +14,23 @@ from apo_jax.data.templates import find_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec, train_tokenizer
 from apo_jax.devices.processes import barrier
 from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.models.hugging_face.config import read_ends
 from apo_jax.run.origins import Origins
 
 
 def make_run_codec(
   tokenizer: transformers.PreTrainedTokenizerBase, config: Config, origins: Origins
 ) -> Codec:
-  """The codec whose ids both players read.
+  """The codec whose ids both players read; the policy's checkpoint may name more ends.
 
   Raises:
     ConfigError: the tokenizer does not fit the models or the config.
   """
-  return make_codec(tokenizer, config, min(origins.policy.vocab_size, origins.reward.vocab_size))
+  ends: frozenset[int] = frozenset()
+  if origins.policy_checkpoint is not None:
+    ends = read_ends(origins.policy_checkpoint.directory, "config.model.checkpoint")
+  vocab_size = min(origins.policy.vocab_size, origins.reward.vocab_size)
+  return make_codec(tokenizer, config, vocab_size, ends)
 
 
 def make_tokenizer(

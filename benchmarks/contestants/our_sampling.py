@@ -26,6 +26,8 @@ class TokenIds(NamedTuple):
 
   eos: int
   size: int
+  ends: tuple[int, ...] = ()
+  never_drawn: tuple[int, ...] = ()
 
   def texts(self) -> list[str]:
     """None: there are no stop strings."""

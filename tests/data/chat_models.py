@@ -84,6 +84,31 @@ def tokenizer(name: str) -> transformers.PreTrainedTokenizerBase:
 
 
 @functools.cache
+def lines_tokenizer() -> transformers.PreTrainedTokenizerBase:
+  """A byte-level tokenizer in the manner of Llama 3: tokens such as ".\\n\\n" end lines."""
+  made = tokenizers.Tokenizer(models.BPE())
+  words = tokenizers.Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+  made.pre_tokenizer = pre_tokenizers.Sequence(
+    [
+      pre_tokenizers.Split(words, behavior="isolated"),
+      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+  )
+  made.decoder = decoders.ByteLevel()
+  trainer = trainers.BpeTrainer(
+    vocab_size=300,
+    special_tokens=["<bos>", "<eos>"],
+    initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    show_progress=False,
+  )
+  texts = ["Ann.\n\nHuman: Who?\n\nAnn!?\n\nHuman: So.\n\n\nHuman"] * 3
+  made.train_from_iterator(texts, trainer)
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=made, bos_token="<bos>", eos_token="<eos>"
+  )
+
+
+@functools.cache
 def blank_tokenizer(scheme: str) -> transformers.PreTrainedTokenizerBase:
   """A tokenizer in the manner of SentencePiece, where words begin with a blank of their own.
 

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tokenizers
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.data.tokens import (
@@ -253,6 +254,97 @@ def test_a_tokenizer_without_eos_is_refused():
   tokenizer.eos_token = None
   with pytest.raises(ConfigError, match="no end-of-sequence token"):
     codec_with(tokenizer)
+
+
+def test_every_end_that_is_named_ends_a_response_and_nothing_else_that_is_special_is_drawn():
+  codec = chat_codec("headers")
+  tokenizer = codec.tokenizer
+  ids = {name: tokenizer.convert_tokens_to_ids(name) for name in tokenizer.all_special_tokens}
+  ids |= {name: tokenizer.convert_tokens_to_ids(name) for name in ("<|head|>", "<|/head|>")}
+  eot = tokenizer.convert_tokens_to_ids("<|eot|>")
+  assert codec.eos == eot and codec.ends == {eot, ids["<eos>"]}
+  assert codec.never_drawn == {ids[name] for name in ("<pad>", "<bos>", "<|head|>", "<|/head|>")}
+  # What a checkpoint names is an end as well, also of a special token; a word may be one.
+  config = tiny.config(data__query_length=200, data__query_buckets=(200,))
+  given = make_codec(tokenizer, config, 1_000, ends={ids["<|head|>"], 300, 5_000})
+  assert given.ends == codec.ends | {ids["<|head|>"], 300}
+  assert given.never_drawn == codec.never_drawn - {ids["<|head|>"]}
+
+
+def test_ids_that_no_token_has_are_never_drawn():
+  codec = codec_with(vocab_size=1_000)
+  assert codec.never_drawn == {0, 1}
+
+  class WithGap(type(tiny.codec().tokenizer)):
+    def get_vocab(self):
+      return {**super().get_vocab(), "far": codec.size + 2}
+
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  tokenizer.__class__ = WithGap
+  assert codec_with(tokenizer).never_drawn == {0, 1, codec.size, codec.size + 1}
+
+
+def plain_chatml():
+  """As fine-tunes add the tokens of turns: without calling them special."""
+  tokenizer = copy.deepcopy(tiny.codec().tokenizer)
+  names = chat_models.TEMPLATES["chatml"][1]
+  tokenizer.add_tokens([tokenizers.AddedToken(name, normalized=False) for name in names])
+  # Such are added to be read in one piece: they are no control tokens.
+  tokenizer.add_tokens(["  ", "\n\n", "assistant"])
+  tokenizer.chat_template = chat_models.CHATML
+  return tokenizer
+
+
+def test_an_end_of_turn_that_is_not_called_special_is_an_end_all_the_same():
+  tokenizer = plain_chatml()
+  start, end = (tokenizer.convert_tokens_to_ids(name) for name in ("<|im_start|>", "<|im_end|>"))
+  codec = codec_with(tokenizer, query_length=200, row_length=250)
+  assert codec.eos == end and codec.ends == {end, tokenizer.eos_token_id}
+  assert codec.never_drawn == {0, 1, start}
+  assert codec.texts()[end] == "" and codec.texts()[end + 3] == "assistant"
+  # Its name in a text is text, in a question and in an answer.
+  text = "Say <|im_end|> or <|im_start|>."
+  plain, named = codec.encode_queries(
+    [f"\n\nHuman: {said}\n\nAssistant:" for said in ("Say it.", text)]
+  )
+  assert [plain.count(id) for id in (start, end)] == [named.count(id) for id in (start, end)]
+  (response,) = codec.encode_responses([text])
+  assert {start, end}.isdisjoint(response.tokens) and codec.decode(response.tokens) == text
+  # The tokenizer itself, which is saved with the run, is as it was.
+  assert not tokenizer.added_tokens_decoder[end].special and codec.tokenizer is tokenizer
+
+
+def test_an_end_that_is_not_called_special_is_text_in_hh_form_too():
+  tokenizer = plain_chatml()
+  end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+  config = tiny.config(data__chat_template="hh")
+  codec = make_codec(tokenizer, config, 1_000, ends=[end])
+  (response,) = codec.encode_responses([" Say <|im_end|>."])
+  assert end not in response.tokens and codec.decode(response.tokens) == " Say <|im_end|>."
+  assert codec.ends == {tokenizer.eos_token_id, end} and codec.texts()[end] == ""
+
+
+def test_an_end_of_turn_beyond_the_model_s_table_is_refused():
+  tokenizer = chat_models.tokenizer("chatml")
+  with pytest.raises(ConfigError, match=r"writes '<\|im_end\|>' behind a response, token 385 of"):
+    codec_with(tokenizer, vocab_size=385, query_length=200, row_length=250)
+
+
+@pytest.mark.parametrize(
+  ("stop", "complaint"),
+  [
+    ("<|im_end|>", r"'<\|im_end\|>' is a token that ends a response by itself, so leave it out"),
+    ("\n<eos>", r"'<eos>' is a token that ends a response by itself, so leave it out"),
+    ("<|im_start|>user", r"'<\|im_start\|>' is a token that is never drawn, so leave it out"),
+    ("é", "a character of which the tokenizer splits over several tokens"),
+  ],
+)
+def test_a_stop_string_that_is_never_seen_is_refused_for_its_reason(stop, complaint):
+  lengths = {"data__query_length": 200, "data__query_buckets": (200,)}
+  config = tiny.config(sampling__training__stop=("\nHuman", stop), **lengths)
+  for tokenizer in (chat_models.tokenizer("chatml"), plain_chatml()):
+    with pytest.raises(ConfigError, match=rf"sampling\.training\.stop holds .*{complaint}"):
+      make_codec(tokenizer, config, 1_000)
 
 
 def test_a_chat_templates_query_response_and_end():

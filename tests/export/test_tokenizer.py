@@ -95,10 +95,10 @@ def test_greedy_evaluation_has_no_sampler_settings():
   assert not settings["do_sample"] and not {"temperature", "top_k", "top_p"} & settings.keys()
 
 
-def test_both_the_end_of_turn_and_the_tokenizer_s_eos_end_a_response():
-  codec = dataclasses.replace(tiny.codec(), form=tiny.codec().form._replace(eos=17))
-  ends = generation_config(codec, tiny.config(), 0)["eos_token_id"]
-  assert ends == [17, tiny.codec().tokenizer.eos_token_id]
+def test_every_end_ends_a_response_and_the_end_of_turn_comes_first():
+  form, ends = tiny.codec().form._replace(eos=17), frozenset({2, 17, 30})
+  codec = dataclasses.replace(tiny.codec(), form=form, ends=ends)
+  assert generation_config(codec, tiny.config(), 0)["eos_token_id"] == [17, 2, 30]
 
 
 def test_a_policy_without_padding_token_pads_with_eos(chat_tokenizer):

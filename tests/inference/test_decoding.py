@@ -10,7 +10,13 @@ import pytest
 from flax import nnx
 
 from apo_jax.config.schema import SamplerConfig
-from apo_jax.inference.decoding import QueryBatch, adjust_logits
+from apo_jax.inference.decoding import (
+  Drawing,
+  QueryBatch,
+  Samples,
+  adjust_logits,
+  make_choose,
+)
 from apo_jax.inference.sampler import Sampler
 from apo_jax.inference.scoring import make_logprob_scorer
 from apo_jax.models.decoder import Decoder
@@ -64,6 +70,11 @@ def shared_sampler() -> Sampler:
   return make_sampler()
 
 
+def not_drawn() -> list[int]:
+  codec = tiny.codec()
+  return [*codec.never_drawn, *range(codec.size, tiny.architecture().vocab_size)]
+
+
 def tokens(drawn) -> list[list[tuple[int, ...]]]:
   return [[tuple(one.response.tokens) for one in query] for query in drawn]
 
@@ -85,7 +96,7 @@ def test_greedy_follows_the_largest_logit_of_a_plain_forward_pass():
     for token in drawn[0].response.tokens:
       padded = jnp.array([ids + [0] * (16 - len(ids))])
       logits = np.array(next_logits(parameters, padded, len(ids)))
-      logits[tiny.codec().size :] = -np.inf
+      logits[not_drawn()] = -np.inf
       assert token == int(logits.argmax())
       ids.append(token)
     assert drawn[0] == drawn[1]
@@ -166,13 +177,13 @@ def test_first_token_has_the_distribution_of_the_adjusted_logits():
   query = jnp.array([QUERIES[0]])
   hidden, _ = policy(query, jnp.ones_like(query), jnp.arange(4)[None])
   logits = np.array(policy.logits(hidden)[0, -1], np.float64)
-  logits[tiny.codec().size :] = -np.inf
+  logits[not_drawn()] = -np.inf
   logits[np.argsort(logits)[:-8]] = -np.inf
   probabilities = np.exp(logits / 0.7 - np.max(logits / 0.7))
   probabilities /= probabilities.sum()
   codec = tiny.codec()
-  ends = {"eos": codec.eos, "known_tokens": codec.size, "table": None}
-  samples = jax.jit(lambda queries: sample(policy, queries, config, **ends))(
+  ids = {"ends": codec.ends, "never_drawn": codec.never_drawn, "known_tokens": codec.size}
+  samples = jax.jit(lambda queries: sample(policy, queries, config, **ids, table=None))(
     QueryBatch(query, jnp.array([4]), jnp.asarray(keys(1)))
   )
   counts = np.bincount(np.asarray(samples.tokens).ravel(), minlength=len(probabilities))
@@ -206,7 +217,7 @@ class Scripted(Decoder):
     return 50.0 * jax.nn.one_hot(jnp.array(self.script)[at], 16)
 
 
-def run_script(script, config, *, table=None, lengths=(3,)):
+def run_script(script, config, *, table=None, lengths=(3,), ends=(9,)):
   calls: list[str] = []
   policy = Scripted(nnx.Rngs(params=0), script, calls)
   batch = len(lengths)
@@ -216,7 +227,8 @@ def run_script(script, config, *, table=None, lengths=(3,)):
 
   @jax.jit
   def run(queries):
-    return sample(policy, queries, config, eos=9, known_tokens=16, table=table)
+    ids = {"ends": ends, "never_drawn": (), "known_tokens": 16}
+    return sample(policy, queries, config, **ids, table=table)
 
   samples = jax.tree.map(np.asarray, run(queries))
   jax.effects_barrier()
@@ -254,6 +266,90 @@ def test_stop_strings_end_a_response():
   np.testing.assert_array_equal(samples.tokens[0, 0], [5, 5, 6, 0, 0, 0])
   assert samples.finished.all()
   assert len(calls) == 3
+
+
+@pytest.mark.parametrize("end", [7, 9])
+def test_each_of_several_ends_ends_a_response(end):
+  samples, _ = run_script([0, 0, 5, end, 6, 6], GREEDY, ends=(7, 9))
+  np.testing.assert_array_equal(samples.tokens[0], [[5, end, 0, 0, 0, 0]] * 2)
+  assert samples.finished.all()
+
+
+@pytest.mark.parametrize("changes", [{"temperature": 0.0}, {"top_k": 1}])
+def test_what_is_never_drawn_is_not_drawn_whatever_the_policy_says(changes):
+  """<pad> and <bos> have all but a thousandth of the probability, also after the penalty."""
+  codec = tiny.codec()
+  banned = np.array([codec.tokenizer.pad_token_id, codec.tokenizer.bos_token_id])
+  assert codec.never_drawn == set(banned.tolist())
+  logits = jnp.zeros((1, 2, codec.size + 16)).at[..., banned].set(14.0)
+  logits = logits.at[..., 50].set(1.0)
+  config = dataclasses.replace(RANDOM, repetition_penalty=1.5, **changes)
+  ids = {"ends": (), "never_drawn": codec.never_drawn, "known_tokens": codec.size}
+  choose = jax.jit(make_choose(config, **ids, table=None))
+  rows, limit = (1, 2), 4
+  none = Samples(
+    tokens=jnp.zeros((*rows, limit), jnp.int32),
+    logprobs=jnp.zeros((*rows, limit)),
+    lengths=jnp.zeros(rows, jnp.int32),
+    finished=jnp.zeros(rows, bool),
+  )
+  drawing = Drawing(
+    none,
+    live=jnp.ones(rows, bool),
+    keys=jnp.arange(4, dtype=jnp.uint32).reshape(*rows, 2),
+    stop_state=jnp.zeros(rows, jnp.int32),
+    seen=jnp.zeros(logits.shape, bool),
+  )
+  for _ in range(limit):
+    drawing = choose(drawing, logits)
+  samples = jax.tree.map(np.asarray, drawing.samples)
+  np.testing.assert_array_equal(samples.tokens, 50)
+  # The logprob is the policy's own, in which they have their share.
+  expected = 1.0 - float(jax.nn.logsumexp(logits[0, 0]))
+  np.testing.assert_allclose(samples.logprobs, expected, rtol=1e-6)
+
+
+def ended(tokens, finished, stop=()):
+  """What the sampler makes of drawn tokens, where 9 ends a response beside eos."""
+  config = dataclasses.replace(GREEDY, stop=stop)
+  sampler = make_sampler()
+  sampler.codec = dataclasses.replace(sampler.codec, ends=sampler.codec.ends | {9})
+  shape = (1, 1, len(tokens))
+  samples = Samples(
+    np.reshape(tokens, shape),
+    np.ones(shape),
+    np.array([[len(tokens)]]),
+    np.array([[finished]]),
+  )
+  return sampler._response(samples, 0, 0, config).response
+
+
+def test_a_response_says_what_ended_it():
+  codec = tiny.codec()
+  assert ended([40, 41, codec.eos], True) == Response([40, 41], finished=True, drew_end=True)
+  assert ended([40, 41, 9], True) == Response([40, 41], finished=True, drew_end=False)
+  assert ended([40, 41], False) == Response([40, 41], finished=False, drew_end=False)
+  assert ended([codec.eos], True) == Response([], finished=True, drew_end=True)
+  said, stop = codec.encode_responses([" Ann.", "\n\nHuman"])
+  drawn = [*said.tokens, *stop.tokens]
+  cut = ended(drawn, True, stop=("\nHuman",))
+  assert cut == Response(list(said.tokens), finished=True, drew_end=False)
+  # Only what a stop string ended is stripped.
+  white = codec.encode_responses([" Ann. \n"])[0].tokens
+  assert ended(white, False, stop=("\nHuman",)).tokens == white
+  assert ended([*white, codec.eos], True, stop=("\nHuman",)).tokens == white
+
+
+def test_what_is_left_of_a_token_takes_no_more_room_than_there_is():
+  codec = tiny.codec()
+  texts = codec.texts()
+  longest = max(range(codec.size), key=lambda token: len(texts[token]))
+  text = texts[longest]
+  (left,) = codec.encode_responses([text[:-1]])
+  assert len(left.tokens) > 1
+  drawn = [40] * (GREEDY.max_new_tokens - 1) + [longest]
+  response = ended(drawn, True, stop=(text[-1],))
+  assert response.tokens == [*drawn[:-1], left.tokens[0]]
 
 
 def test_sampler_cuts_the_stop_string_off():

@@ -20,6 +20,7 @@ from apo_jax.models.architecture import Architecture, LayerKind, Rope
 from apo_jax.models.hugging_face.names import FAMILIES, GEMMA
 
 CONFIG_FILE = "config.json"
+GENERATION_FILE = "generation_config.json"
 
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 # Some repositories hold the same weights twice: in folders, or in one file beside the parts.
@@ -127,6 +128,27 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
   )
 
 
+def read_ends(directory: Path, field: str) -> frozenset[int]:
+  """The ids that end a response by the checkpoint's generation_config.json, where it has one.
+
+  Args:
+    directory: of the checkpoint.
+    field: the config field that named the checkpoint, for errors.
+
+  Raises:
+    ConfigError: the file cannot be read, or has an eos_token_id that is no id and no list of ids.
+  """
+  path = directory / GENERATION_FILE
+  if not path.exists():
+    return frozenset()
+  given = _read_json(path, field)
+  where = f"{field} is {str(directory)!r}, whose {GENERATION_FILE}"
+  named = given.get("eos_token_id")
+  ids = named if isinstance(named, list) else [] if named is None else [named]
+  _require(all(type(id) is int for id in ids), where, "eos_token_id", named, "an id, a list of ids")
+  return frozenset(ids)
+
+
 def _architecture(
   config: transformers.PretrainedConfig, family: str, model: ModelConfig, where: str
 ) -> Architecture:
@@ -226,7 +248,7 @@ def _is_reward(given: dict[str, Any], labels: int, where: str) -> bool:
 
 def _read_json(path: Path, field: str) -> dict[str, Any]:
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    given = json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError as error:
     raise ConfigError(
       f"{field} is {str(path.parent)!r}, which has no {path.name}; it must be a directory with "
@@ -234,6 +256,9 @@ def _read_json(path: Path, field: str) -> dict[str, Any]:
     ) from error
   except ValueError as error:
     raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is not JSON.") from error
+  if not isinstance(given, dict):
+    raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is no JSON object.")
+  return given
 
 
 def _require(condition: bool, where: str, name: str, value: Any, supported: str) -> None:

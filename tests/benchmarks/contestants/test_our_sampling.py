@@ -14,8 +14,7 @@ LENGTHS = [[3, 24], [1, 9], [24, 2], [5, 17]]
 def test_every_response_has_its_length_wherever_it_moves(monkeypatch):
   monkeypatch.setattr(sampler, "make_choose", sampler.make_choose)  # put back afterwards
   definition, parameters = tiny.policy()
-  # The first id is eos's, which is so never drawn.
-  codec = dataclasses.replace(tiny.codec(), size=tiny.codec().eos)
+  codec = dataclasses.replace(tiny.codec(), never_drawn=frozenset({tiny.codec().eos}))
   draw = Sampler(
     definition,
     codec,
