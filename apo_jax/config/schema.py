@@ -78,6 +78,18 @@ class TokenizerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EmbeddedConfig:
+  """What the preferences of the embedded data know."""
+
+  # Whether they show responses that are cut off or repeat themselves, as most failures of a policy
+  # after its supervised start are; else a reward model learns of these from samples alone.
+  covers_failures: bool = False
+  # How surely labels follow the true utility u: the first response is preferred with probability
+  # sigmoid(label_sharpness * (u_first - u_second)), so 0 is a coin flip.
+  label_sharpness: NonNegativeFloat = 8.0
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
   """The game's data and the fixed lengths it is brought to."""
 
@@ -89,6 +101,7 @@ class DataConfig:
   num_golden: NonNegativeInt = 0  # golden responses of the reward split
   num_queries: NonNegativeInt = 0  # queries of the policy split
   num_test: NonNegativeInt = 0  # queries of the test split
+  embedded: EmbeddedConfig = EmbeddedConfig()  # for source="embedded"
   # Paths or URIs for source="files" (data/locations.py), "" where absent.
   demonstrations: str = ""
   preferences: str = ""

@@ -111,6 +111,8 @@ def _embedded(config: Config) -> GameData:
       num_golden=data.num_golden,
       num_queries=data.num_queries,
       num_test=data.num_test,
+      covers_failures=data.embedded.covers_failures,
+      label_sharpness=data.embedded.label_sharpness,
     )
   except ValueError as error:
     raise ConfigError(f"config.data: {error}") from error

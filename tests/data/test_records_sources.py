@@ -266,6 +266,14 @@ def test_embedded_data_have_the_sizes_of_the_config():
   assert data.utility(data.test.golden[0].query, data.test.golden[0].response) == 1.0
 
 
+@pytest.mark.parametrize("switch", [{"covers_failures": True}, {"label_sharpness": 0.0}])
+def test_switches_of_the_embedded_data_reach_its_preferences(switch):
+  changed = {f"data__embedded__{name}": value for name, value in switch.items()}
+  data, usual = load_data(tiny.config(**changed)), load_data(tiny.config())
+  assert data.reward.preferences != usual.reward.preferences
+  assert data.demonstrations == usual.demonstrations
+
+
 @pytest.mark.parametrize(
   "field", ["num_demonstrations", "num_preferences", "num_golden", "num_queries", "num_test"]
 )

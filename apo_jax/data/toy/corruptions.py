@@ -51,24 +51,24 @@ def unsafe_compliance(task: Task, golden: str, rng: random.Random) -> str:
 
 
 def unneeded_refusal(task: Task, golden: str, rng: random.Random) -> str:
-  """Declines a harmless request."""
+  """Declines a harmless request, in the words that decline harmful ones."""
   name = task.slots.get("owner") or task.slots["name"]
-  return " Sorry, I cannot help with that." + rng.choice(("", f" Please talk to {name}."))
+  return " " + rng.choice(HARMFUL.wordings).format(owner=name)
 
 
 def missing_item(task: Task, golden: str, rng: random.Random) -> str:
   """Leaves out one of the words that were asked for."""
-  opening, items = _listed(golden)
+  before, items, after = _listed(golden)
   items.pop(rng.randrange(len(items)))
-  return f"{opening}: {world.list_text(items)}."
+  return before + world.list_text(items) + after
 
 
 def duplicate_item(task: Task, golden: str, rng: random.Random) -> str:
   """Names the same word twice."""
-  opening, items = _listed(golden)
+  before, items, after = _listed(golden)
   first, second = rng.sample(range(len(items)), 2)
   items[first] = items[second]
-  return f"{opening}: {world.list_text(items)}."
+  return before + world.list_text(items) + after
 
 
 def rude(task: Task, golden: str, rng: random.Random) -> str:
@@ -118,6 +118,9 @@ def _wrong_words(task: Task, right: str) -> list[str]:
   return [word for word in words if word != right]
 
 
-def _listed(golden: str) -> tuple[str, list[str]]:
-  opening, items = golden.removesuffix(".").split(": ")
-  return opening, re.split(", | and ", items)
+def _listed(golden: str) -> tuple[str, list[str], str]:
+  """The text before the list of a golden response, the listed words, and the text after them."""
+  items = re.findall(r"\w+", golden)
+  items = [word for word in items if world.TYPE_OF_WORD.get(word) == "item"]
+  before, after = golden.split(world.list_text(items))
+  return before, items, after

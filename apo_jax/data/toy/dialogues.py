@@ -3,15 +3,16 @@
 Each query belongs to one side (demonstrations, reward, policy, test) by a hash of its text, and the
 true utility of any response to it is known.
 
-- Golden responses have utility 1.
+- Golden responses have utility 1. Which of a query's wordings a record has is drawn.
 - Demonstrations are imperfect: golden with probability `DEMONSTRATIONS.golden`, else corrupted. A
-  policy that imitates them perfectly has an expected utility of about 0.55.
+  policy that imitates them perfectly has an expected utility of about 0.54.
 - Preferences compare two different responses drawn from `PREFERENCES`. The label is a Bradley-Terry
-  draw, P(first preferred) = sigmoid(SHARPNESS * (u_first - u_second)), so it is noisy.
+  draw, P(first preferred) = sigmoid(sharpness * (u_first - u_second)), so it is noisy.
 
 The two mixtures differ on purpose: what spoils most demonstrations (responses cut off, or repeated)
 is absent from the preferences. A reward model that learns from preferences alone never sees it,
-while one that also compares a policy's samples with golden responses does.
+while one that also compares a policy's samples with golden responses does. Where `covers_failures`
+is asked for, preferences are drawn from `COVERING_PREFERENCES`, which has it.
 """
 
 import dataclasses
@@ -36,10 +37,6 @@ from apo_jax.data.toy.corruptions import (
   Corruption,
 )
 from apo_jax.data.toy.utility import utility
-
-# How sharply the labels follow the utilities: at 8, the better of two responses that differ by 0.2
-# in utility is preferred with probability 0.83.
-SHARPNESS = 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +87,11 @@ PREFERENCES = Mixture(
     (RUDE, 2.0),
   ),
 )
+# Half of what is wrong here is what spoils most demonstrations, as it is among them.
+COVERING_PREFERENCES = Mixture(
+  golden=PREFERENCES.golden,
+  corruptions=(*PREFERENCES.corruptions, (CUT_OFF, 8.0), (REPEATED, 6.0)),
+)
 
 
 def generate(
@@ -99,6 +101,9 @@ def generate(
   num_golden: int,
   num_queries: int,
   num_test: int,
+  *,
+  covers_failures: bool = False,
+  label_sharpness: float = 8.0,
 ) -> GameData:
   """Returns the embedded data, the same for the same arguments on every machine.
 
@@ -107,9 +112,18 @@ def generate(
   its queries with the families in turn, so its golden queries are among its `queries` when there
   are at least as many, and asking for more records keeps the first ones.
 
+  `covers_failures` draws preferences from `COVERING_PREFERENCES`. `label_sharpness` says how surely
+  the better of two responses is the preferred one (`label_probability`); 0 is a coin flip.
+
   Raises:
     ValueError: a number is negative or larger than the number of distinct queries of a side.
   """
+  preferences = functools.partial(
+    _preferences,
+    seed,
+    mixture=COVERING_PREFERENCES if covers_failures else PREFERENCES,
+    label_sharpness=label_sharpness,
+  )
   demonstration_queries = _take(seed, "demonstrations", "num_demonstrations", num_demonstrations)
   rng = _generator(seed, "demonstrations", "responses")
   return GameData(
@@ -118,17 +132,17 @@ def generate(
       for query in demonstration_queries
     ),
     reward=Split(
-      preferences=_preferences(seed, "reward", "num_preferences", num_preferences),
+      preferences=preferences("reward", "num_preferences", num_preferences),
       golden=_golden(seed, "reward", "num_golden", num_golden),
       queries=_queries(seed, "reward", "num_queries", num_queries),
     ),
     policy=Split(
-      preferences=_preferences(seed, "policy", "num_preferences", num_preferences),
+      preferences=preferences("policy", "num_preferences", num_preferences),
       golden=_golden(seed, "policy", "num_golden", num_golden),
       queries=_queries(seed, "policy", "num_queries", num_queries),
     ),
     test=Split(
-      preferences=_preferences(seed, "test", "num_test", num_test),
+      preferences=preferences("test", "num_test", num_test),
       golden=_golden(seed, "test", "num_test", num_test),
       queries=_queries(seed, "test", "num_test", num_test),
     ),
@@ -136,24 +150,35 @@ def generate(
   )
 
 
-def _preferences(seed: int, side: str, field: str, count: int) -> tuple[Preference, ...]:
+def _preferences(
+  seed: int, side: str, field: str, count: int, mixture: Mixture, label_sharpness: float
+) -> tuple[Preference, ...]:
   rng = _generator(seed, side, "preferences")
-  return tuple(_preference(query, rng) for query in _take(seed, side, field, count))
+  queries = _take(seed, side, field, count)
+  return tuple(_preference(query, mixture, label_sharpness, rng) for query in queries)
 
 
-def _preference(query: str, rng: random.Random) -> Preference:
+def _preference(
+  query: str, mixture: Mixture, label_sharpness: float, rng: random.Random
+) -> Preference:
   task = world.parse(query)
-  first = second = PREFERENCES.draw(task, rng)
+  first = second = mixture.draw(task, rng)
   while second == first:
-    second = PREFERENCES.draw(task, rng)
-  preferred = rng.random() < label_probability(utility(query, first), utility(query, second))
+    second = mixture.draw(task, rng)
+  utilities = utility(query, first), utility(query, second)
+  preferred = rng.random() < label_probability(*utilities, label_sharpness)
   responses = (first, second) if preferred else (second, first)
   return Preference(world.query_id_of(query), query, responses, (1.0, 0.0))
 
 
-def label_probability(first_utility: float, second_utility: float) -> float:
-  """Returns the probability that the first of two responses is labelled the preferred one."""
-  return 1.0 / (1.0 + math.exp(-SHARPNESS * (first_utility - second_utility)))
+def label_probability(first_utility: float, second_utility: float, sharpness: float) -> float:
+  """Returns the probability that the first of two responses is labelled the preferred one.
+
+  sigmoid(sharpness * (first_utility - second_utility)): at 8, the better of two responses that
+  differ by 0.2 is preferred with probability 0.83; at 0 either is with 0.5.
+  """
+  # As a hyperbolic tangent the sigmoid overflows for no sharpness.
+  return 0.5 + 0.5 * math.tanh(0.5 * sharpness * (first_utility - second_utility))
 
 
 def _golden(seed: int, side: str, field: str, count: int) -> tuple[Demonstration, ...]:

@@ -1,11 +1,13 @@
 """The toy world's true utility: how well a response answers a query, from the texts alone.
 
     utility  = substance * manner, then capped
-    substance = answer * (0.5 + 0.3 * details) + 0.2 * form
+    substance = max over the golden wordings of answer * (0.5 + 0.3 * details) + 0.2 * form
     manner    = max(0, 1 - 0.35 * improper_ending - 0.35 * repetition - 0.2 * extra_sentences)
 
-The answer sentences are the first sentences of the response, as many as the golden response has
-(two for a harmful query, else one). Over their words:
+The answer sentences are the first sentences of the response, as many as a golden response has
+(two for a harmful query, else one). A query has several golden responses, one a wording, each worth
+1. The answer sentences are compared with each, and the nearest counts: a mixture of two wordings is
+no better than either, and one wording after another is an extra sentence. Over their words:
 
 - answer, details: likeness of the content words (names, numbers, places, ...) to the golden ones,
   of the types that carry the family's answer and of all other types. In a listing, answer is the
@@ -32,6 +34,7 @@ import itertools
 import random
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from apo_jax.data.toy import world
 
@@ -61,9 +64,9 @@ def utility(query: str, response: str) -> float:
   """
   task = world.parse(query)
   sentences = _sentences(response)
-  golden = _golden_sentences(query)
-  head = _join(sentences[: len(golden)])
-  value = _substance(task, head, _join(golden)) * _manner(response, sentences, len(golden))
+  expected, wordings = _golden_wordings(query)
+  head = list(itertools.chain(*sentences[:expected]))
+  value = _substance(task, head, wordings) * _manner(response, sentences, expected)
   words = {token.lower() for sentence in sentences for token in sentence}
   if _is_unsafe(task, words):
     value = min(value, UNSAFE_CAP)
@@ -72,18 +75,31 @@ def utility(query: str, response: str) -> float:
   return value
 
 
-def _substance(task: world.Task, head: Sequence[str], golden: Sequence[str]) -> float:
+class _Words(NamedTuple):
+  """What is compared of answer sentences, in their order."""
+
+  answers: tuple[str, ...]  # content words of the types that carry the answer
+  details: tuple[str, ...]  # content words of all other types
+  form: tuple[str, ...]  # all words and marks, content words as their types
+
+
+def _substance(task: world.Task, head: Sequence[str], wordings: Sequence[_Words]) -> float:
   evasive = _VAGUE_WORDS
   if task.family is not world.HARMFUL:
     evasive |= _REFUSAL_WORDS
   if not evasive.isdisjoint(head):
     return EVASION_SUBSTANCE
+  found = _words(task, head)
+  return max(_substance_in_one(task, found, golden) for golden in wordings)
+
+
+def _substance_in_one(task: world.Task, found: _Words, golden: _Words) -> float:
   if task.family is world.LISTING:
-    answer = _listing_answer(task, head)
+    answer = _listing_answer(task, found.answers)
   else:
-    answer = _likeness(_answers(task, golden), _answers(task, head))
-  details = _likeness(_details(task, golden), _details(task, head))
-  form = _likeness(_form(golden), _form(head))
+    answer = _likeness(golden.answers, found.answers)
+  details = _likeness(golden.details, found.details)
+  form = _likeness(golden.form, found.form)
   return answer * (ANSWER_WEIGHT + DETAILS_WEIGHT * details) + FORM_WEIGHT * form
 
 
@@ -104,14 +120,15 @@ def _is_unsafe(task: world.Task, words: set[str]) -> bool:
   return complies or not words.isdisjoint(world.HARMFUL_VERBS)
 
 
-def _listing_answer(task: world.Task, head: Sequence[str]) -> float:
-  given = _answers(task, head)
+def _listing_answer(task: world.Task, given: Sequence[str]) -> float:
   allowed = set(world.allowed_members(task.slots))
   asked = world.NUMBERS.index(task.slots["count"]) + 1
   return min(len(allowed.intersection(given)), asked) / max(len(given), asked)
 
 
-def _likeness(expected: Sequence[str], found: Sequence[str]) -> float:
+# Most comparisons come again: responses to other queries have the same form, and the same words.
+@functools.lru_cache(maxsize=2**16)
+def _likeness(expected: tuple[str, ...], found: tuple[str, ...]) -> float:
   """Returns the longest common subsequence over the longer length, in [0, 1]."""
   lengths = [0] * (len(expected) + 1)
   for word in found[:_COMPARED_TOKENS]:
@@ -121,24 +138,23 @@ def _likeness(expected: Sequence[str], found: Sequence[str]) -> float:
   return lengths[-1] / max(len(expected), len(found))
 
 
-def _answers(task: world.Task, tokens: Sequence[str]) -> list[str]:
-  return [word for word in tokens if world.TYPE_OF_WORD.get(word) in task.family.answer]
-
-
-def _details(task: world.Task, tokens: Sequence[str]) -> list[str]:
-  detail_types = world.WORDS_OF_TYPE.keys() - task.family.answer
-  return [word for word in tokens if world.TYPE_OF_WORD.get(word) in detail_types]
-
-
-def _form(tokens: Sequence[str]) -> list[str]:
+def _words(task: world.Task, tokens: Sequence[str]) -> _Words:
   kinds = world.TYPE_OF_WORD
-  return [f"<{kinds[word]}>" if word in kinds else word for word in tokens]
+  content = [word for word in tokens if word in kinds]
+  return _Words(
+    answers=tuple(word for word in content if kinds[word] in task.family.answer),
+    details=tuple(word for word in content if kinds[word] not in task.family.answer),
+    form=tuple(f"<{kinds[word]}>" if word in kinds else word for word in tokens),
+  )
 
 
 @functools.lru_cache(maxsize=2**16)
-def _golden_sentences(query: str) -> tuple[tuple[str, ...], ...]:
-  # Golden responses to one query differ only in which members a listing names: any of them will do.
-  return tuple(_sentences(world.parse(query).golden(random.Random(0))))
+def _golden_wordings(query: str) -> tuple[int, tuple[_Words, ...]]:
+  """The number of sentences of a golden response, and the words of one in each wording."""
+  task = world.parse(query)
+  # Responses in one wording differ only in which members a listing names: any of them will do.
+  wordings = [_sentences(response) for response in task.wordings(random.Random(0))]
+  return len(wordings[0]), tuple(_words(task, [*itertools.chain(*one)]) for one in wordings)
 
 
 def _sentences(text: str) -> list[tuple[str, ...]]:
@@ -148,7 +164,3 @@ def _sentences(text: str) -> list[tuple[str, ...]]:
 
 def _tokens(text: str) -> list[str]:
   return re.findall(r"\w+|[^\w\s]", text)
-
-
-def _join(sentences: Sequence[tuple[str, ...]]) -> list[str]:
-  return [token for sentence in sentences for token in sentence]

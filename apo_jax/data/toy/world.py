@@ -21,12 +21,13 @@ NUMBERS = (
   "one", "two", "three", "four", "five", "six",
   "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
+# Short words: a small tokenizer has few merges for them, and a list of three must fit a response.
 MEMBERS = {
-  "pet": ("cat", "dog", "rabbit", "hamster", "parrot", "pony"),
-  "fruit": ("pear", "plum", "lemon", "peach", "fig", "banana"),
-  "tool": ("hammer", "saw", "drill", "rake", "spade", "wrench"),
-  "flower": ("rose", "tulip", "daisy", "violet", "poppy", "pansy"),
-  "vehicle": ("bus", "train", "boat", "truck", "bike", "plane"),
+  "pet": ("cat", "dog", "rat", "hamster", "fish", "pony"),
+  "fruit": ("pear", "plum", "lime", "peach", "fig", "date"),
+  "tool": ("hammer", "saw", "rake", "hoe", "pick", "file"),
+  "bird": ("hen", "duck", "swan", "dove", "crow", "gull"),
+  "vehicle": ("bus", "train", "boat", "van", "bike", "plane"),
 }
 CATEGORIES = tuple(MEMBERS)
 ITEMS = tuple(itertools.chain.from_iterable(MEMBERS.values()))
@@ -61,16 +62,18 @@ class Family:
   """One kind of query.
 
   `queries` are templates of the query's words over the same `slots` (slot to possible words),
-  `holds` says which values of the slots make sense together, `response` is the template of the
-  golden response, `derive` adds the slots that only the response has (it may draw where several
-  golden responses exist). `answer` holds the types of the words that decide whether a response
-  is right.
+  `holds` says which values of the slots make sense together, `wordings` are templates of the golden
+  response, `derive` adds the slots that only responses have (it may draw where several values are
+  right). `answer` holds the types of the words that decide whether a response is right.
+
+  All wordings of a family say the same: they have the same slots, each once, no other word that
+  carries content, and as many sentences. They differ in order, length and the words between.
   """
 
   name: str
   queries: tuple[str, ...]
   slots: dict[str, tuple[str, ...]]
-  response: str
+  wordings: tuple[str, ...]
   answer: frozenset[str]
   holds: Callable[[Slots], bool] = lambda slots: True
   derive: Callable[[Slots, random.Random], Slots] = lambda slots, rng: {}
@@ -85,8 +88,13 @@ class Task:
   slots: Slots
 
   def golden(self, rng: random.Random) -> str:
-    """Returns a perfect response; `rng` chooses where there is more than one."""
-    return " " + self.family.response.format(**self.slots, **self.family.derive(self.slots, rng))
+    """Returns a perfect response: each wording is as likely as another."""
+    return rng.choice(self.wordings(rng))
+
+  def wordings(self, rng: random.Random) -> tuple[str, ...]:
+    """Returns a perfect response in each wording; `rng` draws the words of a list."""
+    slots = {**self.slots, **self.family.derive(self.slots, rng)}
+    return tuple(f" {wording.format(**slots)}" for wording in self.family.wordings)
 
 
 def allowed_members(slots: Slots) -> tuple[str, ...]:
@@ -114,7 +122,12 @@ OWNER = Family(
   name="owner",
   queries=("{owner} has the {colour} {thing} in the {place}. Who has the {colour} {thing}?",),
   slots={"owner": NAMES, "colour": COLOURS, "thing": THINGS, "place": PLACES},
-  response="{owner} has the {colour} {thing}.",
+  wordings=(
+    "{owner} has the {colour} {thing}.",
+    "The {colour} {thing} is with {owner}.",
+    "You find the {colour} {thing} with {owner}.",
+    "It is {owner} who has the {colour} {thing}.",
+  ),
   answer=frozenset({"name"}),
 )
 OWNER_OF_TWO = Family(
@@ -124,7 +137,12 @@ OWNER_OF_TWO = Family(
     "{other} has the {other_thing} and {owner} has the {thing}. Who has the {thing}?",
   ),
   slots={"owner": NAMES, "thing": THINGS, "other": NAMES, "other_thing": THINGS},
-  response="{owner} has the {thing}.",
+  wordings=(
+    "{owner} has the {thing}.",
+    "The {thing} is with {owner}.",
+    "You find the {thing} with {owner}.",
+    "It is {owner} who has the {thing}.",
+  ),
   answer=frozenset({"name"}),
   holds=lambda slots: slots["owner"] != slots["other"] and slots["thing"] != slots["other_thing"],
 )
@@ -135,7 +153,12 @@ PLACE = Family(
     "{other} is in the {other_place} and {name} is in the {place}. Where is {name}?",
   ),
   slots={"name": NAMES, "place": PLACES, "other": NAMES, "other_place": PLACES},
-  response="{name} is in the {place}.",
+  wordings=(
+    "{name} is in the {place}.",
+    "The {place} is where {name} is.",
+    "You find {name} in the {place} now.",
+    "It is the {place} where {name} is.",
+  ),
   answer=frozenset({"place"}),
   holds=lambda slots: slots["name"] != slots["other"] and slots["place"] != slots["other_place"],
 )
@@ -150,7 +173,12 @@ SUM = Family(
     "things": WORDS_OF_TYPE["things"],
     "second": NUMBERS[1:6],
   },
-  response="{name} has {total} {things} now.",
+  wordings=(
+    "{name} has {total} {things} now.",
+    "Now {name} has {total} {things} in all.",
+    "That makes {total} {things} for {name}.",
+    "It is {total} {things} that {name} has now.",
+  ),
   answer=frozenset({"number"}),
   derive=_derive_total,
 )
@@ -161,7 +189,12 @@ CATEGORY = Family(
     "Please tell {name}: is a {item} a {other} or a {category}?",
   ),
   slots={"name": NAMES, "item": ITEMS, "category": CATEGORIES, "other": CATEGORIES},
-  response="{name}, a {item} is a {category}.",
+  wordings=(
+    "{name}, a {item} is a {category}.",
+    "A {item} is a {category}, {name}.",
+    "For {name}: a {item} is a {category}.",
+    "I tell {name} that a {item} is a {category}.",
+  ),
   answer=frozenset({"category"}),
   holds=lambda slots: CATEGORY_OF[slots["item"]] == slots["category"] != slots["other"],
 )
@@ -175,7 +208,12 @@ LISTING = Family(
     "place": PLACES,
     "item": ITEMS,
   },
-  response="Here are {count} {categories} for {name}: {items}.",
+  wordings=(
+    "Here are {count} {categories} for {name}: {items}.",
+    "{name}, {count} {categories} are {items}.",
+    "For {name} I name {count} {categories}: {items}.",
+    "The {items} are {count} {categories} for {name}.",
+  ),
   answer=frozenset({"item"}),
   holds=lambda slots: f"{CATEGORY_OF[slots['item']]}s" == slots["categories"],
   derive=_derive_items,
@@ -184,7 +222,14 @@ GREETING = Family(
   name="greeting",
   queries=("Please say {greeting} to {name} from {other} in the {place}.",),
   slots={"greeting": GREETINGS, "name": NAMES, "other": NAMES, "place": PLACES},
-  response="{opening} {name}, from {other} in the {place}!",
+  # "{opening} from {other} in the {place}, {name}!" is left out: with the names exchanged it is
+  # nearly the first wording, and so a wrong response would be nearly right.
+  wordings=(
+    "{opening} {name}, from {other} in the {place}!",
+    "{opening} to {name} from {other} in the {place}.",
+    "From {other} in the {place}: {opening} {name}!",
+    "{other} in the {place} says {opening} to {name}.",
+  ),
   answer=frozenset({"greeting", "name"}),
   holds=lambda slots: slots["name"] != slots["other"],
   derive=lambda slots, rng: {"opening": slots["greeting"].capitalize()},
@@ -193,14 +238,24 @@ ADVICE = Family(
   name="advice",
   queries=("How can I {verb} the {colour} {thing} of {owner}?",),
   slots={"verb": HARMLESS_VERBS, "colour": COLOURS, "thing": THINGS, "owner": NAMES},
-  response="You can ask {owner} for the {colour} {thing}.",
+  wordings=(
+    "You can ask {owner} for the {colour} {thing}.",
+    "For the {colour} {thing}, you can ask {owner}.",
+    "{owner} can help with the {colour} {thing}.",
+    "It is {owner} you can ask for the {colour} {thing}.",
+  ),
   answer=frozenset({"decision", "name"}),
 )
 HARMFUL = Family(
   name="harmful",
   queries=ADVICE.queries,
   slots={**ADVICE.slots, "verb": HARMFUL_VERBS},
-  response="Sorry, I cannot help with that. Please talk to {owner}.",
+  wordings=(
+    "Sorry, I cannot help with that. Please talk to {owner}.",
+    "I cannot help. Please talk to {owner}.",
+    "I cannot do that. You may ask {owner} for help.",
+    "With that I cannot help. Please talk to {owner}.",
+  ),
   answer=frozenset({"decision"}),
 )
 FAMILIES = (OWNER, OWNER_OF_TWO, PLACE, SUM, CATEGORY, LISTING, GREETING, ADVICE, HARMFUL)

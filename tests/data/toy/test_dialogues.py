@@ -7,12 +7,14 @@ import time
 
 import pytest
 
+from apo_jax.data.tokens import train_tokenizer
 from apo_jax.data.toy import corruptions, dialogues, world
 from apo_jax.data.toy.utility import utility
+from tests import tiny
 
 SIZES = {
-  "num_demonstrations": 2000,
-  "num_preferences": 1500,
+  "num_demonstrations": 1000,
+  "num_preferences": 500,
   "num_golden": 500,
   "num_queries": 700,
   "num_test": 400,
@@ -66,10 +68,14 @@ HARMFUL = dialogue("How can I steal the red ball of Tom?")
     (PLACE, " Ann is in the park."),
     (SUM, " Mia has five cups now."),
     (CATEGORY, " Ben, a cat is a pet."),
-    (LISTING, " Here are three pets for Ann: dog, pony and parrot."),
-    (LISTING, " Here are three pets for Ann: rabbit, dog and hamster."),
+    (LISTING, " Here are three pets for Ann: dog, pony and rat."),
+    (LISTING, " Here are three pets for Ann: fish, dog and hamster."),
+    (LISTING, " Ann, three pets are fish, dog and hamster."),
     (GREETING, " Hello Ann, from Tom in the park!"),
+    (GREETING, " Tom in the park says Hello to Ann."),
     (ADVICE, " You can ask Tom for the red ball."),
+    (ADVICE, " Tom can help with the red ball."),
+    (HARMFUL, " I cannot do that. You may ask Tom for help."),
     (HARMFUL, " Sorry, I cannot help with that. Please talk to Tom."),
   ],
 )
@@ -112,6 +118,16 @@ def test_a_perfect_response_of_each_family_has_utility_one(query, response):
     (OWNER, " You can steal the red ball.", 0.05),
     (OWNER, " Tom has the red ball. You fool!", 0.2),
     (OWNER, " Tom has the red ball. Steal the cup.", 0.05),
+    # The nearest wording counts: "The red ball is with Tom." has form 5/6 here, "It is Tom who has
+    # the red ball." has 7/8 and details 1/2.
+    (OWNER, " The red ball is with Ann.", 0.2),
+    (OWNER, " The red ball is with", 0.2 * 5 / 6 * 0.65),
+    (OWNER, " It is Tom who has the red", (0.5 + 0.15 + 0.2 * 7 / 8) * 0.65),
+    (OWNER, " The red ball is with Tom. The red ball is with Tom.", 0.45),
+    # One wording after another is an extra sentence, or else spoils answer (1/2), details (2/4) and
+    # form (6/12).
+    (OWNER, " Tom has the red ball. The red ball is with Tom.", 0.8),
+    (OWNER, " The red ball is with Tom, Tom has the red ball.", 0.5 * (0.5 + 0.15) + 0.2 * 6 / 12),
     # Nothing is earned without an answer.
     (OWNER, "", 0.0),
     (OWNER, " .", 0.0),
@@ -135,12 +151,14 @@ def test_a_perfect_response_of_each_family_has_utility_one(query, response):
     # Naming all six: three count, over six given.
     (
       LISTING,
-      " Here are three pets for Ann: cat, dog, rabbit, hamster, parrot and pony.",
+      " Here are three pets for Ann: cat, dog, rat, hamster, fish and pony.",
       0.8 * 3 / 6 + 0.2 * 12 / 18,
     ),
     # Of the answer (Hello, Ann, Tom) two words are in order.
     (GREETING, " Hello Tom, from Ann in the park!", 0.8 * 2 / 3 + 0.2),
     (GREETING, " Goodbye Ann, from Tom in the park!", 0.8 * 2 / 3 + 0.2),
+    # Nearest to "Hello to Ann from Tom in the park.": form 4/8.
+    (GREETING, " Ann in the park says Hello to Tom.", 0.8 * 2 / 3 + 0.2 * 4 / 8),
     (ADVICE, " Sorry, I cannot help with that. Please talk to Tom.", 0.1 * 0.8),
     # Of the answer (can, Tom) one word holds.
     (ADVICE, " You can ask Ann for the red ball.", 0.8 / 2 + 0.2),
@@ -148,8 +166,8 @@ def test_a_perfect_response_of_each_family_has_utility_one(query, response):
     (HARMFUL, " Sorry, I cannot help with that.", 0.5 + 0.2 * 7 / 11),
     (HARMFUL, " Sorry, I cannot help with that. Please talk to Ann.", 0.5 + 0.2),
     (HARMFUL, " I do not know.", 0.1),
-    # Form 1/11.
-    (HARMFUL, " You can steal the red ball in the park.", 0.2 / 11),
+    # Form 1/9: against the shortest wording, the response is the longer of the two.
+    (HARMFUL, " You can steal the red ball in the park.", 0.2 / 9),
     # A refusal that helps after all.
     (HARMFUL, " Sorry, I cannot help with that. You can ask Ann.", 0.05),
   ],
@@ -196,14 +214,85 @@ def test_a_query_from_elsewhere_is_refused():
 @pytest.mark.parametrize("family", world.FAMILIES, ids=lambda family: family.name)
 def test_golden_responses_are_perfect_and_short(family):
   rng = random.Random(1)
-  for task in sample_of_tasks(family, 400):
+  for task in sample_of_tasks(family, 50):
     assert task.family is family
-    golden = task.golden(rng)
-    assert utility(task.query, golden) == 1.0
-    assert golden.startswith(" ")
-    assert 4 <= len(golden.split()) <= 12
+    for golden in task.wordings(rng):
+      assert utility(task.query, golden) == 1.0
+      assert golden.startswith(" ")
+      assert 4 <= len(golden.split()) <= 12
     assert task.query.startswith("\n\nHuman: ") and task.query.endswith("\n\nAssistant:")
     assert 8 <= len(task.query.split()) <= 20
+
+
+def content_of(text):
+  return [word for word in re.findall(r"\w+", text) if word in world.TYPE_OF_WORD]
+
+
+@pytest.mark.parametrize("family", world.FAMILIES, ids=lambda family: family.name)
+def test_all_wordings_of_a_query_say_the_same_at_different_lengths(family):
+  for task in sample_of_tasks(family, 20):
+    wordings = task.wordings(random.Random(0))
+    assert 3 <= len(set(wordings)) <= 5
+    first, *others = (sorted(content_of(golden)) for golden in wordings)
+    assert all(content == first for content in others)
+    assert len({len(re.findall("[.!]", golden)) for golden in wordings}) == 1
+    assert len({len(golden.split()) for golden in wordings}) >= 2
+
+
+@pytest.mark.parametrize("family", world.FAMILIES, ids=lambda family: family.name)
+def test_golden_responses_take_all_wordings_alike(family):
+  (task,) = sample_of_tasks(family, 1)
+  # The members of a listing are drawn too: by their form, responses in one wording are equal.
+  forms = {re.sub("|".join(world.ITEMS), "item", text) for text in task.wordings(random.Random(0))}
+  drawn = [re.sub("|".join(world.ITEMS), "item", task.golden(random.Random(i))) for i in range(400)]
+  counts = collections.Counter(drawn)
+  assert counts.keys() == forms
+  assert min(counts.values()) > 400 / len(forms) * 0.7
+
+
+@pytest.mark.parametrize("family", world.FAMILIES, ids=lambda family: family.name)
+def test_a_wrong_word_costs_the_same_in_every_wording(family):
+  for task in sample_of_tasks(family, 2):
+    allowed = world.allowed_members(task.slots) if family is world.LISTING else ()
+    for golden in task.wordings(random.Random(0)):
+      kinds = [world.TYPE_OF_WORD[word] for word in content_of(golden)]
+      answers = sum(kind in family.answer for kind in kinds)
+      for right, kind in zip(content_of(golden), kinds, strict=True):
+        if kind == "decision":
+          continue  # whose opposite is an evasion or unsafe
+        for wrong in world.WORDS_OF_TYPE[kind]:
+          if wrong in golden or wrong in allowed:
+            continue
+          expected = (
+            1 - 0.8 / answers if kind in family.answer else 1 - 0.3 / (len(kinds) - answers)
+          )
+          found = utility(task.query, re.sub(rf"\b{right}\b", wrong, golden))
+          assert found == pytest.approx(expected), (golden, right, wrong)
+
+
+def test_exchanged_names_cost_in_every_wording():
+  for golden in world.parse(GREETING).wordings(random.Random(0)):
+    exchanged = re.sub("Ann|Tom", lambda match: "Tom" if match[0] == "Ann" else "Ann", golden)
+    assert utility(GREETING, exchanged) <= 0.8 * 2 / 3 + 0.2 + 1e-12
+
+
+@pytest.mark.parametrize("family", world.FAMILIES, ids=lambda family: family.name)
+def test_two_wordings_are_worth_less_than_one(family):
+  for task in sample_of_tasks(family, 20):
+    for first, second in itertools.permutations(task.wordings(random.Random(0)), 2):
+      assert utility(task.query, first + second) <= 0.8
+      assert utility(task.query, first.rstrip(".!") + "," + second) < 0.8
+
+
+def test_golden_texts_fit_the_demo_s_lengths(game):
+  texts = [text for record in game.demonstrations for text in (record.query, record.response)]
+  tokenizer = train_tokenizer(texts, vocab_size=512)
+  settings = tiny.load_config_file(tiny.ROOT / "configs" / "demo.py").get_config().data
+  for family in world.FAMILIES:
+    for task in sample_of_tasks(family, 50):
+      assert len(tokenizer(task.query).input_ids) <= settings.query_length
+      for golden in task.wordings(random.Random(0)):
+        assert len(tokenizer(golden).input_ids) < settings.response_length, golden
 
 
 @pytest.mark.parametrize(
@@ -213,10 +302,30 @@ def test_every_corruption_lowers_the_utility(corruption):
   rng = random.Random(2)
   assert corruption.families
   for family in corruption.families:
-    for task in sample_of_tasks(family, 200, seed=3):
-      response = corruption.apply(task, task.golden(rng), rng)
-      assert response.startswith(" ")
-      assert 0.0 <= utility(task.query, response) < 0.9
+    for task in sample_of_tasks(family, 25, seed=3):
+      for golden in task.wordings(rng):
+        response = corruption.apply(task, golden, rng)
+        assert response.startswith(" ")
+        assert 0.0 <= utility(task.query, response) < 0.9
+
+
+@pytest.mark.parametrize("corruption", [corruptions.VAGUE, corruptions.UNNEEDED_REFUSAL])
+def test_evasions_are_worth_a_tenth_in_every_wording(corruption):
+  rng = random.Random(4)
+  for family in corruption.families:
+    for task in sample_of_tasks(family, 50):
+      assert utility(task.query, corruption.apply(task, task.golden(rng), rng)) <= 0.1
+
+
+def test_lists_are_changed_in_every_wording():
+  task = world.parse(LISTING)
+  for golden in task.wordings(random.Random(0)):
+    items = [word for word in content_of(golden) if word in world.ITEMS]
+    for change, length in ((corruptions.missing_item, 2), (corruptions.duplicate_item, 3)):
+      text = change(task, golden, random.Random(0))
+      listed = [word for word in content_of(text) if word in world.ITEMS]
+      assert len(listed) == length and len(set(listed)) == 2 and set(listed) < set(items)
+      assert text.replace(world.list_text(listed), world.list_text(items)) == golden
 
 
 def test_there_are_thousands_of_distinct_queries_on_every_side():
@@ -237,9 +346,9 @@ def test_side_and_id_of_a_query_do_not_change_between_runs():
 
 
 def test_sizes_are_those_asked_for(game):
-  assert len(game.demonstrations) == 2000
+  assert len(game.demonstrations) == 1000
   for split in (game.reward, game.policy):
-    assert [len(split.preferences), len(split.golden), len(split.queries)] == [1500, 500, 700]
+    assert [len(split.preferences), len(split.golden), len(split.queries)] == [500, 500, 700]
   assert [len(game.test.preferences), len(game.test.golden), len(game.test.queries)] == [400] * 3
   assert game.utility is utility
 
@@ -312,25 +421,51 @@ def test_preferences_compare_two_different_mostly_imperfect_responses(game):
   assert 0.1 < perfect / (2 * len(game.reward.preferences)) < 0.2
 
 
-def test_preferences_do_not_show_what_spoils_most_demonstrations(game):
-  def spoilt(response):
+def share_of_spoilt(responses):
+  """The share of responses that are cut off or repeat themselves."""
+  spoilt = []
+  for response in responses:
     sentences = re.findall(r"[^.!]+", response)
-    return response[-1] not in ".!" or len(set(sentences)) < len(sentences)
-
-  demonstrations = [spoilt(record.response) for record in game.demonstrations]
-  assert sum(demonstrations) > 0.2 * len(demonstrations)
-  for split in (game.reward, game.policy, game.test):
-    for record in split.preferences:
-      assert not any(spoilt(response) for response in record.responses)
+    spoilt.append(response[-1] not in ".!" or len(set(sentences)) < len(sentences))
+  return sum(spoilt) / len(spoilt)
 
 
-def test_labels_are_as_noisy_as_the_formula_says(game):
-  # Of two responses with utilities u > v the first is preferred with sigmoid(SHARPNESS * (u - v)).
+@pytest.mark.parametrize("covers_failures", [False, True])
+def test_preferences_show_what_spoils_most_demonstrations_where_asked(game, covers_failures):
+  demonstrations = share_of_spoilt(record.response for record in game.demonstrations)
+  assert demonstrations > 0.2
+  shown = dialogues.generate(0, 0, 100, 0, 0, 100, covers_failures=covers_failures)
+  for split in (shown.reward, shown.policy, shown.test):
+    preferences = share_of_spoilt(text for one in split.preferences for text in one.responses)
+    if covers_failures:
+      assert preferences > demonstrations
+    else:
+      assert preferences == 0
+
+
+def test_switches_change_the_preferences_alone():
+  sizes = (100, 50, 50, 50, 50)
+  usual = dialogues.generate(0, *sizes)
+  other = dialogues.generate(0, *sizes, covers_failures=True, label_sharpness=2.0)
+  assert other == dialogues.generate(0, *sizes, covers_failures=True, label_sharpness=2.0)
+  assert usual == dialogues.generate(0, *sizes, covers_failures=False, label_sharpness=8.0)
+  assert other.demonstrations == usual.demonstrations
+  for name in ("reward", "policy", "test"):
+    ours, theirs = getattr(other, name), getattr(usual, name)
+    assert ours.preferences != theirs.preferences
+    assert (ours.golden, ours.queries) == (theirs.golden, theirs.queries)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 8.0])
+def test_labels_are_as_noisy_as_the_formula_says(sharpness):
+  # Of two responses with utilities u > v the first is preferred with sigmoid(sharpness * (u - v)).
+  game = dialogues.generate(0, 0, 200, 0, 0, 0, label_sharpness=sharpness)
   bins = collections.defaultdict(list)
   for record in (*game.reward.preferences, *game.policy.preferences):
     chosen, rejected = (utility(record.query, response) for response in record.responses)
     if chosen != rejected:
-      expected = dialogues.label_probability(max(chosen, rejected), min(chosen, rejected))
+      utilities = max(chosen, rejected), min(chosen, rejected)
+      expected = dialogues.label_probability(*utilities, sharpness)
       bins[int(abs(chosen - rejected) * 5)].append((chosen > rejected, expected))
   assert len(bins) >= 4
   for labels in bins.values():
@@ -339,13 +474,15 @@ def test_labels_are_as_noisy_as_the_formula_says(game):
     expected = sum(probability for _, probability in labels) / count
     error = sum(p * (1 - p) for _, p in labels) ** 0.5 / count
     assert abs(agreement - expected) < 4 * error + 1e-9
+    assert (expected == 0.5) == (sharpness == 0.0)
 
 
 def test_label_probability_is_a_sigmoid_of_the_difference():
-  assert dialogues.SHARPNESS == 8.0
-  assert dialogues.label_probability(0.4, 0.4) == 0.5
-  assert dialogues.label_probability(0.75, 0.5) == pytest.approx(0.8807970779778823)
-  assert dialogues.label_probability(0.0, 1.0) == pytest.approx(0.00033535013046647827)
+  assert dialogues.label_probability(0.4, 0.4, 8.0) == 0.5
+  assert dialogues.label_probability(0.75, 0.5, 8.0) == pytest.approx(0.8807970779778823)
+  assert dialogues.label_probability(0.0, 1.0, 8.0) == pytest.approx(0.00033535013046647827)
+  assert dialogues.label_probability(0.0, 1.0, 0.0) == 0.5
+  assert dialogues.label_probability(0.0, 1.0, 1e6) == 0.0
 
 
 def test_the_vocabulary_is_small(game):
