@@ -245,7 +245,7 @@ def test_baselines_are_one_field_apart():
   "changes",
   [
     {"reward__mode": "preferences_only", "policy__loss": "rjs"},
-    {"reward__mode": "fixed", "policy__loss": "rrhf"},
+    {"reward__mode": "fixed", "policy__loss": "rrhf", "sampling__evaluation__top_k": 5},
     {"reward__start": "base", "policy__start": "base", "policy__reference": "initial"},
     {
       "reward__apo__reduction": "reference",
@@ -276,6 +276,11 @@ def test_other_ways_to_play(finished, tmp_path, changes):
     assert provenance["sampling_policy"] == "01_policy"
   if changes.get("reward__mode") == "fixed":
     assert not (run_dir / "checkpoints" / "01_reward").exists()
+  if "sampling__evaluation__top_k" in changes:
+    # Filtered samples say nothing of a KL: it is of others, drawn for it alone.
+    judged = read_jsonl(run_dir / "rounds/01/test_samples.jsonl")
+    assert all(row["samples"][0]["reference_logprob"] is None for row in judged)
+    assert ours["kl_to_start"] != 0 and ours["standard_errors"]["kl_to_start"] > 0
 
 
 def test_another_config_in_the_same_directory_is_refused(finished):

@@ -50,7 +50,7 @@ def evaluate(run: Run, round: int) -> None:
     sampled = with_rewards(run, sampled, run.players.testing_reward, progress)
     judged = _judge(run, round, sampled, logprobs, progress)
   numbers = standard_numbers(judged, calibration_bins=settings.calibration_bins)
-  numbers, plain = _with_all(settings.evaluations, judged, numbers)
+  numbers, plain = with_further_evaluations(settings.evaluations, judged, numbers)
   compared = {"previous": round - 1, "start": 0} if round else {}
   others = {name: _measured(run.directory, other) for name, other in compared.items()}
   evaluation = evaluation_record(round, numbers, plain, others)
@@ -66,10 +66,14 @@ def evaluate(run: Run, round: int) -> None:
   run.logs.progress.round_row(evaluation)
 
 
-def _with_all(
+def with_further_evaluations(
   further: Sequence[Evaluation], judged: JudgedRound, numbers: Numbers
 ) -> tuple[Numbers, dict[str, float]]:
-  """The numbers with those of further evaluations, and the ones among these without an error."""
+  """The numbers with those of further evaluations, and the ones among these without an error.
+
+  Raises:
+    ConfigError: one returns the name of another number, or values of a wrong shape.
+  """
   plain: dict[str, float] = {}
   for one in further:
     returned = one(judged)
@@ -148,10 +152,10 @@ def _judge(
     finished=of_samples(sampled, "finished"),
     golden_lengths=np.array([len(response.tokens) for response in golden]),
     golden_finished=np.array([response.finished for response in golden]),
-    equals_golden=_equal(sampled, [[response.key] for response in golden])[..., 0],
-    equals_start=_equal(sampled, _keys(start)),
+    equals_golden=which_equal(sampled, [[response.key] for response in golden])[..., 0],
+    equals_start=which_equal(sampled, _keys(start)),
     distinct=np.array([len(set(keys)) for keys in _keys(sampled)]),
-    canonical=_canonical(run.codec, sampled),
+    canonical=are_canonical(run.codec, sampled),
     utilities=of_samples(sampled, "utility").astype(float) if knows_utility else None,
     rewards=of_samples(sampled, "reward"),
     golden_rewards=np.array([query.golden_reward for query in sampled]),
@@ -177,7 +181,7 @@ def _keys(sampled: Sequence[SampledQuery]) -> list[list[Hashable]]:
   return [[response.key for response in query.responses] for query in sampled]
 
 
-def _equal(
+def which_equal(
   sampled: Sequence[SampledQuery], others: Sequence[Sequence[Hashable]]
 ) -> Bool[np.ndarray, "Q S O"]:
   """Which sample to a query has the key of which other response to it."""
@@ -189,7 +193,7 @@ def _equal(
   )
 
 
-def _canonical(codec: Codec, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:
+def are_canonical(codec: Codec, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:
   """Whether a sample's ids are those that its text is tokenised to.
 
   The form's own ids are compared, because the codec's would be cut.
