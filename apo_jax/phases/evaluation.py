@@ -104,10 +104,8 @@ def _sample(
   sampled = draw(run, policy, asked, sampler, ("test",), progress)
   if not round:
     return sampled, np.zeros((2, len(asked), 0))
-  plain = without_filters(sampler)
+  plain = kl_sampler(sampler)
   own = plain == sampler
-  if not own:
-    plain = dataclasses.replace(plain, num_samples=1)
   unfiltered = sampled if own else draw(run, policy, asked, plain, ("kl",), progress)
   every = np.ones((len(asked), plain.num_samples), bool)
   logprobs = [
@@ -119,10 +117,15 @@ def _sample(
   return sampled, np.stack(logprobs)
 
 
-def without_filters(sampler: SamplerConfig) -> SamplerConfig:
-  """The sampler that draws from the policy as it is, for as long and to the same stop strings."""
+def kl_sampler(sampler: SamplerConfig) -> SamplerConfig:
+  """The sampler of responses that a KL is measured on, which draws from the policy as it is.
+
+  The evaluation's own where it does so, else one that draws a response for this alone, as long and
+  to the same stop strings.
+  """
   off = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
-  return dataclasses.replace(sampler, **off)
+  plain = dataclasses.replace(sampler, **off)
+  return sampler if plain == sampler else dataclasses.replace(plain, num_samples=1)
 
 
 def _judge(

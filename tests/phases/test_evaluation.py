@@ -15,9 +15,9 @@ from apo_jax.evaluation.judged_round import Evaluation
 from apo_jax.evaluation.standard import standard_numbers
 from apo_jax.phases.evaluation import (
   are_canonical,
+  kl_sampler,
   which_equal,
   with_further_evaluations,
-  without_filters,
 )
 from tests import tiny
 from tests.evaluation.rounds import ROUND
@@ -61,12 +61,17 @@ def test_ids_that_their_text_is_not_tokenised_to():
   assert are_canonical(tiny.codec(), [sampled((long, False))]).tolist() == [[True]]
 
 
-def test_without_filters_it_is_the_policy_that_draws():
+def test_a_kl_is_of_unfiltered_samples():
   plain = SamplerConfig(num_samples=2, max_new_tokens=9, stop=("\n",))
-  filtered = dataclasses.replace(
-    plain, temperature=0.3, top_k=5, top_p=0.85, repetition_penalty=1.05
-  )
-  assert without_filters(filtered) == without_filters(plain) == plain
+  assert kl_sampler(plain) == plain  # the evaluation's own samples will do
+  one = dataclasses.replace(plain, num_samples=1)
+  for filters in (
+    {"temperature": 0.3},
+    {"top_k": 5},
+    {"top_p": 0.85},
+    {"repetition_penalty": 1.05},
+  ):
+    assert kl_sampler(dataclasses.replace(plain, **filters)) == one
 
 
 def test_a_further_evaluation_must_not_take_a_name(monkeypatch):
