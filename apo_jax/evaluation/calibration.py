@@ -1,12 +1,13 @@
 """Calibration errors with what they are without each preference."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from numpy import ndarray
 
 from apo_jax.evaluation.uncertainty import Estimate, jackknife
@@ -29,14 +30,8 @@ def calibration(
     The errors, nan without any pair; and, each of shape [num_bins], "confidence" and "accuracy"
     (nan where the bin is empty) and "count".
   """
-
-  def bins_of_one(
-    rewards: Float[jax.Array, " R"], scores: Float[jax.Array, " R"]
-  ) -> dict[str, Float[jax.Array, " bins"]]:
-    bins = calibration_errors(rewards[None], scores[None], num_bins=num_bins)
-    return {name: bins[name] for name in ("confidence", "accuracy", "count")}
-
-  each = jax.vmap(bins_of_one)(jnp.asarray(rewards, jnp.float32), jnp.asarray(scores, jnp.float32))
+  as_floats = (jnp.asarray(array, jnp.float32) for array in (rewards, scores))
+  each = _bins_of_each(*as_floats, num_bins=num_bins)
   counts = np.asarray(each["count"], float)
   sums = np.stack(
     [
@@ -53,6 +48,19 @@ def calibration(
   with np.errstate(invalid="ignore"):
     bins = {"confidence": confidence / count, "accuracy": accuracy / count}
   return estimates, {**bins, "count": count.astype(int)}
+
+
+@functools.partial(jax.jit, static_argnames="num_bins")
+def _bins_of_each(
+  rewards: Float[Array, "B R"], scores: Float[Array, "B R"], *, num_bins: int
+) -> dict[str, Float[Array, "B bins"]]:
+  """The bins of each preference by itself."""
+
+  def bins(rewards: Float[Array, " R"], scores: Float[Array, " R"]) -> dict[str, Any]:
+    found = calibration_errors(rewards[None], scores[None], num_bins=num_bins)
+    return {name: found[name] for name in ("confidence", "accuracy", "count")}
+
+  return jax.vmap(bins)(rewards, scores)
 
 
 def _errors(sums: Float[ndarray, "3 n bins"]) -> Mapping[str, Float[ndarray, " n"]]:
