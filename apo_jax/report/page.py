@@ -150,7 +150,6 @@ def _curves(run: Run) -> str:
         "Unfinished responses",
         [line("unfinished"), line("golden_unfinished", "golden", GOLDEN, dashed=True)],
       ),
-      Panel("Distinct-2", [line("distinct_2")]),
       Panel(
         "Preference accuracy",
         [
