@@ -77,12 +77,13 @@ def additions():
 
     @dataclasses.dataclass(frozen=True)
     class Words(Evaluation):
-      """How many words a sample has."""
+      """How many words a sample has: a number a query; and the most, one number alone."""
 
       name: ClassVar[str] = "words"
 
-      def __call__(self, judged: JudgedRound) -> dict[str, float]:
-        return {"words": float(np.mean([len(t.split()) for ts in judged.texts for t in ts]))}
+      def __call__(self, judged: JudgedRound) -> dict[str, float | Float[np.ndarray, " Q"]]:
+        words = np.array([[len(text.split()) for text in texts] for texts in judged.texts])
+        return {"words": np.mean(words, axis=1), "most_words": float(np.max(words))}
 
     yield
 
@@ -131,7 +132,12 @@ def test_a_round_with_all_four(tmp_path):
   assert [line["seen"] for line in updates] == [1.0] * len(updates)  # of responses, over them
   assert np.mean([line["reward"] for line in updates]) == pytest.approx(np.mean(read), rel=0.2)
 
-  assert read_json(tmp_path / "rounds/01/evaluation.json")["words"] > 0
+  evaluation = read_json(tmp_path / "rounds/01/evaluation.json")
+  assert evaluation["most_words"] >= evaluation["words"] > 0
+  # What has a value a query has a standard error, and is compared with other rounds'.
+  assert evaluation["standard_errors"]["words"] > 0
+  assert evaluation["standard_errors"]["most_words"] is None
+  assert "words" in evaluation["differences"]["start"]
   assert any(line.get("words", 0) > 0 for line in metrics)
   kept = json.loads((tmp_path / "config.json").read_text())
   assert kept["policy"]["advantage"] == {"scale": 2.0} and kept["policy"]["short"]["price"] == 0.25

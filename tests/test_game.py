@@ -64,6 +64,7 @@ def test_the_run_directory_holds_everything(finished):
         "golden_samples.jsonl",
         "policy_samples.jsonl",
         "test_samples.jsonl",
+        "judgements.json",
         "reward.json",
         "score.json",
         "policy.json",
@@ -244,7 +245,7 @@ def test_baselines_are_one_field_apart():
   "changes",
   [
     {"reward__mode": "preferences_only", "policy__loss": "rjs"},
-    {"reward__mode": "fixed", "policy__loss": "rrhf"},
+    {"reward__mode": "fixed", "policy__loss": "rrhf", "sampling__evaluation__top_k": 5},
     {"reward__start": "base", "policy__start": "base", "policy__reference": "initial"},
     {
       "reward__apo__reduction": "reference",
@@ -275,6 +276,11 @@ def test_other_ways_to_play(finished, tmp_path, changes):
     assert provenance["sampling_policy"] == "01_policy"
   if changes.get("reward__mode") == "fixed":
     assert not (run_dir / "checkpoints" / "01_reward").exists()
+  if "sampling__evaluation__top_k" in changes:
+    # Filtered samples say nothing of a KL: it is of others, drawn for it alone.
+    judged = read_jsonl(run_dir / "rounds/01/test_samples.jsonl")
+    assert all(row["samples"][0]["reference_logprob"] is None for row in judged)
+    assert ours["kl_to_start"] != 0 and ours["standard_errors"]["kl_to_start"] > 0
 
 
 def test_another_config_in_the_same_directory_is_refused(finished):
@@ -370,17 +376,38 @@ def test_identity_ignores_where_and_how_long():
 
 
 def test_evaluation_is_recorded(finished):
-  start, end = (read_json(finished / f"rounds/{r}/evaluation.json") for r in ("00", "02"))
-  np.testing.assert_allclose(start["kl_to_start"], 0, atol=1e-6)
-  assert start["win_rate_start"] == 0.5
+  start, first, end = (
+    read_json(finished / f"rounds/{r}/evaluation.json") for r in ("00", "01", "02")
+  )
+  assert start["kl_to_start"] == start["standard_errors"]["kl_to_start"] == 0.0
+  assert start["win_rate_start"] == 0.5 and start["standard_errors"]["win_rate_start"] == 0.0
   assert end["kl_to_start"] != 0  # an estimate from 16 samples, of either sign
   assert end["testing_accuracy"] == start["testing_accuracy"]
   assert sum(end["calibration"]["count"]) == 2 * tiny.config().data.num_test
   assert 0 <= end["win_rate_golden"] <= 1
-  utilities = [
-    row["samples"][0]["utility"] for row in read_jsonl(finished / "rounds/02/test_samples.jsonl")
-  ]
+  samples = read_jsonl(finished / "rounds/02/test_samples.jsonl")
+  utilities = [row["samples"][0]["utility"] for row in samples]
   np.testing.assert_allclose(end["true_utility"], np.mean(utilities))
+  # Unfinished samples are told from finished ones.
+  unfinished = [not row["samples"][0]["finished"] for row in samples]
+  np.testing.assert_allclose(end["unfinished"], np.mean(unfinished))
+  # Samples without filters are those of the KL, and have a reference beside the first round.
+  assert all(row["samples"][0]["reference_logprob"] is not None for row in samples)
+
+  # Errors are over queries, and rounds are compared query by query.
+  error = np.std(utilities, ddof=1) / np.sqrt(len(utilities))
+  np.testing.assert_allclose(end["standard_errors"]["true_utility"], error)
+  assert "differences" not in start
+  assert first["differences"]["previous"] == first["differences"]["start"]
+  before = [
+    row["samples"][0]["utility"] for row in read_jsonl(finished / "rounds/01/test_samples.jsonl")
+  ]
+  gain = end["differences"]["previous"]["true_utility"]
+  paired = np.subtract(utilities, before)
+  np.testing.assert_allclose(gain["difference"], np.mean(paired), atol=1e-12)
+  np.testing.assert_allclose(gain["standard_error"], np.std(paired, ddof=1) / np.sqrt(len(paired)))
+  unchanged = end["differences"]["start"]["testing_accuracy"]
+  assert unchanged == {"difference": 0.0, "standard_error": 0.0}
 
 
 def test_jax_has_no_mesh_left_behind(finished):

@@ -1,33 +1,31 @@
 """Measures of texts that need no model."""
 
+import collections
 import itertools
 from collections.abc import Sequence
 
-import jax.numpy as jnp
-from jaxtyping import Float
-from numpy import ndarray
+import numpy as np
 
-from apo_jax.objectives import preference_accuracy
+from apo_jax.evaluation.uncertainty import Estimate, jackknife
 
 
-def distinct_2(texts: Sequence[str]) -> float:
+def distinct_2(texts: Sequence[Sequence[str]]) -> Estimate:
   """Distinct word pairs over all word pairs of the texts together (arXiv 1510.03055); 0 if none.
 
   It falls where a policy says the same to everything.
-  """
-  pairs = [pair for text in texts for pair in itertools.pairwise(text.split())]
-  return len(set(pairs)) / len(pairs) if pairs else 0.0
-
-
-def longer_wins_accuracy(lengths: Float[ndarray, "B R"], scores: Float[ndarray, "B R"]) -> float:
-  """How often the longer response is the preferred one; equal lengths count half.
-
-  The baseline beside every accuracy of a reward model, which could win on length alone. Pairs of
-  equal score do not count; nan where there is no pair.
 
   Args:
-    lengths: of responses, in characters.
-    scores: the higher is preferred; below 0 marks padding.
+    texts: those of each query.
   """
-  as_floats = (jnp.asarray(values, jnp.float32) for values in (lengths, scores))
-  return float(preference_accuracy(*as_floats))
+  each = [_word_pairs(of_query) for of_query in texts]
+  all_pairs = sum(each, collections.Counter())
+  # Without a query, the pairs are gone that it alone has.
+  own = np.array([sum(count == all_pairs[pair] for pair, count in one.items()) for one in each])
+  totals = np.array([one.total() for one in each])
+  distinct, total = len(all_pairs), all_pairs.total()
+  without = (distinct - own) / np.maximum(total - totals, 1)
+  return jackknife(distinct / max(total, 1), without)
+
+
+def _word_pairs(texts: Sequence[str]) -> collections.Counter[tuple[str, str]]:
+  return collections.Counter(pair for text in texts for pair in itertools.pairwise(text.split()))

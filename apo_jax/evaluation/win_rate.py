@@ -1,21 +1,24 @@
 """How often one set of responses is judged better than another."""
 
-from collections.abc import Sequence
-
 import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
 
 
-def win_rate(rewards: Sequence[float], others: Sequence[float]) -> float:
-  """The fraction of queries whose response has the higher testing reward; ties count half.
+def win_rates(
+  rewards: Float[ndarray, "Q S"],
+  others: Float[ndarray, "Q O"],
+  equal: Bool[ndarray, "Q S O"],
+) -> Float[ndarray, " Q"]:
+  """The share of each query's pairs (response, opponent's response) that the response wins.
+
+  A win counts 1, a tie 1/2. Equal responses tie whatever their rewards, which differ by rounding
+  alone, and so do equal rewards. Giving every response twice, or in another order, changes nothing.
 
   Args:
-    rewards: one testing reward a query.
-    others: the opponent's testing rewards on the same queries, in the same order.
-
-  Raises:
-    ValueError: the two are not of one length, or empty.
+    rewards: testing rewards of the responses.
+    others: those of the opponent's responses to the same queries.
+    equal: which of both are one response.
   """
-  if len(rewards) != len(others) or not len(rewards):
-    raise ValueError(f"win_rate compares {len(rewards)} rewards with {len(others)}.")
-  difference = np.asarray(rewards) - np.asarray(others)
-  return float(np.mean((1 + np.sign(difference)) / 2))
+  sign = np.sign(rewards[:, :, None] - others[:, None, :])
+  return np.mean((1 + np.where(equal, 0.0, sign)) / 2, axis=(1, 2))

@@ -28,7 +28,7 @@ class _Column:
     return max(len(line) for line in self.heading)
 
 
-# 79 characters with two spaces between the columns: the table fits an 80-column terminal.
+# 78 characters with two spaces between the columns: the table fits an 80-column terminal.
 _COLUMNS = (
   _Column(("", "round"), "round", ".0f"),
   _Column(("true", "utility"), "true_utility", ".3f"),
@@ -37,10 +37,11 @@ _COLUMNS = (
   _Column(("win vs", "start"), "win_rate_start", ".3f"),
   _Column(("KL to", "start"), "kl_to_start", ".2f"),
   _Column(("", "length"), "response_length", ".1f"),
-  _Column(("dist-", "inct-2"), "distinct_2", ".3f"),
-  _Column(("reward", "accuracy"), "reward_accuracy", ".3f"),
-  _Column(("", "  ECE"), "reward_ece", ".3f"),
+  _Column(("unfin-", "ished"), "unfinished", ".3f"),
+  _Column(("reward", "acc."), "reward_accuracy", ".3f"),
+  _Column(("", "   ECE"), "reward_ece", ".3f"),
 )
+_NOTE = "(±: standard error over test queries; of acc. and ECE, over test preferences)"
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -54,15 +55,22 @@ def _header() -> list[str]:
     _line(column.heading[0] for column in _COLUMNS),
     _line(column.heading[1] for column in _COLUMNS),
     _line("-" * column.width for column in _COLUMNS),
+    _NOTE,
   ]
 
 
-def _row(evaluation: Mapping[str, Any]) -> str:
-  values = [evaluation.get(column.key) for column in _COLUMNS]
-  return _line(
-    "-" if value is None else format(value, column.form)
-    for value, column in zip(values, _COLUMNS, strict=True)
-  )
+def _row(evaluation: Mapping[str, Any]) -> list[str]:
+  """A round's numbers, and under them their standard errors where these are known."""
+  errors = evaluation.get("standard_errors", {})
+  lines = [
+    _line(_cell("{:{}}", evaluation.get(column.key), column, "-") for column in _COLUMNS),
+    _line(_cell("±{:{}}", errors.get(column.key), column, "") for column in _COLUMNS),
+  ]
+  return [line for line in lines if line]
+
+
+def _cell(pattern: str, value: float | int | None, column: _Column, unknown: str) -> str:
+  return unknown if value is None else pattern.format(value, column.form)
 
 
 class PhaseProgress:
@@ -157,19 +165,23 @@ class Progress:
     for line in _header():
       self.message(line)
     for row in rows:
-      self.message(_row(row))
+      self._show(row)
     self._header_shown = True
 
   def round_row(self, evaluation: Mapping[str, Any]) -> None:
-    """Shows a finished round as a row of the table; the header comes before the first.
+    """Shows a finished round in two lines of the table; the header comes before the first.
 
     Args:
       evaluation: the content of the round's evaluation.json; "-" stands for what is None or absent.
     """
     if self._header_shown:
-      self.message(_row(evaluation))
+      self._show(evaluation)
     else:
       self.table([evaluation])
+
+  def _show(self, evaluation: Mapping[str, Any]) -> None:
+    for line in _row(evaluation):
+      self.message(line)
 
   @contextmanager
   def phase(

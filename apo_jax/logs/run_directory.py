@@ -9,6 +9,7 @@ POLICY_SAMPLES = "policy_samples.jsonl"
 TEST_SAMPLES = "test_samples.jsonl"
 SCORE = "score.json"
 EVALUATION = "evaluation.json"
+JUDGEMENTS = "judgements.json"  # what the numbers of evaluation.json are made of, query by query
 
 
 def _at(name: str, holds: str) -> property:

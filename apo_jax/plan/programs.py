@@ -24,6 +24,7 @@ from apo_jax.phases.batches import (
   sample_batch,
   sample_layout,
 )
+from apo_jax.phases.evaluation import kl_sampler
 from apo_jax.plan.round_work import PREFERENCE_RESPONSES, RoundWork
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update
@@ -72,6 +73,7 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
   beside_sampler += reward
   longest, judged = models.row_lengths[-1], models.judged_length
   samples, judged_samples = sampling.training.num_samples, sampling.evaluation.num_samples
+  for_kl = kl_sampler(sampling.evaluation)
   read = config.policy.loss.most_read(samples)
 
   def sampled(name: str, queries: int, settings: SamplerConfig) -> list[Program]:
@@ -92,9 +94,10 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
     logprob_scores("score logprobs", work.logprob_scores, read, longest),
     _policy_update(config, models, codec, work.policy_updates, policy + reward),
     *sampled("evaluate", work.evaluated_queries, sampling.evaluation),
+    *sampled("evaluate KL", work.kl_queries, for_kl),
     # A golden response is judged beside them.
     reward_scores("evaluate rewards", work.evaluation_reward_scores, judged_samples + 1, judged),
-    logprob_scores("evaluate logprobs", work.evaluation_logprob_scores, judged_samples, judged),
+    logprob_scores("evaluate logprobs", work.evaluation_logprob_scores, for_kl.num_samples, judged),
   ]
   return [program for program in listed if program.calls]
 

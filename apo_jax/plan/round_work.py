@@ -5,6 +5,7 @@ import math
 
 from apo_jax.config.schema import Config
 from apo_jax.data.input import num_batches
+from apo_jax.phases.evaluation import kl_sampler
 
 # What is planned with where a size of the config is 0, which takes all there is in files.
 ASSUMED_SIZE = 10_000
@@ -26,6 +27,7 @@ class RoundWork:
   logprob_scores: int
   policy_updates: int
   evaluated_queries: int
+  kl_queries: int
   evaluation_reward_scores: int
   evaluation_logprob_scores: int
   assumptions: tuple[str, ...]
@@ -44,7 +46,8 @@ def round_work(config: Config) -> RoundWork:
   test = min(config.evaluation.num_queries, test or ASSUMED_SIZE)
   reward, policy = config.reward.training, config.policy.training
   samples = config.sampling.training.num_samples
-  test_samples = config.sampling.evaluation.num_samples
+  evaluation = config.sampling.evaluation
+  for_kl = kl_sampler(evaluation)
   adversarial = config.reward.mode == "adversarial"
   updates = num_batches(golden, reward.batch_size, reward.epochs)
 
@@ -52,7 +55,7 @@ def round_work(config: Config) -> RoundWork:
     return math.ceil(count / config.evaluation.batch_size)
 
   scored = queries * samples + (golden * (samples + 1) if adversarial else 0)
-  judged = test * (test_samples + 1)
+  judged = test * (evaluation.num_samples + 1)
   return RoundWork(
     sampled_queries=queries + (golden if adversarial else 0),
     reward_updates=0 if config.reward.mode == "fixed" else updates,
@@ -60,7 +63,8 @@ def round_work(config: Config) -> RoundWork:
     logprob_scores=scorer_calls(queries * config.policy.loss.most_read(samples)),
     policy_updates=num_batches(queries, policy.batch_size, policy.epochs),
     evaluated_queries=test,
+    kl_queries=0 if for_kl == evaluation else test,
     evaluation_reward_scores=2 * scorer_calls(judged),
-    evaluation_logprob_scores=2 * scorer_calls(test * test_samples),
+    evaluation_logprob_scores=2 * scorer_calls(test * for_kl.num_samples),
     assumptions=assumptions,
   )

@@ -51,6 +51,10 @@ class Run:
     """A value of every round's evaluation, None where it is unknown."""
     return [round.evaluation.get(key) for round in self.rounds]
 
+  def errors(self, key: str) -> list[Any]:
+    """The standard error of a value of every round's evaluation, None where it is unknown."""
+    return [round.evaluation.get("standard_errors", {}).get(key) for round in self.rounds]
+
 
 def read_run(run_dir: Path) -> Run:
   """Reads the files that the report is made from.

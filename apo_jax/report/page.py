@@ -15,27 +15,13 @@ from apo_jax.logs.files import json_text, write_text
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
 from apo_jax.report.data import Run, read_run
+from apo_jax.report.elements import rounded, section
 from apo_jax.report.plots import GOLDEN, SAMPLES, Line, Panel, Scored
 from apo_jax.report.style import STYLE
+from apo_jax.report.tables import differences_table, rounds_table
 
 _BASELINE = "#8a8f98"
 _NUM_SHOWN_QUERIES = 8
-
-# Headings of the table of rounds, the keys of evaluation.json, and the digits after the point.
-_COLUMNS = (
-  ("true utility", "true_utility", 3),
-  ("testing reward", "testing_reward", 3),
-  ("win vs golden", "win_rate_golden", 3),
-  ("win vs start", "win_rate_start", 3),
-  ("KL to start", "kl_to_start", 3),
-  ("length", "response_length", 1),
-  ("distinct&#8209;2", "distinct_2", 3),
-  ("reward accuracy", "reward_accuracy", 3),
-  ("ECE", "reward_ece", 3),
-  ("golden margin", "golden_margin", 3),
-  ("testing accuracy", "testing_accuracy", 3),
-  ("longer-wins accuracy", "longer_wins_accuracy", 3),
-)
 
 _FACTS = (
   ("Policy loss", "policy.loss"),
@@ -68,7 +54,8 @@ def write_report(run_dir: Path) -> Path:
 def page(run: Run) -> str:
   """The whole page as HTML."""
   sections = (
-    _rounds_table(run),
+    rounds_table(run),
+    differences_table(run),
     _curves(run),
     _histograms(run),
     _training(run),
@@ -106,14 +93,10 @@ def _field(config: Mapping[str, Any], path: str) -> Any:
   return value
 
 
-def _section(title: str, text: str, body: str) -> str:
-  return f"<section>\n<h2>{title}</h2>\n<p>{text}</p>\n{body}\n</section>"
-
-
 def _figure(figure: Figure | None, name: str, title: str, text: str, legend: str) -> str:
   if figure is None:
     return ""
-  return _section(title, text, legend + plots.svg(figure, name, title))
+  return section(title, text, legend + plots.svg(figure, name, title))
 
 
 def _legend(entries: Sequence[tuple[str, str]]) -> str:
@@ -125,32 +108,6 @@ def _legend(entries: Sequence[tuple[str, str]]) -> str:
 
 def _round_legend(run: Run, numbers: Sequence[int]) -> str:
   return _legend([(f"round {number}", run.colors[number]) for number in numbers])
-
-
-def _rounds_table(run: Run) -> str:
-  if not run.rounds:
-    return _section("Rounds", "No round has finished yet.", "")
-  columns = [column for column in _COLUMNS if any(v is not None for v in run.values(column[1]))]
-  head = "".join(f"<th>{label}</th>" for label, _, _ in columns)
-  body = "".join(
-    f"<tr><th>{round.number}</th>"
-    + "".join(
-      f"<td>{_number(round.evaluation.get(key), digits)}</td>" for _, key, digits in columns
-    )
-    + "</tr>"
-    for round in run.rounds
-  )
-  return _section(
-    "Rounds",
-    "Every policy judged on the same test queries; round 0 is the supervised start. The testing "
-    "reward model takes no part in training. Length is in tokens.",
-    f'<div class="wide"><table class="rounds"><thead><tr><th>round</th>{head}</tr></thead>'
-    f"<tbody>{body}</tbody></table></div>",
-  )
-
-
-def _number(value: float | int | None, digits: int) -> str:
-  return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _mean(values: Sequence[float | int | None]) -> float | None:
@@ -166,7 +123,7 @@ def _golden_means(run: Run, key: str) -> list[float | None]:
 
 def _curves(run: Run) -> str:
   def line(key: str, label: str = "policy", color: str = SAMPLES, dashed: bool = False) -> Line:
-    return Line(label, run.values(key), color, dashed)
+    return Line(label, run.values(key), color, dashed, errors=run.errors(key))
 
   def golden(key: str) -> Line:
     return Line("golden", _golden_means(run, key), GOLDEN, dashed=True)
@@ -185,8 +142,14 @@ def _curves(run: Run) -> str:
         level=0.5,
       ),
       Panel("KL to the start, nats", [line("kl_to_start")]),
-      Panel("Response length, tokens", [line("response_length")]),
-      Panel("Distinct-2", [line("distinct_2")]),
+      Panel(
+        "Response length, tokens",
+        [line("response_length"), line("golden_length", "golden", GOLDEN, dashed=True)],
+      ),
+      Panel(
+        "Unfinished responses",
+        [line("unfinished"), line("golden_unfinished", "golden", GOLDEN, dashed=True)],
+      ),
       Panel(
         "Preference accuracy",
         [
@@ -202,8 +165,9 @@ def _curves(run: Run) -> str:
     figure,
     "curves",
     "Over the rounds",
-    "Utility and rewards are means over the test queries. “Longer wins” is the accuracy of "
-    "preferring the longer response: a reward model should beat it.",
+    "Utility and rewards are means over the test queries; bands reach one standard error to both "
+    "sides. “Longer wins” is the accuracy of preferring the longer response: a reward model should "
+    "beat it.",
     "",
   )
 
@@ -269,7 +233,7 @@ def _hacking(run: Run) -> str:
   scored = {
     round.number: [
       [
-        Scored(sample["reward"], sample["utility"])
+        Scored(sample["reward"], sample["utility"], sample.get("reference_logprob") is not None)
         for sample in row.get("samples") or []
         if sample.get("reward") is not None and sample.get("utility") is not None
       ]
@@ -287,8 +251,9 @@ def _hacking(run: Run) -> str:
     "hacking",
     "Does the utility follow the reward?",
     "A reward that is exploited keeps rising where the true utility does not. Samples are those "
-    "that the policy step was given, in bins of reward; of a query's samples, the chosen one is "
-    "the training reward's first. Policies are judged on the test queries.",
+    "that the policy step was given, in bins of reward; the chosen one of a query is that of the "
+    "highest training reward among those that the policy’s loss reads. Policies are judged on the "
+    "test queries.",
     _round_legend(run, sorted(numbers)),
   )
 
@@ -305,7 +270,7 @@ def _samples(run: Run) -> str:
   body = "".join(
     _query_rows([by_query[round.number].get(query_id) for round in rounds]) for query_id in shown
   )
-  return _section(
+  return section(
     "The same queries over the rounds",
     "Test queries with the policies' first response to each, its testing reward and true utility.",
     f'<div class="wide"><table class="samples" style="min-width:{13 * (len(rounds) + 1)}em">'
@@ -344,7 +309,7 @@ def _response(
     return "–"
   body = html.escape(text.strip()) or "<em>empty</em>"
   scores = [
-    f"{label} {_number(value, 2)}"
+    f"{label} {rounded(value, 2)}"
     for label, value in (("reward", reward), ("utility", utility))
     if value is not None
   ]

@@ -33,12 +33,16 @@ Number = float | int | None
 
 @dataclass(frozen=True)
 class Line:
-  """One line of a panel: its values, one a round, None where unknown."""
+  """One line of a panel: its values, one a round, None where unknown.
+
+  `errors` are their standard errors, drawn as a band; none where they are not given.
+  """
 
   label: str
   values: Sequence[Number]
   color: str = SAMPLES
   dashed: bool = False
+  errors: Sequence[Number] = ()
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Scored:
-  """A response's reward and its true utility."""
+  """A response's reward and its true utility, and whether the policy's loss reads it."""
 
   reward: float
   utility: float
+  is_read: bool
 
 
 def round_color(index: int, count: int) -> str:
@@ -111,6 +116,10 @@ def curves(rounds: Sequence[int], panels: Sequence[Panel]) -> Figure | None:
         markersize=3.5,
         label=line.label,
       )
+      if any(_known(line.errors)):
+        values, errors = _floats(line.values), _floats(line.errors)
+        band = {"color": line.color, "alpha": 0.16, "linewidth": 0}
+        axis.fill_between(rounds, values - errors, values + errors, **band)
     if panel.level is not None:
       axis.axhline(panel.level, color=_THIRD, linewidth=0.7, zorder=0)
     if len(lines) > 1:
@@ -222,7 +231,7 @@ def hacking(
   path: Sequence[tuple[int, float, float]],
   colors: Mapping[int, str],
 ) -> Figure | None:
-  """Whether the true utility follows the rewards: three panels.
+  """Whether the true utility follows the rewards: up to three panels.
 
   Args:
     scored: by round, the samples of every query with their training reward and utility.
@@ -231,10 +240,18 @@ def hacking(
   """
   scored = {number: [item for item in items if item] for number, items in scored.items()}
   scored = {number: items for number, items in scored.items() if items}
-  figure, axes = _grid(2 * bool(scored) + bool(path), columns=3, panel=_WIDE_PANEL)
+  # Of what the loss does not read, it chooses nothing.
+  chosen_from = {
+    number: [item for item in items if any(sample.is_read for sample in item)]
+    for number, items in scored.items()
+  }
+  chosen_from = {number: items for number, items in chosen_from.items() if items}
+  panels = bool(scored) + bool(chosen_from) + bool(path)
+  figure, axes = _grid(panels, columns=3, panel=_WIDE_PANEL)
   if scored:
     _utility_by_reward(axes[0], scored, colors)
-    _utility_of_the_chosen(axes[1], scored)
+  if chosen_from:
+    _utility_of_the_chosen(axes[1], chosen_from)
   if path:
     axis = axes[-1]
     _title(axis, "Policies: utility by testing reward", above_legend=True)
@@ -267,13 +284,17 @@ def _utility_by_reward(
 
 
 def _utility_of_the_chosen(axis: Axes, scored: Mapping[int, Sequence[Sequence[Scored]]]) -> None:
-  """What choosing by reward gains over a random sample, and what the best choice would gain."""
+  """What choosing by reward gains over a random sample, and what the best choice would gain.
+
+  The chosen one is the first of the highest reward among those that the loss reads; every query has
+  such a one.
+  """
   _title(axis, "Samples: utility of the chosen one", above_legend=True)
   rounds = list(scored)
   best, chosen, mean = [], [], []
   for items in scored.values():
     best.append(np.mean([max(sample.utility for sample in item) for item in items]))
-    chosen.append(np.mean([max(item, key=lambda s: s.reward).utility for item in items]))
+    chosen.append(np.mean([_chosen(item).utility for item in items]))
     mean.append(np.mean([np.mean([sample.utility for sample in item]) for item in items]))
   for label, values, color, style in (
     ("best", best, _THIRD, (0, (3, 2))),
@@ -292,6 +313,11 @@ def _utility_of_the_chosen(axis: Axes, scored: Mapping[int, Sequence[Sequence[Sc
     )
   _legend(axis)
   _round_axis(axis, rounds)
+
+
+def _chosen(samples: Sequence[Scored]) -> Scored:
+  """The first of the highest reward among those that the loss reads."""
+  return max((sample for sample in samples if sample.is_read), key=lambda sample: sample.reward)
 
 
 def _grid(

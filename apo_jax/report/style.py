@@ -26,6 +26,7 @@ th {{ font-weight: 600; }}
 .rounds th, .rounds td {{ text-align: right; }}
 .rounds thead th {{ color: var(--quiet); font-size: 12.5px; line-height: 1.3;
   vertical-align: bottom; }}
+.rounds small {{ display: block; color: var(--quiet); font-size: 11.5px; white-space: nowrap; }}
 .rounds th:first-child {{ text-align: left; padding-left: 0; }}
 .samples {{ table-layout: fixed; width: 100%; font-size: 13.5px; }}
 .samples th {{ text-align: left; }}

@@ -12,9 +12,20 @@ EVALUATION = {
   "win_rate_start": 0.75,
   "kl_to_start": 3.14159,
   "response_length": 42.25,
-  "distinct_2": 0.5,
+  "unfinished": 0.5,
   "reward_accuracy": 0.875,
   "reward_ece": 0.0625,
+  "standard_errors": {
+    "true_utility": 0.0125,
+    "testing_reward": 0.5,
+    "win_rate_golden": 0.0273,
+    "win_rate_start": None,
+    "kl_to_start": 0.126,
+    "response_length": 1.04,
+    "unfinished": 0.031,
+    "reward_accuracy": 0.0415,
+    "reward_ece": 0.0201,
+  },
 }
 
 
@@ -85,17 +96,25 @@ def test_the_header_comes_once_and_the_columns_line_up():
   progress.round_row({"round": 0, "true_utility": None})
   progress.message("a message")
   progress.round_row(EVALUATION)
-  first, second, rule, row_0, message, row_1 = stream.getvalue().splitlines()
+  lines = stream.getvalue().splitlines()
+  first, second, rule, note, row_0, message, row_1, errors = lines
   assert "utility" in second and "KL to" in first
+  assert "standard error over test queries" in note
   assert message == "a message"
   assert row_0.split() == ["0"] + ["-"] * 9
   assert row_1.split() == [
     *["1", "0.812", "-1.500", "0.250", "0.750", "3.14", "42.2", "0.500", "0.875", "0.062"]
   ]
-  # A row's numbers end where the rule above them ends.
+  assert errors.split() == [
+    *["±0.013", "±0.500", "±0.027", "±0.13", "±1.0", "±0.031", "±0.042", "±0.020"]
+  ]
+  # A row's numbers end where the rule above them ends, and their errors below them.
   ends = {place for place in range(len(rule)) if rule[place : place + 2] in ("- ", "-")}
   assert {place for place in range(len(row_1)) if row_1[place + 1 :][:1] in ("", " ")} >= ends
-  assert max(map(len, (first, second, rule, row_0, row_1))) <= 80
+  for place in ends:
+    assert errors[place + 1 : place + 2] in ("", " ")
+  assert errors[row_1.index("0.750") - 1 : row_1.index("0.750") + 5].isspace()  # it is not known
+  assert max(map(len, lines)) <= 80
 
 
 def test_table_shows_all_rows_and_counts_as_the_header():
@@ -103,7 +122,8 @@ def test_table_shows_all_rows_and_counts_as_the_header():
   progress.table([{"round": 0}, EVALUATION])
   progress.round_row({**EVALUATION, "round": 2})
   lines = stream.getvalue().splitlines()
-  assert [line.split()[0] for line in lines[3:]] == ["0", "1", "2"]
+  firsts = [line.split()[0] for line in lines[4:]]
+  assert firsts == ["0", "1", "±0.013", "2", "±0.013"]
 
 
 def test_a_terminal_gets_a_bar_with_the_values_and_the_same_table():

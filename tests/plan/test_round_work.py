@@ -19,6 +19,7 @@ def test_calls_by_hand():
   assert work.logprob_scores == 2  # 20 * 2, the best and the worst
   assert work.policy_updates == 3  # 20, 8 an update
   assert work.evaluated_queries == 16  # config.evaluation.num_queries
+  assert work.kl_queries == 0  # the evaluation's own samples
   assert work.evaluation_reward_scores == 2 * 2  # 16 * 2 samples and 16 golden, by two models
   assert work.evaluation_logprob_scores == 2  # 16 * 2, by two policies
   assert work.assumptions == ()
@@ -48,3 +49,10 @@ def test_unknown_sizes_are_assumed_and_said():
 def test_only_what_the_loss_reads_has_a_reference():
   best = round_work(tiny.config(**SIZES, policy__loss="rjs"))
   assert best.logprob_scores == 1  # 20, 32 a call
+
+
+def test_filtered_samples_need_others_for_the_kl():
+  sizes = {**SIZES, "evaluation__num_queries": 50, "sampling__evaluation__temperature": 0.3}
+  work = round_work(tiny.config(**sizes))
+  assert work.evaluated_queries == work.kl_queries == 50
+  assert work.evaluation_logprob_scores == 2 * 2  # one to each of 50, by two policies

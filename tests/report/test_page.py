@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from apo_jax.logs.files import write_json, write_jsonl
+from apo_jax.report import plots, tables
+from apo_jax.report.data import read_run
 from apo_jax.report.page import write_report
 
 OBJECTS = ("red box", "green lamp", "old book", "blue cup", "small key", "round table")
 NAMES = ("Ann", "Ben", "Cleo", "Dan")
 SECTIONS = {
   "Rounds",
+  "Differences between rounds",
   "Over the rounds",
   "Rewards of golden responses and samples",
   "Training losses",
@@ -23,7 +26,48 @@ SECTIONS = {
 }
 
 
+# In the table's order, with the digits after the point.
+COLUMNS = {
+  "true_utility": 3,
+  "testing_reward": 3,
+  "win_rate_golden": 3,
+  "win_rate_start": 3,
+  "kl_to_start": 3,
+  "response_length": 1,
+  "unfinished": 3,
+  "reward_accuracy": 3,
+  "reward_ece": 3,
+  "distinct_2": 3,
+  "distinct_samples": 2,
+  "equals_golden": 3,
+  "non_canonical": 3,
+  "golden_margin": 3,
+  "testing_accuracy": 3,
+  "longer_wins_accuracy": 3,
+  "judge_error_correlation": 3,
+}
+
+
 def evaluation_of(round, known_utility=True):
+  evaluation = numbers_of(round, known_utility)
+  errors = {
+    name: None if value is None else 0.01 + 0.001 * place
+    for place, (name, value) in enumerate(evaluation.items())
+    if name in COLUMNS
+  }
+  evaluation["standard_errors"] = errors
+  if round:
+    evaluation["differences"] = {
+      other: {
+        name: {"difference": 0.1 * gain, "standard_error": 0.02 if value is not None else None}
+        for name, value in errors.items()
+      }
+      for other, gain in (("previous", 1), ("start", -round))
+    }
+  return evaluation
+
+
+def numbers_of(round, known_utility=True):
   trained = round > 0
   confidence = (np.arange(10) + 0.5) / 10
   return {
@@ -34,7 +78,13 @@ def evaluation_of(round, known_utility=True):
     "win_rate_start": 0.5 + 0.127 * round - 0.01 * round**2,
     "kl_to_start": 1.713 * round,
     "response_length": 14.3 + 2.7 * round,
+    "golden_length": 15.5,
+    "unfinished": 0.25 - 0.03 * round,
+    "golden_unfinished": 0.125,
     "distinct_2": 0.612 - 0.043 * round,
+    "distinct_samples": 3.75 - 0.2 * round,
+    "equals_golden": 0.03 + 0.11 * round,
+    "non_canonical": 0.01,
     "reward_accuracy": 0.781 + 0.021 * round if trained else None,
     "reward_ece": max(0.0911 - 0.013 * round, 0.01) if trained else None,
     "reward_ace": 0.08 if trained else None,
@@ -42,6 +92,7 @@ def evaluation_of(round, known_utility=True):
     "testing_accuracy": 0.843,
     "longer_wins_accuracy": 0.594,
     "golden_margin": 2.217 - 0.51 * round if trained else None,
+    "judge_error_correlation": 0.4 if trained else None,
     "calibration": {
       "confidence": [None if index == 4 else value for index, value in enumerate(confidence)],
       "accuracy": [
@@ -59,7 +110,7 @@ def sample_rows(random, round, num_queries, num_samples, known_utility, text="")
   for index in range(num_queries):
     thing = OBJECTS[index % len(OBJECTS)]
     samples = []
-    for _ in range(num_samples):
+    for place in range(num_samples):
       utility = float(np.clip(random.normal(0.4 + 0.12 * round, 0.25), 0, 1))
       reward = 2.0 * utility + 0.5 * round + random.normal(0, 0.3 + 0.25 * round)
       samples.append(
@@ -69,7 +120,7 @@ def sample_rows(random, round, num_queries, num_samples, known_utility, text="")
           "tokens": [1, 2, 3],
           "finished": bool(random.random() > 0.2),
           "logprob": -3.0,
-          "reference_logprob": None,
+          "reference_logprob": -2.5 if place in (0, 2) else None,
           "reward": reward,
           "utility": utility if known_utility else None,
         }
@@ -137,14 +188,21 @@ def sections_of(content):
   return set(re.findall(r"<h2>(.*?)</h2>", content))
 
 
+def tables_of(content):
+  """Headings and rows of every table of numbers; each cell a number and its standard error."""
+  found = []
+  for table in re.findall(r'<table class="rounds">(.*?)</table>', content, re.S):
+    head = re.findall(r"<th>(.*?)</th>", table.split("</thead>")[0])
+    rows = [
+      re.findall(r"<t[hd]>(.*?)</t[hd]>", row)
+      for row in re.findall(r"<tr>(.*?)</tr>", table.split("</thead>")[1], re.S)
+    ]
+    found.append((head, rows))
+  return found
+
+
 def rounds_table(content):
-  table = re.search(r'<table class="rounds">(.*?)</table>', content, re.S).group(1)
-  head = re.findall(r"<th>(.*?)</th>", table.split("</thead>")[0])
-  rows = [
-    re.findall(r"<t[hd]>(.*?)</t[hd]>", row)
-    for row in re.findall(r"<tr>(.*?)</tr>", table.split("</thead>")[1], re.S)
-  ]
-  return head, rows
+  return tables_of(content)[0]
 
 
 @pytest.fixture(scope="module")
@@ -161,20 +219,71 @@ def test_a_whole_run_has_every_section(whole):
     assert f"<dd>{value}</dd>" in whole
 
 
-def test_every_number_of_every_round_is_in_the_table(whole):
+def cell_of(value, error, digits, sign=""):
+  if value is None:
+    return "–"
+  number = f"{value:{sign}.{digits}f}".replace("-", "−")
+  return f"{number} <small>±&#8239;{error:.{digits}f}</small>"
+
+
+def test_every_number_of_every_round_is_in_the_table_with_its_error(whole):
   head, rows = rounds_table(whole)
   assert head[:5] == ["round", "true utility", "testing reward", "win vs golden", "win vs start"]
   assert [row[0] for row in rows] == ["0", "1", "2", "3"]
-  keys = (
-    *("true_utility", "testing_reward", "win_rate_golden", "win_rate_start", "kl_to_start"),
-    *("response_length", "distinct_2", "reward_accuracy", "reward_ece", "golden_margin"),
-    *("testing_accuracy", "longer_wins_accuracy"),
-  )
   for round, row in enumerate(rows):
-    for key, cell in zip(keys, row[1:], strict=True):
-      value = evaluation_of(round)[key]
-      digits = 1 if key == "response_length" else 3
-      assert cell.replace("−", "-") == ("–" if value is None else f"{value:.{digits}f}")
+    evaluation = evaluation_of(round)
+    for (key, digits), cell in zip(COLUMNS.items(), row[1:], strict=True):
+      assert cell == cell_of(evaluation[key], evaluation["standard_errors"][key], digits), key
+  assert "Golden responses are 15.5 tokens long on average, and 0.125 of them are cut." in whole
+
+
+def test_differences_to_the_round_before_and_to_the_start(whole):
+  head, rows = tables_of(whole)[1]
+  assert head[0] == "rounds" and "unfinished" in head and "golden margin" not in head
+  # Round 1 has one line: what comes before it is the start.
+  assert [row[0] for row in rows] == ["1 − 0", "2 − 1", "2 − 0", "3 − 2", "3 − 0"]
+  assert rows[1][1] == cell_of(0.1, 0.02, 3, "+")
+  assert rows[2][1] == cell_of(-0.2, 0.02, 3, "+")
+
+
+def test_a_run_of_an_older_version_has_no_errors(tmp_path):
+  old = [name for name in COLUMNS if name not in ("unfinished", "equals_golden")]
+  for round in (0, 1):
+    kept = {name: numbers_of(round)[name] for name in old}
+    write_json(tmp_path / f"rounds/{round:02d}/evaluation.json", kept)
+  run = read_run(tmp_path)
+  ((head, rows),) = tables_of(tables.rounds_table(run) + tables.differences_table(run))
+  assert "unfinished" not in head and rows[1][1] == f"{numbers_of(1)['true_utility']:.3f}"
+
+
+def test_bands_are_one_error_to_both_sides():
+  line = plots.Line("policy", [0.5, None, 0.7], errors=[0.1, None, 0.2])
+  figure = plots.curves([0, 1, 2], [plots.Panel("Utility", [line])])
+  (band,) = figure.axes[0].collections
+  corners = np.concatenate([path.vertices for path in band.get_paths()])
+  assert {(x, round(y, 6)) for x, y in corners.tolist()} == {(0, 0.4), (0, 0.6), (2, 0.5), (2, 0.9)}
+  (alone,) = plots.curves([0, 1], [plots.Panel("Utility", [plots.Line("policy", [1, 2])])]).axes
+  assert not alone.collections
+
+
+def test_the_chosen_sample_is_the_first_of_the_highest_reward_that_the_loss_reads():
+  scored = {
+    1: [
+      # The highest reward is not read, and of the two highest that are, the first counts.
+      [
+        plots.Scored(9.0, 0.9, False),
+        plots.Scored(2.0, 0.25, True),
+        plots.Scored(2.0, 0.75, True),
+        plots.Scored(1.0, 0.1, True),
+      ],
+      [plots.Scored(3.0, 0.5, False)],  # nothing of it is read
+    ]
+  }
+  figure = plots.hacking(scored, [], {1: "#000000"})
+  lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[1].lines}
+  assert lines == {"best": [0.9], "by reward": [0.25], "average": [0.5]}
+  unread = {1: [[plots.Scored(3.0, 0.5, False)]]}
+  assert len(plots.hacking(unread, [], {1: "#000000"}).axes) == 1
 
 
 def test_the_page_loads_nothing_and_runs_nothing(whole):
@@ -272,7 +381,7 @@ def test_an_unfinished_round(tmp_path):
     (run_dir / "rounds" / "02" / name).unlink()
   content = content_of(run_dir)
   _, rows = rounds_table(content)
-  assert rows[2] == ["2", *["–"] * 12]
+  assert rows[2] == ["2", *["–"] * len(COLUMNS)]
   assert "Round 2, margin" in content
 
 

@@ -1,0 +1,143 @@
+"""The tables of the page: the rounds' numbers, and what a round has more than another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from apo_jax.report.data import Run
+from apo_jax.report.elements import rounded, section
+
+
+class _Column(NamedTuple):
+  """A column of the tables: its heading, its key in evaluation.json, digits after the point."""
+
+  heading: str
+  key: str
+  digits: int = 3
+
+
+# What a game is about, in both tables.
+_MAIN_COLUMNS = (
+  _Column("true utility", "true_utility"),
+  _Column("testing reward", "testing_reward"),
+  _Column("win vs golden", "win_rate_golden"),
+  _Column("win vs start", "win_rate_start"),
+  _Column("KL to start", "kl_to_start"),
+  _Column("length", "response_length", 1),
+  _Column("unfinished", "unfinished"),
+  _Column("reward accuracy", "reward_accuracy"),
+  _Column("ECE", "reward_ece"),
+)
+_COLUMNS = (
+  *_MAIN_COLUMNS,
+  _Column("distinct&#8209;2", "distinct_2"),
+  _Column("distinct samples", "distinct_samples", 2),
+  _Column("equals golden", "equals_golden"),
+  _Column("non&#8209;canonical", "non_canonical"),
+  _Column("golden margin", "golden_margin"),
+  _Column("testing accuracy", "testing_accuracy"),
+  _Column("longer-wins accuracy", "longer_wins_accuracy"),
+  _Column("judges err alike", "judge_error_correlation"),
+)
+
+
+def rounds_table(run: Run) -> str:
+  """Every round's numbers with their standard errors."""
+  if not run.rounds:
+    return section("Rounds", "No round has finished yet.", "")
+  columns = [column for column in _COLUMNS if any(v is not None for v in run.values(column.key))]
+  rows = [
+    (
+      str(round.number),
+      [
+        _estimate(
+          round.evaluation.get(column.key),
+          round.evaluation.get("standard_errors", {}).get(column.key),
+          column.digits,
+        )
+        for column in columns
+      ],
+    )
+    for round in run.rounds
+  ]
+  golden_length, golden_unfinished = (
+    next((value for value in run.values(key) if value is not None), None)
+    for key in ("golden_length", "golden_unfinished")
+  )
+  golden = ""
+  if golden_length is not None and golden_unfinished is not None:
+    golden = (
+      f" Golden responses are {rounded(golden_length, 1)} tokens long on average, and "
+      f"{rounded(golden_unfinished, 3)} of them are cut."
+    )
+  return section(
+    "Rounds",
+    "Every policy judged on the same test queries; round 0 is the supervised start. The testing "
+    "reward model takes no part in training. Length is in tokens; unfinished is the share of "
+    "responses that ran into the limit, non-canonical of those whose text is tokenised to other "
+    "ids than were drawn. Distinct samples are a query’s. Behind ± is the standard error over test "
+    f"queries, or over test preferences where it is they that are judged.{golden}",
+    _table("round", columns, rows),
+  )
+
+
+def differences_table(run: Run) -> str:
+  """Every round less the one before and less the start; the same for round 1, and shown once."""
+  pairs = [
+    (round, other, round.evaluation["differences"][name])
+    for round in run.rounds
+    if "differences" in round.evaluation
+    for name, other in (("previous", round.number - 1), ("start", 0))
+    if name == "previous" or round.number > 1
+  ]
+  if not pairs:
+    return ""
+  columns = [
+    column
+    for column in _MAIN_COLUMNS
+    if any(_difference(numbers, column)[0] is not None for _, _, numbers in pairs)
+  ]
+  rows = [
+    (
+      f"{round.number} − {other}",
+      [_estimate(*_difference(numbers, column), column.digits, signed=True) for column in columns],
+    )
+    for round, other, numbers in pairs
+  ]
+  return section(
+    "Differences between rounds",
+    "What a round has more than the one before, and than the start. Both answer the same queries, "
+    "so the difference is taken query by query; behind ± is its standard error.",
+    _table("rounds", columns, rows),
+  )
+
+
+def _difference(
+  numbers: Mapping[str, Mapping[str, Any]], column: _Column
+) -> tuple[float | int | None, float | int | None]:
+  found = numbers.get(column.key, {})
+  return found.get("difference"), found.get("standard_error")
+
+
+def _table(
+  corner: str, columns: Sequence[_Column], rows: Sequence[tuple[str, Sequence[str]]]
+) -> str:
+  """A table of numbers, from each row's name and cells."""
+  head = "".join(f"<th>{column.heading}</th>" for column in columns)
+  body = "".join(
+    f"<tr><th>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    for name, cells in rows
+  )
+  return (
+    f'<div class="wide"><table class="rounds"><thead><tr><th>{corner}</th>{head}</tr></thead>'
+    f"<tbody>{body}</tbody></table></div>"
+  )
+
+
+def _estimate(
+  value: float | int | None, error: float | int | None, digits: int, signed: bool = False
+) -> str:
+  """A number, and under it its standard error where it is known."""
+  number = rounded(value, digits)
+  if signed and value is not None and value > 0:
+    number = f"+{number}"
+  return number if error is None else f"{number} <small>±&#8239;{rounded(error, digits)}</small>"
