@@ -63,7 +63,7 @@ def with_rewards(
     for query in sampled
     for response in (*query.responses, *query.asked.responses)
   ]
-  scorer, parameters = run.inference.reward_scorer, run.parameters.of(reward_model)
+  scorer, parameters = run.inference.scorer_of(reward_model), run.parameters.of(reward_model)
   rewards = iter(scorer(parameters, sequences, progress.advance).tolist())
 
   def rated(query: SampledQuery) -> SampledQuery:
