@@ -41,9 +41,11 @@ from apo_jax.phases.training import (
   train_reward_base,
   train_supervised,
   train_testing_reward,
+  train_testing_trunk,
 )
 from apo_jax.report.page import write_report
 from apo_jax.run.inference import make_inference
+from apo_jax.run.judge import describe_judge, judge_facts
 from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
 from apo_jax.run.ownership import check_owner, claim
@@ -76,6 +78,10 @@ def phases(config: Config) -> list[Phase]:
   listed = [
     Phase(0, "supervised.json", train_supervised),
     Phase(0, "reward_base.json", train_reward_base),
+  ]
+  if config.testing_reward.shape is not None:
+    listed.append(Phase(0, "testing_trunk.json", train_testing_trunk))
+  listed += [
     Phase(0, "testing_reward.json", train_testing_reward),
     Phase(0, EVALUATION, functools.partial(evaluate, round=0)),
   ]
@@ -200,9 +206,12 @@ def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
     say("config.model.shape is not used: config.model.checkpoint says the shape.")
   say(describe("policy", models.policy))
   say(describe("reward model", models.reward))
-  sharing = describe_sharing(models.origins, models.policy, models.reward)
+  if models.testing_reward is not models.reward:
+    say(describe("testing reward model", models.testing_reward))
+  sharing = describe_sharing(models.origins, models.policy, models.reward, models.testing_reward)
   if sharing is not None:
     say(sharing)
+  say(describe_judge(judge_facts(run.config, models, run.data)))
 
 
 def _unfinished(directory: RunDirectory, listed: list[Phase]) -> list[Phase]:

@@ -9,7 +9,8 @@ from apo_jax.config.base import to_json
 from apo_jax.config.schema import Config
 from apo_jax.data.tokens import load_tokenizer
 from apo_jax.logs.files import write_json
-from apo_jax.models.definition import Definition, Parameters, define_policy, define_reward_model
+from apo_jax.models.definition import Definition, Parameters
+from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
 from apo_jax.training.checkpoints import open_phase
 from apo_jax.training.optimization import TrainState
@@ -48,11 +49,10 @@ def make(run_dir: Path, **overrides: object) -> Config:
 
 def definition(config: Config, player: str) -> Definition:
   """A player's model."""
-  origins = find_origins(config)
+  models = make_models(config, find_origins(config), tiny.mesh())
   if "reward" not in player:
-    return define_policy(origins.policy, tiny.mesh(), config.policy.lora)
-  reward = config.reward
-  return define_reward_model(origins.reward, reward.pooling, tiny.mesh(), reward.lora)
+    return models.policy
+  return models.testing_reward if "testing" in player else models.reward
 
 
 def trained(player: str, definition: Definition) -> Parameters:

@@ -203,9 +203,11 @@ def refusal(settings, run_dir) -> str:
   return str(error.value)
 
 
-def test_a_language_model_is_no_reward_checkpoint(checkpoint, tmp_path):
-  message = refusal(config(checkpoint, reward__checkpoint=str(checkpoint)), tmp_path / "run")
-  assert f"config.reward.checkpoint is {str(checkpoint)!r}" in message
+@pytest.mark.parametrize("model", ["reward", "testing_reward"])
+def test_a_language_model_is_no_reward_checkpoint(checkpoint, tmp_path, model):
+  given = {f"{model}__checkpoint": str(checkpoint)}
+  message = refusal(config(checkpoint, **given), tmp_path / "run")
+  assert f"config.{model}.checkpoint is {str(checkpoint)!r}" in message
   assert "sequence-classification" in message
 
 
@@ -215,13 +217,15 @@ def test_a_reward_model_is_no_policy(reward_checkpoint, tmp_path):
   assert "language model" in message
 
 
-def test_players_share_a_tokenizer(checkpoint, reward_checkpoint, tmp_path):
+@pytest.mark.parametrize("model", ["reward", "testing_reward"])
+def test_all_models_share_a_tokenizer(checkpoint, tmp_path, model):
   other = checkpoints.write(tmp_path / "other", reward=True)
   tokenizer = (other / "tokenizer.json").read_text()
   assert '"<eos>"' in tokenizer
   (other / "tokenizer.json").write_text(tokenizer.replace('"<eos>"', '"<end>"'))
-  message = refusal(config(checkpoint, reward__checkpoint=str(other)), tmp_path / "run")
-  assert "config.reward.checkpoint" in message
+  given = {f"{model}__checkpoint": str(other)}
+  message = refusal(config(checkpoint, **given), tmp_path / "run")
+  assert f"config.{model}.checkpoint is {str(other)!r}" in message
   assert "tokenizer" in message
 
 

@@ -412,3 +412,27 @@ def test_evaluation_is_recorded(finished):
 
 def test_jax_has_no_mesh_left_behind(finished):
   assert jax.sharding.get_abstract_mesh().empty
+
+
+@pytest.mark.slow
+def test_a_judge_of_its_own_shape_plays_to_its_first_judgement(tmp_path):
+  small = {"data__num_demonstrations": 16, "evaluation__num_queries": 8, "rounds": 0}
+  config = tiny.config(testing_reward__shape=tiny.JUDGE, **small)
+  listed = [phase.result for phase in game.phases(config)]
+  assert listed.index("testing_trunk.json") < listed.index("testing_reward.json")
+  assert "testing_trunk.json" not in [phase.result for phase in game.phases(tiny.config())]
+  game.play(config, tmp_path)
+  assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
+    "00_supervised",
+    "00_reward_base",
+    "00_testing_trunk",
+    "00_testing_reward",
+  }
+  place = tmp_path / "rounds/00"
+  assert read_json(place / "testing_reward.json")["started_from"] == "00_testing_trunk"
+  assert read_json(place / "judge.json")["parameters"] < 16_000
+  evaluation = read_json(place / "evaluation.json")
+  assert np.isfinite(evaluation["testing_reward"])
+  # Two models judge, not one twice.
+  trained = evaluation["reward_accuracy"], evaluation["golden_margin"]
+  assert trained != (evaluation["testing_accuracy"], evaluation["testing_reward"])

@@ -13,8 +13,9 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
+from apo_jax.config.base import section
 from apo_jax.config.checks import from_config_dict
-from apo_jax.config.schema import Config, MeshConfig
+from apo_jax.config.schema import Config, MeshConfig, ShapeConfig
 from apo_jax.data.tokens import Codec, make_codec, train_tokenizer
 from apo_jax.data.toy import dialogues
 from apo_jax.devices.sharding import make_mesh
@@ -54,6 +55,9 @@ OVERRIDES = {
   "checkpoints.every_steps": 2,
   "logging.every_steps": 1,
 }
+
+# What `testing_reward.shape` is where the judge has one of its own.
+JUDGE = section(ShapeConfig(layers=1, embed_dim=16, heads=2, kv_heads=1, head_dim=8, mlp_dim=32))
 
 
 def load_config_file(path: Path) -> ModuleType:

@@ -7,7 +7,7 @@ import pathlib
 import ml_collections
 
 from apo_jax.config.fields import ConfigError, read_fields
-from apo_jax.config.schema import Config, DataConfig, MeshConfig
+from apo_jax.config.schema import Config, DataConfig, MeshConfig, ShapeConfig
 
 
 def from_config_dict(config: ml_collections.ConfigDict) -> Config:
@@ -21,6 +21,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
   _check_model(view)
   _check_data(view.data, demonstrations_needed=view.supervised.epochs > 0)
   _check_lengths(view)
+  _check_testing_reward(view)
   _check_training(view)
   _check_mesh_axes(view.mesh)
   if view.logging.wandb and not view.logging.wandb_project:
@@ -40,7 +41,9 @@ def training_batches(config: Config) -> list[tuple[str, int, str, int]]:
       ("config.reward.base", config.reward.base),
       ("config.reward.training", config.reward.training),
       ("config.policy.training", config.policy.training),
+      ("config.testing_reward.training", config.testing_reward.training),
     )
+    if training is not None
   ]
   preferences = config.reward.preference_batch_size
   accumulation = config.reward.training.accumulation
@@ -75,22 +78,47 @@ def _check_random_start(config: Config) -> None:
       "config.model.checkpoint is '' and config.model.shape is missing; give a checkpoint, or the"
       " shape of a model with random weights."
     )
-  if shape.heads % shape.kv_heads:
-    raise ConfigError(
-      f"config.model.shape.kv_heads is {shape.kv_heads}; it must divide config.model.shape.heads,"
-      f" which is {shape.heads}."
-    )
-  if shape.head_dim % 2:
-    raise ConfigError(
-      f"config.model.shape.head_dim is {shape.head_dim}; it must be even, as rotary positions turn"
-      " pairs of features."
-    )
+  _check_shape("config.model.shape", shape)
   for player, lora in (("policy", config.policy.lora), ("reward", config.reward.lora)):
     if lora.rank and not (player == "reward" and config.reward.checkpoint):
       raise ConfigError(
         f"config.{player}.lora.rank is {lora.rank}, but config.model.checkpoint is ''; adapters"
         " change a trained model, so name one, or set the rank to 0."
       )
+
+
+def _check_shape(name: str, shape: ShapeConfig) -> None:
+  if shape.heads % shape.kv_heads:
+    raise ConfigError(
+      f"{name}.kv_heads is {shape.kv_heads}; it must divide {name}.heads, which is {shape.heads}."
+    )
+  if shape.head_dim % 2:
+    raise ConfigError(
+      f"{name}.head_dim is {shape.head_dim}; it must be even, as rotary positions turn pairs of"
+      " features."
+    )
+
+
+def _check_testing_reward(config: Config) -> None:
+  own = config.testing_reward
+  if own.shape is not None:
+    _check_shape("config.testing_reward.shape", own.shape)
+    if own.checkpoint:
+      raise ConfigError(
+        f"config.testing_reward.checkpoint is {own.checkpoint!r} beside"
+        " config.testing_reward.shape; give one of them, as a checkpoint says its own shape."
+      )
+    if not config.supervised.epochs:
+      raise ConfigError(
+        "config.supervised.epochs is 0; it must be at least 1 with config.testing_reward.shape,"
+        " whose random weights first learn the demonstrations."
+      )
+  brings_head = own.checkpoint or (config.reward.checkpoint and not own.has_own_start)
+  if own.training is not None and not own.training.epochs and not brings_head:
+    raise ConfigError(
+      "config.testing_reward.training.epochs is 0; it must be at least 1 where no checkpoint of a"
+      " sequence classifier is named, as the judge's head starts at random."
+    )
 
 
 def _check_data(data: DataConfig, demonstrations_needed: bool) -> None:

@@ -160,8 +160,30 @@ class RewardConfig:
   apo: APO = APO()  # the loss
   terms: tuple[RewardTerm, ...] = ()  # further terms, wherever a reward model is trained
   preference_batch_size: PositiveInt = 64  # preferences an update, beside golden queries
-  base: TrainingConfig = TrainingConfig()  # also trains the testing reward model
+  base: TrainingConfig = TrainingConfig()  # on preferences alone, before the first round
   training: TrainingConfig = TrainingConfig()  # a round's reward step
+
+
+@dataclasses.dataclass(frozen=True)
+class TestingRewardConfig:
+  """The judge: a reward model that no policy is trained on. `reward.pooling` is its pooling too.
+
+  The more it has in common with the game's reward model, the more it is fooled by the same tricks.
+  Where it starts from weights of its own, all of them are trained; else `reward.lora` applies.
+  """
+
+  checkpoint: str = ""  # a sequence-classification checkpoint of the same tokenizer; "" see shape
+  # Random weights of its own, which first learn the demonstrations as `supervised` says. Without
+  # a shape and a checkpoint it starts from what the game's reward model starts from.
+  shape: ShapeConfig | None = None
+  # Those of both sides, or of the policy side alone, which the game's reward model never sees.
+  preferences: Literal["all", "policy"] = "all"
+  training: TrainingConfig | None = None  # left out where it is trained as reward.base says
+
+  @property
+  def has_own_start(self) -> bool:
+    """Whether it starts elsewhere than the game's reward model."""
+    return bool(self.checkpoint) or self.shape is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,6 +284,7 @@ class Config:
   data: DataConfig = DataConfig()
   supervised: SupervisedConfig = SupervisedConfig()
   reward: RewardConfig = RewardConfig()
+  testing_reward: TestingRewardConfig = TestingRewardConfig()
   policy: PolicyConfig = PolicyConfig()
   sampling: SamplingConfig = SamplingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()

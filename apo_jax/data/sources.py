@@ -44,6 +44,8 @@ _NEEDED = (
   ("test", "preferences"),
   ("test", "golden"),
 )
+# What the judge needs beside, by `testing_reward.preferences`.
+_NEEDED_BY_JUDGE = {"all": (), "policy": (("policy", "preferences"),)}
 
 
 def load_data(config: Config) -> GameData:
@@ -58,7 +60,7 @@ def load_data(config: Config) -> GameData:
   if data.source == "embedded":
     return _embedded(config)
   readings = _read_sources(data)
-  for side, field in _NEEDED:
+  for side, field in (*_NEEDED, *_NEEDED_BY_JUDGE[config.testing_reward.preferences]):
     if not any(side_of(record.query) == side for record in readings[field].records):
       raise ConfigError(
         f"config.data.{field} is {getattr(data, field)!r}, of which no record falls to the {side} "

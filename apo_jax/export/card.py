@@ -59,7 +59,12 @@ def _what(origin: Origin) -> str:
     origin.player
   ]
   if origin.player == "testing_reward":
-    how = "It was trained on all human preferences of the run and judges its policies."
+    preferences = {
+      "all": "all human preferences of the run",
+      "policy": "the policy side's preferences",
+    }
+    trained_on = preferences[config.testing_reward.preferences]
+    how = f"It was trained on {trained_on} and judges its policies."
   elif origin.round == 0:
     how = "It is as it was before the first round."
   elif origin.is_policy:

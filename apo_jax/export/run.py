@@ -34,6 +34,7 @@ from apo_jax.export.tokenizer import (
 from apo_jax.export.weights import DataType
 from apo_jax.logs.files import read_json, write_json, write_text
 from apo_jax.logs.run_directory import EVALUATION, SCORE, RunDirectory
+from apo_jax.models.definition import Definition
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.run.models import Models, make_models
 from apo_jax.run.origins import Origins, find_origins
@@ -78,13 +79,7 @@ def export(
   run = RunDirectory(run_dir)
   config = _read_config(run)
   _check_output(output)
-  lora = config.policy.lora if player == "policy" else config.reward.lora
-  if adapter and not lora.rank:
-    section = "policy" if player == "policy" else "reward"
-    raise ConfigError(
-      f"--adapter is given, but config.{section}.lora.rank is 0: every weight was trained; leave "
-      "--adapter out to export them all."
-    )
+  _check_adapter(config, player, adapter)
   origins = find_origins(config)
   check_weights(run, origins)
   codec = _codec(config, run, origins)
@@ -131,6 +126,19 @@ def _read_config(run: RunDirectory) -> Config:
   return read_fields(Config, ml_collections.ConfigDict(fields), "config")
 
 
+def _check_adapter(config: Config, player: Kind, adapter: bool) -> None:
+  lora = config.policy.lora if player == "policy" else config.reward.lora
+  why = f"config.{'policy' if player == 'policy' else 'reward'}.lora.rank is {lora.rank}"
+  has_own_start = player == "testing_reward" and config.testing_reward.has_own_start
+  if has_own_start:
+    why = "config.testing_reward gives the judge weights of its own"
+  if adapter and (has_own_start or not lora.rank):
+    raise ConfigError(
+      f"--adapter is given, but {why}: every weight was trained; leave --adapter out to export them"
+      " all."
+    )
+
+
 def _check_output(output: Path) -> None:
   """The first process looks; all must agree, or some would wait for others."""
   is_new = not output.exists() or (output.is_dir() and not any(output.iterdir()))
@@ -150,7 +158,8 @@ def _mesh(origins: Origins) -> Mesh:
   """All devices, the weights split over as many of a slice as they can be."""
   devices = jax.device_count()
   of_a_slice = devices // tpu_slices(jax.devices())
-  shards = math.gcd(of_a_slice, origins.policy.embed_dim, origins.reward.embed_dim)
+  models = origins.policy, origins.reward, origins.testing_reward
+  shards = math.gcd(of_a_slice, *(one.embed_dim for one in models))
   return make_mesh(MeshConfig(data=devices // shards, fsdp=shards, tensor=1))
 
 
@@ -187,9 +196,11 @@ def _find(run: RunDirectory, config: Config, kind: Kind, round: int | None) -> t
 
 
 def _base(config: Config, player: Kind) -> str:
-  """The checkpoint that a player started from; a directory by its whole path."""
+  """The checkpoint that a player started from, "" for none; a directory by its whole path."""
   base = config.model.checkpoint
-  if player != "policy" and config.reward.checkpoint:
+  if player == "testing_reward" and config.testing_reward.has_own_start:
+    base = config.testing_reward.checkpoint
+  elif player != "policy" and config.reward.checkpoint:
     base = config.reward.checkpoint
   return str(Path(base).absolute()) if base and Path(base).is_dir() else base
 
@@ -258,7 +269,7 @@ def _whole(
   """The whole model, its adapters merged."""
   definition, checkpoint = models.of(player), _checkpoint(models, player)
   family = checkpoint.family if checkpoint else _SHAPE_FAMILY
-  base = checkpoint.hf_config if checkpoint else _shape_config(models, codec)
+  base = checkpoint.hf_config if checkpoint else _shape_config(models, definition, codec)
   parameters = ParameterStore(models, run, park_idle_player=False).of(player)
   if player.is_policy:
     config = weights.policy_config(base, family, definition.architecture, dtype)
@@ -270,17 +281,20 @@ def _whole(
 
 
 def _checkpoint(models: Models, player: Player) -> Checkpoint | None:
-  """The checkpoint that a player started from."""
+  """The checkpoint that a player started from; None where its weights started at random."""
   origins = models.origins
   if player.is_policy:
     return origins.policy_checkpoint
+  own = origins.testing_reward_checkpoint
+  if player.kind == "testing_reward" and (own is not None or models.testing_trunk is not None):
+    return own
   return origins.reward_checkpoint or origins.policy_checkpoint
 
 
-def _shape_config(models: Models, codec: Codec) -> dict[str, Any]:
+def _shape_config(models: Models, definition: Definition, codec: Codec) -> dict[str, Any]:
   """The base of config.json for weights that started at random."""
   longest = max(models.row_lengths[-1], models.judged_length)
-  return weights.llama_config(models.origins.policy, longest) | {
+  return weights.llama_config(definition.architecture, longest) | {
     "bos_token_id": codec.tokenizer.bos_token_id,
     "eos_token_id": codec.eos,
     "pad_token_id": policy_padding(codec),

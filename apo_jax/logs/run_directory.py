@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 PROVENANCE = "provenance.json"
+JUDGE = "judge.json"  # of round 0: how independent the judge is
 GOLDEN_SAMPLES = "golden_samples.jsonl"
 POLICY_SAMPLES = "policy_samples.jsonl"
 TEST_SAMPLES = "test_samples.jsonl"

@@ -215,7 +215,7 @@ def _preference_rewards(
 ) -> Float[np.ndarray, "B R"]:
   """Rewards of preferences."""
   sequences = [(one.query, response) for one in preferences for response in one.responses]
-  scorer, parameters = run.inference.reward_scorer, run.parameters.of(reward_model)
+  scorer, parameters = run.inference.scorer_of(reward_model), run.parameters.of(reward_model)
   flat = iter(scorer(parameters, sequences, progress.advance).tolist())
   return _padded([[next(flat) for _ in one.responses] for one in preferences], 0.0)
 

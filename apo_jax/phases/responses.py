@@ -73,7 +73,7 @@ def with_rewards(
     for query in sampled
     for response in (*query.responses, *query.asked.responses)
   ]
-  scorer, parameters = run.inference.reward_scorer, run.parameters.of(reward_model)
+  scorer, parameters = run.inference.scorer_of(reward_model), run.parameters.of(reward_model)
   found = scorer(parameters, sequences, progress.advance)
   query_ids = [
     query.asked.record.query_id

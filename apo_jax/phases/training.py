@@ -1,7 +1,7 @@
 """The phases that train a player: what each starts from and what its batches hold."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import optax
 
@@ -10,7 +10,8 @@ from apo_jax.data.input import num_batches
 from apo_jax.data.records import Preference
 from apo_jax.data.samples import read_samples
 from apo_jax.data.tokenised import Tokenised
-from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES
+from apo_jax.logs import files
+from apo_jax.logs.run_directory import GOLDEN_SAMPLES, JUDGE, POLICY_SAMPLES
 from apo_jax.models.definition import Parameters
 from apo_jax.objectives import MaximumLikelihood, PolicyLoss
 from apo_jax.phases.batches import (
@@ -30,11 +31,17 @@ from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import RewardBatch, make_reward_update
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import shared_row_length
+from apo_jax.run.judge import (
+  head_seed,
+  judge_facts,
+  preferences_of_judge,
+  training_of_judge,
+)
 from apo_jax.run.models import Models
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
 from apo_jax.run.seeds import derive_seed
-from apo_jax.run.starts import first_policy, first_reward
+from apo_jax.run.starts import first_policy, first_reward, imported_reward, reward_on_trunk
 from apo_jax.training.update import Update
 
 
@@ -59,44 +66,87 @@ def train_supervised(run: Run) -> None:
 
 def train_reward_base(run: Run) -> None:
   """The reward model's base, on the preferences of the reward side alone."""
-  _train_on_preferences(run, run.players.reward_after(0), run.data.reward.preferences)
+  player, training = run.players.reward_after(0), run.config.reward.base
+  start = functools.partial(_start_of_rewards, run, player)
+  _train_on_preferences(run, player, run.data.reward.preferences, training, start)
+
+
+def train_testing_trunk(run: Run) -> None:
+  """What the judge starts from where it has a shape of its own: the demonstrations alone."""
+  models, training, player = run.models, run.config.supervised, run.players.testing_trunk
+  definition = models.of(player)
+  layout = models.row_layout(definition, 1)
+  records, epochs = run.data.demonstrations, training.epochs
+  stream = _stream(run, 0, player.phase, layout, records, training.batch_size, epochs)
+  seed = derive_seed(run.config.seed, "init", player.phase)
+  phase = TrainingPhase(
+    player=player,
+    started_from="random weights",
+    training=training,
+    start=lambda: definition.init(seed),
+    make_update=lambda optimizer: make_policy_update(
+      definition,
+      optimizer,
+      MaximumLikelihood(training.over_tokens),
+      models.mesh,
+      accumulation=training.accumulation,
+    ),
+    batches=stream.batches(functools.partial(demonstration_batch, layout, run.codec.eos)),
+  )
+  play(run, phase)
 
 
 def train_testing_reward(run: Run) -> None:
-  """The judge: a reward model on both players' preferences, never used in training a policy."""
-  preferences = (*run.data.reward.preferences, *run.data.policy.preferences)
-  _train_on_preferences(run, run.players.testing_reward, preferences)
+  """The judge: a reward model on preferences, never used in training a policy."""
+  config, player = run.config, run.players.testing_reward
+  if run.logs.is_writer:
+    # Before the training, whose result says that the phase is finished.
+    facts = judge_facts(config, run.models, run.data)
+    files.write_json(run.directory.round(0) / JUDGE, facts)
+  preferences = preferences_of_judge(config, run.data)
+  start = functools.partial(_start_of_judge, run)
+  _train_on_preferences(run, player, preferences, training_of_judge(config), start)
+
+
+def _start_of_judge(run: Run) -> Parameters:
+  """What the judge's training begins with."""
+  origins, definition = run.models.origins, run.models.testing_reward
+  if origins.testing_reward_checkpoint is not None:
+    checkpoint, field = origins.testing_reward_checkpoint, "config.testing_reward.checkpoint"
+    return imported_reward(checkpoint, definition, field)
+  player = run.players.testing_reward
+  if run.config.testing_reward.shape is None:
+    return _start_of_rewards(run, player)
+  trunk = run.parameters.of(run.players.testing_trunk)
+  return reward_on_trunk(trunk, definition, head_seed(run.config, player))
+
+
+def _start_of_rewards(run: Run, player: Player) -> Parameters:
+  """What a reward model's training begins with that has no start of its own."""
+  models, supervised = run.models, run.parameters.of(run.players.policy_after(0))
+  seed = head_seed(run.config, player)
+  return first_reward(models.origins, models.policy, models.reward, supervised, seed)
 
 
 def _train_on_preferences(
-  run: Run, player: Player, preferences: Sequence[Tokenised[Preference]]
+  run: Run,
+  player: Player,
+  preferences: Sequence[Tokenised[Preference]],
+  training: TrainingConfig,
+  start: Callable[[], Parameters],
 ) -> None:
-  models, training = run.models, run.config.reward.base
+  models = run.models.judging if player == run.players.testing_reward else run.models
   layout, ranked = _ranked(models, preferences)
   stream = _stream(run, 0, player.phase, layout, ranked, training.batch_size, training.epochs)
-
-  def start() -> Parameters:
-    supervised = run.parameters.of(run.players.policy_after(0))
-    seed = derive_seed(run.config.seed, "init", player.phase)
-    return first_reward(models.origins, models.policy, models.reward, supervised, seed)
-
   phase = TrainingPhase(
     player=player,
-    started_from=_origin_of_rewards(run),
+    started_from=run.players.origin_of_rewards(player),
     training=training,
     start=start,
     make_update=functools.partial(_reward_update, models, run.config, training),
     batches=stream.batches(functools.partial(_preference_batch, layout, run.codec.eos)),
   )
   play(run, phase)
-
-
-def _origin_of_rewards(run: Run) -> str:
-  """What a reward model starts from before the first round."""
-  if run.config.reward.checkpoint:
-    return run.config.reward.checkpoint
-  adapted = run.models.reward.lora is not None
-  return run.config.model.checkpoint if adapted else run.players.policy_after(0).name
 
 
 def train_reward(run: Run, round: int) -> None:

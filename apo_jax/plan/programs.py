@@ -67,9 +67,10 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
   sampler = inference.sampler
   # The sampler has weights of its own, or reads those of training.
   beside_sampler = _resident(models, models.policy) if sampler.form.changes else 0.0
-  policy = reward = 0.0
+  policy = reward = judge = 0.0
   if not config.memory.park_idle_player:
     policy, reward = _resident(models, models.policy), _resident(models, models.reward)
+    judge = _resident(models, models.testing_reward)
   beside_sampler += reward
   longest, judged = models.row_lengths[-1], models.judged_length
   samples, judged_samples = sampling.training.num_samples, sampling.evaluation.num_samples
@@ -79,25 +80,54 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
   def sampled(name: str, queries: int, settings: SamplerConfig) -> list[Program]:
     return _sampling(config, models, sampler, name, queries, settings, beside_sampler)
 
-  def reward_scores(name: str, calls: int, num_responses: int, length: int) -> Program:
-    scorer = inference.reward_scorer
-    return _scores(models, name, calls, scorer, False, num_responses, length, policy)
+  def reward_scores(
+    name: str, calls: int, judge_calls: int, num_responses: int, length: int
+  ) -> list[Program]:
+    """Of the game's reward model and of the judge, in one program where they are of one model."""
+    scored = functools.partial(_scores, models, num_responses=num_responses, length=length)
+    ours, theirs = models.reward, models.testing_reward
+    if theirs is ours:
+      calls, judge_calls = calls + judge_calls, 0
+    return [
+      scored(name, calls, inference.reward_scorer, ours, kept=policy),
+      # Either player may be beside the judge.
+      scored(
+        f"{name}: judge",
+        judge_calls,
+        inference.testing_reward_scorer,
+        theirs,
+        kept=max(policy, reward),
+      ),
+    ]
 
-  def logprob_scores(name: str, calls: int, num_responses: int, length: int) -> Program:
+  def logprob_scores(
+    name: str, calls: int, num_responses: int, length: int, kept: float
+  ) -> Program:
     scorer = inference.logprob_scorer
-    return _scores(models, name, calls, scorer, True, num_responses, length, reward)
+    return _scores(models, name, calls, scorer, models.policy, num_responses, length, kept)
 
   listed = [
     *sampled("sample", work.sampled_queries, sampling.training),
     _reward_update(config, models, codec, work.reward_updates, policy + reward),
-    reward_scores("score rewards", work.reward_scores, samples, longest),
-    logprob_scores("score logprobs", work.logprob_scores, read, longest),
+    *reward_scores("score rewards", work.reward_scores, work.judge_scores, samples, longest),
+    logprob_scores("score logprobs", work.logprob_scores, read, longest, reward),
     _policy_update(config, models, codec, work.policy_updates, policy + reward),
     *sampled("evaluate", work.evaluated_queries, sampling.evaluation),
     *sampled("evaluate KL", work.kl_queries, for_kl),
-    # A golden response is judged beside them.
-    reward_scores("evaluate rewards", work.evaluation_reward_scores, judged_samples + 1, judged),
-    logprob_scores("evaluate logprobs", work.evaluation_logprob_scores, for_kl.num_samples, judged),
+    *reward_scores(
+      "evaluate rewards",
+      work.evaluation_reward_scores,
+      work.evaluation_judge_scores,
+      judged_samples + 1,  # a golden response is judged beside them
+      judged,
+    ),
+    logprob_scores(
+      "evaluate logprobs",
+      work.evaluation_logprob_scores,
+      for_kl.num_samples,
+      judged,
+      max(reward, judge),
+    ),
   ]
   return [program for program in listed if program.calls]
 
@@ -159,7 +189,7 @@ def _scores(
   name: str,
   calls: int,
   scorer: Scorer,
-  logits: bool,
+  definition: Definition,
   num_responses: int,
   length: int,
   kept: float,
@@ -169,7 +199,7 @@ def _scores(
   layout = scorer.layout(num_responses)
   needed = query_length + layout.num_responses * (length - query_length)
   bucket = bucket_of(needed, layout.lengths)
-  architecture = models.origins.policy if logits else models.origins.reward
+  architecture, logits = definition.architecture, definition is models.policy
   rows = scorer.rows_a_call(layout)
   flops = _forward_flops(query_length, architecture, layout, bucket, rows, logits)
   lower = functools.partial(scorer.lowered, layout, bucket)

@@ -17,6 +17,8 @@ PREFERENCE_RESPONSES = 2
 class RoundWork:
   """Queries to sample, calls of the other programs, and what had to be assumed.
 
+  `reward_scores` and `evaluation_reward_scores` are the game's reward model's; the judge's are the
+  test preferences, as long as the former, and `evaluation_judge_scores`, as long as the latter.
   Every query takes the sampler's longest bucket and every sequence the longest padded length, as
   lengths are not known without data.
   """
@@ -29,6 +31,8 @@ class RoundWork:
   evaluated_queries: int
   kl_queries: int
   evaluation_reward_scores: int
+  judge_scores: int
+  evaluation_judge_scores: int
   evaluation_logprob_scores: int
   assumptions: tuple[str, ...]
 
@@ -56,15 +60,18 @@ def round_work(config: Config) -> RoundWork:
 
   scored = queries * samples + (golden * (samples + 1) if adversarial else 0)
   judged = test * (evaluation.num_samples + 1)
+  preferred = scorer_calls(test * PREFERENCE_RESPONSES)
   return RoundWork(
     sampled_queries=queries + (golden if adversarial else 0),
     reward_updates=0 if config.reward.mode == "fixed" else updates,
-    reward_scores=scorer_calls(scored) + 2 * scorer_calls(test * PREFERENCE_RESPONSES),
+    reward_scores=scorer_calls(scored) + preferred,
     logprob_scores=scorer_calls(queries * config.policy.loss.most_read(samples)),
     policy_updates=num_batches(queries, policy.batch_size, policy.epochs),
     evaluated_queries=test,
     kl_queries=0 if for_kl == evaluation else test,
-    evaluation_reward_scores=2 * scorer_calls(judged),
     evaluation_logprob_scores=2 * scorer_calls(test * for_kl.num_samples),
+    evaluation_reward_scores=scorer_calls(judged),
+    judge_scores=preferred,
+    evaluation_judge_scores=scorer_calls(judged),
     assumptions=assumptions,
   )

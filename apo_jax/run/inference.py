@@ -7,6 +7,7 @@ from apo_jax.data.tokens import Codec
 from apo_jax.inference.sampler import Sampler
 from apo_jax.inference.scoring import Scorer, make_logprob_scorer, make_reward_scorer
 from apo_jax.run.models import Models
+from apo_jax.run.players import Player
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,13 +16,19 @@ class Inference:
 
   Attributes:
     sampler: draws responses from a policy.
-    reward_scorer: scores sequences with a reward model.
+    reward_scorer: scores sequences with the game's reward model.
+    testing_reward_scorer: the same with the judge; one scorer where they are of one model.
     logprob_scorer: log-probabilities of responses under a policy.
   """
 
   sampler: Sampler
   reward_scorer: Scorer
+  testing_reward_scorer: Scorer
   logprob_scorer: Scorer
+
+  def scorer_of(self, player: Player) -> Scorer:
+    """What scores sequences with a reward model."""
+    return self.testing_reward_scorer if player.kind == "testing_reward" else self.reward_scorer
 
 
 def make_inference(config: Config, models: Models, codec: Codec) -> Inference:
@@ -41,8 +48,12 @@ def make_inference(config: Config, models: Models, codec: Codec) -> Inference:
     "lengths": (*models.row_lengths, models.judged_length),
     "eos": codec.eos,
   }
+  reward_scorer = testing_reward_scorer = make_reward_scorer(models.reward, models.mesh, **shape)
+  if models.testing_reward is not models.reward:
+    testing_reward_scorer = make_reward_scorer(models.testing_reward, models.mesh, **shape)
   return Inference(
     sampler,
-    make_reward_scorer(models.reward, models.mesh, **shape),
+    reward_scorer,
+    testing_reward_scorer,
     make_logprob_scorer(models.policy, models.mesh, **shape),
   )

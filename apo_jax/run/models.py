@@ -1,4 +1,4 @@
-"""Both players' models, and the lengths and layouts of the rows that they read."""
+"""The players' models and the judge's, and the lengths and layouts of the rows they read."""
 
 import dataclasses
 import functools
@@ -22,7 +22,11 @@ class Models:
     origins: what they start from.
     mesh: the device mesh.
     policy: the policy's model.
-    reward: the reward model, of training and of testing alike.
+    reward: the game's reward model.
+    testing_reward: the judge's; the very same as `reward` where they do not differ, so that they
+      share compiled functions.
+    testing_trunk: the language model that the judge starts from; None where it has no shape of its
+      own.
     query_length: tokens of the longest query.
     row_lengths: padded lengths of training rows of one response, ascending. The last is
       `data.row_length`.
@@ -35,6 +39,8 @@ class Models:
   mesh: Mesh
   policy: Definition
   reward: Definition
+  testing_reward: Definition
+  testing_trunk: Definition | None
   query_length: int
   row_lengths: tuple[int, ...]
   sample_length: int
@@ -42,7 +48,16 @@ class Models:
 
   def of(self, player: Player) -> Definition:
     """A player's model."""
-    return self.policy if player.is_policy else self.reward
+    found = getattr(self, player.kind)
+    assert found is not None  # only a game with a testing trunk trains one
+    return found
+
+  @functools.cached_property
+  def judging(self) -> "Models":
+    """The same with the judge's model in the place of the game's reward model."""
+    if self.testing_reward is self.reward:
+      return self
+    return dataclasses.replace(self, reward=self.testing_reward)
 
   def row_layout(
     self, definition: Definition, num_responses: int, longest_shared: int = 0
@@ -82,12 +97,18 @@ class Models:
 
 def make_models(config: Config, origins: Origins, mesh: Mesh) -> Models:
   """The models that a config and the players' origins describe, without parameters."""
-  data, sampling, reward = config.data, config.sampling, config.reward
+  data, sampling = config.data, config.sampling
+  pooling, lora, judge = config.reward.pooling, config.reward.lora, config.testing_reward
+  reward = testing_reward = define_reward_model(origins.reward, pooling, mesh, lora)
+  if origins.testing_reward != origins.reward or (judge.has_own_start and lora.rank):
+    testing_reward = define_reward_model(origins.testing_reward, pooling, mesh)
   return Models(
     origins=origins,
     mesh=mesh,
     policy=define_policy(origins.policy, mesh, config.policy.lora),
-    reward=define_reward_model(origins.reward, reward.pooling, mesh, reward.lora),
+    reward=reward,
+    testing_reward=testing_reward,
+    testing_trunk=None if judge.shape is None else define_policy(origins.testing_reward, mesh),
     query_length=data.query_length,
     row_lengths=(*(one for one in data.row_buckets if one < data.row_length), data.row_length),
     sample_length=data.query_length + sampling.training.max_new_tokens + 1,

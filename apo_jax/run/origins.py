@@ -18,36 +18,55 @@ from apo_jax.models.hugging_face.importing import TensorFiles
 
 @dataclasses.dataclass(frozen=True)
 class Origins:
-  """What both players start from.
+  """What the players and their judge start from.
 
   Attributes:
     policy: the policy's architecture.
     policy_checkpoint: its weights; None where they start at random.
-    reward: the reward model's architecture.
+    reward: the architecture of the game's reward model.
     reward_checkpoint: its weights, head included; None where it starts from the policy's trunk.
+    testing_reward: the judge's architecture.
+    testing_reward_checkpoint: its own weights, head included; None where it has a shape of its own
+      or starts as the game's reward model does.
   """
 
   policy: Architecture
   policy_checkpoint: Checkpoint | None
   reward: Architecture
   reward_checkpoint: Checkpoint | None
+  testing_reward: Architecture
+  testing_reward_checkpoint: Checkpoint | None
+
+  @property
+  def checkpoints(self) -> dict[str, Checkpoint]:
+    """The checkpoints that there are, by the config field that names each."""
+    named = {
+      "config.model.checkpoint": self.policy_checkpoint,
+      "config.reward.checkpoint": self.reward_checkpoint,
+      "config.testing_reward.checkpoint": self.testing_reward_checkpoint,
+    }
+    return {field: checkpoint for field, checkpoint in named.items() if checkpoint is not None}
+
+  @property
+  def vocab_size(self) -> int:
+    """Token ids that all of them know."""
+    return min(one.vocab_size for one in (self.policy, self.reward, self.testing_reward))
 
   @functools.cached_property
   def fingerprints(self) -> dict[str, str]:
     """A hash of each checkpoint, by the config field that names it."""
-    found = {}
-    if self.policy_checkpoint is not None:
-      found["config.model.checkpoint"] = checkpoint_sha256(self.policy_checkpoint.directory)
-    if self.reward_checkpoint is not None:
-      found["config.reward.checkpoint"] = checkpoint_sha256(self.reward_checkpoint.directory)
-    return found
+    return {
+      field: checkpoint_sha256(checkpoint.directory)
+      for field, checkpoint in self.checkpoints.items()
+    }
 
   def split_sizes(self) -> dict[str, dict[str, int]]:
     """The sizes that a mesh may split, by the config field that gave the model."""
-    field = "config.model.checkpoint" if self.policy_checkpoint else "config.model"
-    found = {field: self.policy.split_sizes()}
-    if self.reward_checkpoint is not None:
-      found["config.reward.checkpoint"] = self.reward.split_sizes()
+    found = {field: one.architecture.split_sizes() for field, one in self.checkpoints.items()}
+    if self.policy_checkpoint is None:
+      found["config.model"] = self.policy.split_sizes()
+    if self.testing_reward_checkpoint is None and self.testing_reward != self.reward:
+      found["config.testing_reward.shape"] = self.testing_reward.split_sizes()
     return found
 
 
@@ -70,7 +89,7 @@ def find_origins(
   Raises:
     ConfigError: a checkpoint is not there, not whole, or not of a kind that can be imported.
   """
-  policy_checkpoint = reward_checkpoint = None
+  policy_checkpoint = None
   if config.model.checkpoint:
     policy_checkpoint = read("config.model.checkpoint", config.model.checkpoint, config)
     policy = policy_checkpoint.architecture
@@ -81,13 +100,26 @@ def find_origins(
       )
   else:
     policy = architecture_from_shape(config.model, config.tokenizer.vocab_size)
-  reward = policy
-  if config.reward.checkpoint:
-    reward_checkpoint = read("config.reward.checkpoint", config.reward.checkpoint, config)
-    reward = reward_checkpoint.architecture
-    if not reward_checkpoint.is_reward:
+
+  def read_classifier(field: str, name: str) -> Checkpoint | None:
+    checkpoint = read(field, name, config) if name else None
+    if checkpoint is not None and not checkpoint.is_reward:
       raise ConfigError(
-        f"config.reward.checkpoint is {config.reward.checkpoint!r}, which is a language model; it"
-        " must be a sequence-classification model with one label, or '' to start from the policy."
+        f"{field} is {name!r}, which is a language model; it must be a sequence-classification"
+        " model with one label, or ''."
       )
-  return Origins(policy, policy_checkpoint, reward, reward_checkpoint)
+    return checkpoint
+
+  own = config.testing_reward
+  reward_checkpoint = read_classifier("config.reward.checkpoint", config.reward.checkpoint)
+  testing_checkpoint = read_classifier("config.testing_reward.checkpoint", own.checkpoint)
+  reward = policy if reward_checkpoint is None else reward_checkpoint.architecture
+  testing_reward = reward
+  if testing_checkpoint is not None:
+    testing_reward = testing_checkpoint.architecture
+  elif own.shape is not None:
+    model = dataclasses.replace(config.model, shape=own.shape)
+    testing_reward = architecture_from_shape(model, policy.vocab_size)
+  return Origins(
+    policy, policy_checkpoint, reward, reward_checkpoint, testing_reward, testing_checkpoint
+  )

@@ -5,13 +5,14 @@ from typing import Literal
 
 from apo_jax.config.schema import Config
 
-Kind = Literal["policy", "reward", "testing_reward"]
+Kind = Literal["policy", "reward", "testing_reward", "testing_trunk"]
 
 # The phases before the first round, each of which makes the first player of its kind.
 _FIRST_PHASES: dict[Kind, str] = {
   "policy": "supervised",
   "reward": "reward_base",
   "testing_reward": "testing_reward",
+  "testing_trunk": "testing_trunk",
 }
 
 
@@ -20,7 +21,8 @@ class Player:
   """A policy or reward model as a round's training left it.
 
   Attributes:
-    kind: a testing reward model judges the policies, and is there in round 0 alone.
+    kind: a testing reward model judges the policies, and is there in round 0 alone; so is the
+      testing trunk, a language model that it may start from.
     round: the round; 0 for what comes before the first.
   """
 
@@ -39,7 +41,7 @@ class Player:
 
   @property
   def is_policy(self) -> bool:
-    """Whether it is a policy; else it is a reward model."""
+    """Whether it is a policy, which answers queries."""
     return self.kind == "policy"
 
 
@@ -61,6 +63,20 @@ class Players:
   def testing_reward(self) -> Player:
     """The reward model that judges the policies."""
     return Player("testing_reward")
+
+  @property
+  def testing_trunk(self) -> Player:
+    """The language model that the judge starts from where `testing_reward.shape` is given."""
+    return Player("testing_trunk")
+
+  def origin_of_rewards(self, player: Player) -> str:
+    """What a reward model starts from before the first round: a player's name, or a checkpoint."""
+    reward, own = self.config.reward, self.config.testing_reward
+    if player == self.testing_reward and own.has_own_start:
+      return own.checkpoint or self.testing_trunk.name
+    if reward.checkpoint:
+      return reward.checkpoint
+    return self.config.model.checkpoint if reward.lora.rank else self.policy_after(0).name
 
   def policy_start(self, round: int) -> Player:
     """The policy that a round's policy step starts from."""

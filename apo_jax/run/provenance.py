@@ -23,6 +23,7 @@ def write_provenance(run: Run, round: int) -> None:
       "sampling_policy": players.policy_after(round - 1).name,
       "model_checkpoint": config.model.checkpoint,
       "reward_checkpoint": config.reward.checkpoint,
+      "testing_reward_checkpoint": config.testing_reward.checkpoint,
       "checkpoint_sha256": run.models.origins.fingerprints,
       "policy_start": players.policy_start(round).name,
       "reference": players.reference(round).name,

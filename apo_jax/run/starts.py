@@ -50,26 +50,36 @@ def first_reward(
   supervised: Parameters,
   seed: int,
 ) -> Parameters:
-  """What a reward model's training begins with, the trained parameters alone.
+  """What the game's reward model begins with before the first round, its trained parameters alone.
 
   Its trunk is the checkpoint's where `reward.checkpoint` names one, else that of the policy after
   its supervised start, `supervised`. With adapters the trunk is frozen and its checkpoint's.
   """
-  checkpoint = origins.reward_checkpoint
-  if checkpoint is not None:
-    head = import_reward_head(
-      checkpoint, reward_model.abstract[REWARD_HEAD], "config.reward.checkpoint"
-    )
-  else:
-    head = reward_model.init_part(seed, lambda parameters: parameters[REWARD_HEAD])
+  checkpoint, field = origins.reward_checkpoint, "config.reward.checkpoint"
   if reward_model.lora is not None:
     trained = reward_model.init_part(seed, lambda parameters: reward_model.split(parameters)[0])
-    return trained | {REWARD_HEAD: head}
+    if checkpoint is None:
+      return trained
+    return trained | {REWARD_HEAD: _imported_head(checkpoint, reward_model, field)}
   if checkpoint is not None:
-    trunk = import_decoder(checkpoint, reward_model.abstract["trunk"], "config.reward.checkpoint")
-  else:
-    trunk = trunk_of(merged(supervised, policy.lora))
-  return {"trunk": trunk, REWARD_HEAD: head}
+    return imported_reward(checkpoint, reward_model, field)
+  return reward_on_trunk(merged(supervised, policy.lora), reward_model, seed)
+
+
+def imported_reward(checkpoint: Checkpoint, reward_model: Definition, field: str) -> Parameters:
+  """A sequence classifier's trunk and head, all to be trained; `field` names its checkpoint."""
+  trunk = import_decoder(checkpoint, reward_model.abstract["trunk"], field)
+  return {"trunk": trunk, REWARD_HEAD: _imported_head(checkpoint, reward_model, field)}
+
+
+def reward_on_trunk(language_model: Parameters, reward_model: Definition, seed: int) -> Parameters:
+  """A new head on the trunk of a language model without adapters, all to be trained."""
+  head = reward_model.init_part(seed, lambda parameters: parameters[REWARD_HEAD])
+  return {"trunk": trunk_of(language_model), REWARD_HEAD: head}
+
+
+def _imported_head(checkpoint: Checkpoint, reward_model: Definition, field: str) -> jax.Array:
+  return import_reward_head(checkpoint, reward_model.abstract[REWARD_HEAD], field)
 
 
 def share_frozen(origins: Origins, policy: Definition, reward_model: Definition) -> bool:
@@ -91,13 +101,16 @@ def describe(name: str, definition: Definition) -> str:
   )
 
 
-def describe_sharing(origins: Origins, policy: Definition, reward_model: Definition) -> str | None:
+def describe_sharing(
+  origins: Origins, policy: Definition, reward_model: Definition, testing_reward: Definition
+) -> str | None:
   """Who shares one copy of the frozen parameters, in one sentence; None where nobody does."""
   if policy.lora is None:
     return None
   sharers = "The policy and its reference"
   if share_frozen(origins, policy, reward_model):
-    sharers = "The policy, its reference and the reward models"
+    models = "reward models" if testing_reward is reward_model else "reward model"
+    sharers = f"The policy, its reference and the {models}"
   frozen = 4 * _count(policy.split(policy.abstract)[1]) / 1e6
   return f"{sharers} share one copy of the frozen parameters, {frozen:,.1f} MB."
 

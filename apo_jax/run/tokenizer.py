@@ -14,14 +14,14 @@ from apo_jax.data.templates import find_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec, train_tokenizer
 from apo_jax.devices.processes import barrier
 from apo_jax.logs.run_directory import RunDirectory
-from apo_jax.models.hugging_face.config import read_ends
+from apo_jax.models.hugging_face.config import Checkpoint, read_ends
 from apo_jax.run.origins import Origins
 
 
 def make_run_codec(
   tokenizer: transformers.PreTrainedTokenizerBase, config: Config, origins: Origins
 ) -> Codec:
-  """The codec whose ids both players read; the policy's checkpoint may name more ends.
+  """The codec whose ids all models read; the policy's checkpoint may name more ends.
 
   Raises:
     ConfigError: the tokenizer does not fit the models or the config.
@@ -29,8 +29,7 @@ def make_run_codec(
   ends: frozenset[int] = frozenset()
   if origins.policy_checkpoint is not None:
     ends = read_ends(origins.policy_checkpoint.directory, "config.model.checkpoint")
-  vocab_size = min(origins.policy.vocab_size, origins.reward.vocab_size)
-  return make_codec(tokenizer, config, vocab_size, ends)
+  return make_codec(tokenizer, config, origins.vocab_size, ends)
 
 
 def make_tokenizer(
@@ -40,7 +39,7 @@ def make_tokenizer(
 
   Raises:
     ConfigError: there is none where the config, or the run directory, says; its chat template has
-      changed since the run was started; or the reward model's checkpoint was made for another.
+      changed since the run was started; or a reward model's checkpoint was made for another.
   """
   tokenizer, is_kept = _find_tokenizer(directory, config, origins, data)
   template = find_template(tokenizer, config.data.chat_template)
@@ -51,16 +50,25 @@ def make_tokenizer(
     )
   if template is not None:
     tokenizer.chat_template = template  # saved with the tokenizer, for whoever uses the policy
-  if origins.reward_checkpoint is not None:
-    field = "config.reward.checkpoint"
-    theirs = load_tokenizer(origins.reward_checkpoint.directory, field)
-    other = theirs.get_vocab()
-    if any(other.get(token) != index for token, index in tokenizer.get_vocab().items()):
-      raise ConfigError(
-        f"{field} is {config.reward.checkpoint!r}, whose tokenizer is not the policy's; both"
-        " players read the same token ids, so give a reward model of the policy's tokenizer."
-      )
+  for field, name in (
+    ("config.reward.checkpoint", config.reward.checkpoint),
+    ("config.testing_reward.checkpoint", config.testing_reward.checkpoint),
+  ):
+    if name:
+      _check_same_ids(tokenizer, origins.checkpoints[field], field, name)
   return tokenizer
+
+
+def _check_same_ids(
+  tokenizer: transformers.PreTrainedTokenizerBase, checkpoint: Checkpoint, field: str, name: str
+) -> None:
+  """Checks that a reward model's checkpoint was made for the run's tokenizer."""
+  other = load_tokenizer(checkpoint.directory, field).get_vocab()
+  if any(other.get(token) != index for token, index in tokenizer.get_vocab().items()):
+    raise ConfigError(
+      f"{field} is {name!r}, whose tokenizer is not the policy's; all models"
+      " read the same token ids, so give a reward model of the policy's tokenizer."
+    )
 
 
 @contextlib.contextmanager

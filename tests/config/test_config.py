@@ -13,7 +13,7 @@ from apo_jax.config.base import FORMAT, base_config, fields_of_json, section, to
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.lengths import judged_length
-from apo_jax.config.schema import Config, LoraConfig, MeshConfig
+from apo_jax.config.schema import Config, LoraConfig, MeshConfig, ShapeConfig, TrainingConfig
 from apo_jax.devices.checks import check_mesh, resolve_mesh
 from apo_jax.models.architecture import Architecture, architecture_from_shape
 from apo_jax.objectives import DPO, RRHF
@@ -342,6 +342,67 @@ def test_a_reward_checkpoint_allows_the_reward_adapters_alone():
   assert demo(reward__checkpoint="a/reward", reward__lora__rank=2).reward.lora.rank == 2
   with pytest.raises(ConfigError, match=r"config\.policy\.lora\.rank is 2"):
     demo(reward__checkpoint="a/reward", policy__lora__rank=2)
+
+
+SHAPE = {"layers": 1, "embed_dim": 16, "heads": 2, "kv_heads": 1, "head_dim": 8, "mlp_dim": 32}
+
+
+@pytest.mark.parametrize(
+  ("overrides", "message"),
+  [
+    (
+      {"shape": SHAPE, "checkpoint": "some/classifier"},
+      r"config\.testing_reward\.checkpoint is 'some/classifier' beside .*\.shape; give one",
+    ),
+    (
+      {"shape": SHAPE | {"kv_heads": 4}},
+      r"config\.testing_reward\.shape\.kv_heads is 4; it must divide .*\.heads, which is 2",
+    ),
+    ({"shape": SHAPE | {"head_dim": 7}}, r"config\.testing_reward\.shape\.head_dim is 7"),
+    (
+      {"training": {"batch_size": 10, "accumulation": 4}},
+      r"config\.testing_reward\.training\.batch_size is 10; it must be a multiple",
+    ),
+    ({"training": {"epochs": 0}}, r"config\.testing_reward\.training\.epochs is 0; .* at random"),
+    (
+      {"shape": SHAPE, "training": {"epochs": 0}},
+      r"config\.testing_reward\.training\.epochs is 0; .* at random",
+    ),
+    ({"preferences": "reward"}, r"config\.testing_reward\.preferences is 'reward'"),
+  ],
+)
+def test_a_judge_without_a_sound_start_is_refused(overrides, message):
+  with pytest.raises(ConfigError, match=message):
+    judge(**overrides)
+
+
+def test_a_trunk_of_its_own_needs_demonstrations():
+  with pytest.raises(
+    ConfigError, match=r"config\.supervised\.epochs is 0; .*testing_reward\.shape"
+  ):
+    judge(shape=SHAPE, supervised__epochs=0)
+
+
+def test_a_judges_checkpoint_may_be_used_as_it_is():
+  made = judge(checkpoint="some/classifier", training={"epochs": 0})
+  assert made.testing_reward.training.epochs == 0 and made.testing_reward.has_own_start
+  assert judge(training={"epochs": 0}, reward__checkpoint="some/classifier")
+  assert not demo().testing_reward.has_own_start
+  assert round_trip(judge(shape=SHAPE)) == judge(shape=SHAPE)
+
+
+def judge(
+  shape: dict[str, int] | None = None, training: dict[str, int] | None = None, **overrides: Any
+) -> Config:
+  """The demo with another judge: names of its fields, or others of the config with `__`."""
+  given = {
+    name if "__" in name else f"testing_reward__{name}": value for name, value in overrides.items()
+  }
+  if shape is not None:
+    given["testing_reward__shape"] = section(ShapeConfig(**shape))
+  if training is not None:
+    given["testing_reward__training"] = section(TrainingConfig(**training))
+  return demo(**given)
 
 
 def test_one_sample_is_enough_for_rejection_sampling_alone():

@@ -206,6 +206,16 @@ def test_a_side_that_is_left_empty_is_named(tmp_path, side, field):
   assert f"no record falls to the {side} side" in message
 
 
+def test_preferences_of_the_policy_side_are_needed_where_a_judge_learns_from_them_alone(tmp_path):
+  rows = rows_of_files()
+  rows["preferences"] = [row for row in rows["preferences"] if side_of(row["query"]) != "policy"]
+  config, _ = write(tmp_path, rows)
+  assert not load_data(config).policy.preferences
+  judge = dataclasses.replace(config.testing_reward, preferences="policy")
+  message = failure(dataclasses.replace(config, testing_reward=judge))
+  assert "no record falls to the policy side" in message
+
+
 def test_sides_are_in_the_proportion_9_to_9_to_2():
   number = 20_000
   counts = collections.Counter(side_of(f"query {index}") for index in range(number))

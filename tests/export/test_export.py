@@ -94,6 +94,22 @@ def test_the_round_and_the_player_are_the_ones_asked_for(run, tmp_path):
     np.testing.assert_array_equal(norm, parameters.get("trunk", parameters)["final_norm"])
 
 
+def test_a_judge_of_its_own_shape_is_exported_with_that_shape(tmp_path):
+  own = {"testing_reward__shape": tiny.JUDGE, "testing_reward__preferences": "policy"}
+  config = finished_run.make(tmp_path / "run", **own)
+  export(tmp_path / "run", tmp_path / "out", player="testing_reward")
+  checkpoint = cases.read(tmp_path / "out")
+  assert checkpoint.architecture.embed_dim == 16 and checkpoint.architecture.layers == 1
+  definition = finished_run.definition(config, "00_testing_reward")
+  trained = finished_run.trained("00_testing_reward", definition)
+  head = import_reward_head(checkpoint, definition.abstract["reward_head"], cases.FIELD)
+  np.testing.assert_array_equal(head, trained["reward_head"])
+  card = (tmp_path / "out" / CARD).read_text()
+  assert "weights started at random" in card and "the policy side's preferences" in card
+  with pytest.raises(ConfigError, match=r"--adapter is given, but config\.testing_reward gives"):
+    export(tmp_path / "run", tmp_path / "other", player="testing_reward", adapter=True)
+
+
 def test_a_reward_model_reads_its_eos(run, tmp_path):
   export(run, tmp_path / "out", player="reward")
   checkpoint = cases.read(tmp_path / "out")

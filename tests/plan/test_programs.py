@@ -183,3 +183,14 @@ def test_memory_is_what_the_arguments_are():
   # Which wait on the host if asked to.
   parked, _ = measured("policy step", memory__park_idle_player=True)
   assert parked.program.kept == 0 and parked.needed < found.needed
+
+
+def test_a_judge_of_its_own_has_programs_of_its_own():
+  twin, own = listed(tiny.config()), listed(tiny.config(testing_reward__shape=tiny.JUDGE))
+  added = {"score rewards: judge", "evaluate rewards: judge"}
+  assert own.keys() - twin.keys() == added
+  for name in ("score rewards", "evaluate rewards"):
+    ours, theirs = own[name], own[f"{name}: judge"]
+    assert ours.calls + theirs.calls == twin[name].calls
+    assert theirs.flops < ours.flops == twin[name].flops
+    assert theirs.kept >= ours.kept > 0

@@ -15,12 +15,14 @@ def test_calls_by_hand():
   work = round_work(tiny.config(**SIZES))
   assert work.sampled_queries == 40 + 20
   assert work.reward_updates == 10  # 40 golden, twice, 8 an update
-  assert work.reward_scores == 7 + 2  # 20 * 3 samples and 40 * 4, 32 a call; 2 * 16 preferences
+  assert work.reward_scores == 7 + 1  # 20 * 3 samples and 40 * 4, 32 a call; 16 preferences
+  assert work.judge_scores == 1  # 16 preferences
   assert work.logprob_scores == 2  # 20 * 2, the best and the worst
   assert work.policy_updates == 3  # 20, 8 an update
   assert work.evaluated_queries == 16  # config.evaluation.num_queries
   assert work.kl_queries == 0  # the evaluation's own samples
-  assert work.evaluation_reward_scores == 2 * 2  # 16 * 2 samples and 16 golden, by two models
+  # 16 * 2 samples and 16 golden, by two models.
+  assert work.evaluation_reward_scores == work.evaluation_judge_scores == 2
   assert work.evaluation_logprob_scores == 2  # 16 * 2, by two policies
   assert work.assumptions == ()
 
@@ -29,7 +31,7 @@ def test_a_fixed_reward_model_has_no_step_and_no_golden_samples():
   work = round_work(tiny.config(**SIZES, reward__mode="fixed"))
   assert work.sampled_queries == 20
   assert work.reward_updates == 0
-  assert work.reward_scores == 2 + 2
+  assert work.reward_scores == 2 + 1
 
 
 def test_unknown_sizes_are_assumed_and_said():

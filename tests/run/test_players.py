@@ -12,6 +12,7 @@ from tests import tiny
     (Player("policy"), "00_supervised", "supervised"),
     (Player("reward"), "00_reward_base", "reward_base"),
     (Player("testing_reward"), "00_testing_reward", "testing_reward"),
+    (Player("testing_trunk"), "00_testing_trunk", "testing_trunk"),
     (Player("policy", 1), "01_policy", "policy"),
     (Player("reward", 12), "12_reward", "reward"),
   ],
@@ -32,6 +33,20 @@ def test_a_round_starts_from_the_last_one():
   assert players.policy_start(3) == players.reference(3) == Player("policy", 2)
   assert players.reward_start(3) == players.reward_after(2) == Player("reward", 2)
   assert players.testing_reward == Player("testing_reward")
+
+
+def test_the_judge_starts_as_the_games_reward_model_does_or_from_its_own():
+  def origins(**overrides) -> tuple[str, str]:
+    players = Players(tiny.config(**overrides))
+    base, judge = players.reward_after(0), players.testing_reward
+    return players.origin_of_rewards(base), players.origin_of_rewards(judge)
+
+  given = {"model__checkpoint": "language/model"}
+  assert origins() == ("00_supervised", "00_supervised")
+  assert origins(**given, reward__lora__rank=2) == ("language/model", "language/model")
+  assert origins(reward__checkpoint="classifier") == ("classifier", "classifier")
+  assert origins(testing_reward__checkpoint="other") == ("00_supervised", "other")
+  assert origins(testing_reward__shape=tiny.JUDGE) == ("00_supervised", "00_testing_trunk")
 
 
 def test_a_round_may_start_from_the_base():

@@ -1,0 +1,27 @@
+"""What the report says of the judge."""
+
+from apo_jax.report.judge import judge_section
+
+FACTS = {
+  "starts_from": "<some>/classifier",
+  "reward_starts_from": "00_supervised",
+  "shares_start": False,
+  "parameters": 76_032,
+  "reward_parameters": 252_480,
+  "preferences": 3000,
+  "shared_preferences": 1500,
+}
+
+
+def test_a_judge_of_its_own_is_compared_with_the_games_reward_model():
+  text = judge_section(FACTS)
+  assert "(0.08 M parameters) starts from &lt;some&gt;/classifier" in text
+  assert "(0.25 M) from the policy&#x27;s supervised start" in text
+  assert "learns from 3,000 preferences, 1,500 of which" in text
+
+
+def test_a_twin_is_called_one():
+  twin = {"starts_from": "00_supervised", "shares_start": True, "shared_preferences": 0}
+  text = judge_section(FACTS | twin)
+  assert "as the game&#x27;s reward model does" in text and "same tricks" in text
+  assert "none of which" in text
