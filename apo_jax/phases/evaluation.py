@@ -1,7 +1,7 @@
 """The judgement of both players after a round, on queries neither has trained on."""
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -11,7 +11,6 @@ from apo_jax.config.schema import SamplerConfig
 from apo_jax.data.records import Preference
 from apo_jax.data.samples import SampledQuery, read_samples, write_samples
 from apo_jax.data.tokenised import Tokenised
-from apo_jax.data.tokens import Codec
 from apo_jax.evaluation.judged_round import Evaluation, JudgedRound
 from apo_jax.evaluation.record import (
   evaluation_record,
@@ -25,6 +24,7 @@ from apo_jax.logs import files
 from apo_jax.logs.progress import PhaseProgress
 from apo_jax.logs.run_directory import EVALUATION, JUDGEMENTS, TEST_SAMPLES, RunDirectory
 from apo_jax.phases.responses import (
+  canonical,
   draw,
   of_samples,
   policy_logprobs,
@@ -155,10 +155,10 @@ def _judge(
     finished=of_samples(sampled, "finished"),
     golden_lengths=np.array([len(response.tokens) for response in golden]),
     golden_finished=np.array([response.finished for response in golden]),
-    equals_golden=which_equal(sampled, [[response.key] for response in golden])[..., 0],
-    equals_start=which_equal(sampled, _keys(start)),
-    distinct=np.array([len(set(keys)) for keys in _keys(sampled)]),
-    canonical=are_canonical(run.codec, sampled),
+    equals_golden=np.array([query.is_twin for query in sampled]),
+    equals_start=which_equal(sampled, start),
+    distinct=np.array([sum(query.is_first) for query in sampled]),
+    canonical=canonical(run.codec, sampled),
     utilities=of_samples(sampled, "utility").astype(float) if knows_utility else None,
     rewards=of_samples(sampled, "reward"),
     golden_rewards=np.array([query.golden_reward for query in sampled]),
@@ -179,32 +179,14 @@ def _judge(
   )
 
 
-def _keys(sampled: Sequence[SampledQuery]) -> list[list[Hashable]]:
-  """What makes samples to a query one response (`Response.key`)."""
-  return [[response.key for response in query.responses] for query in sampled]
-
-
 def which_equal(
-  sampled: Sequence[SampledQuery], others: Sequence[Sequence[Hashable]]
+  sampled: Sequence[SampledQuery], others: Sequence[SampledQuery]
 ) -> Bool[np.ndarray, "Q S O"]:
-  """Which sample to a query has the key of which other response to it."""
+  """Which sample to a query is the same response as which other sample to it."""
+  pairs = zip(sampled, others, strict=True)
   return np.array(
-    [
-      [[key == other for other in theirs] for key in keys]
-      for keys, theirs in zip(_keys(sampled), others, strict=True)
-    ]
+    [[[one.key == two.key for two in b.responses] for one in a.responses] for a, b in pairs]
   )
-
-
-def are_canonical(codec: Codec, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:
-  """Whether a sample's ids are those that its text is tokenised to.
-
-  The form's own ids are compared, because the codec's would be cut.
-  """
-  drawn = [list(response.tokens) for query in sampled for response in query.responses]
-  again = codec.form.response_ids([codec.decode(ids) for ids in drawn])
-  same = [ids == list(others) for ids, others in zip(drawn, again, strict=True)]
-  return np.array(same).reshape(len(sampled), -1)
 
 
 def _preference_rewards(

@@ -163,12 +163,10 @@ def with_reference_logprobs(
 
 
 def canonical(codec: Codec, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:
-  """Whether each sample's ids are those that its text has; what tells it from a text, else."""
-  texts = [sample.text for query in sampled for sample in query.samples]
-  tokens = [sample.tokens for query in sampled for sample in query.samples]
-  same = [
-    tuple(ids) == drawn for ids, drawn in zip(codec.form.response_ids(texts), tokens, strict=True)
-  ]
+  """Whether each sample's ids are those that its text is tokenised to, as a golden text's are."""
+  samples = [sample for query in sampled for sample in query.samples]
+  again = codec.form.response_ids([sample.text for sample in samples])
+  same = [tuple(ids) == sample.tokens for ids, sample in zip(again, samples, strict=True)]
   return np.array(same).reshape(len(sampled), -1)
 
 

@@ -9,7 +9,9 @@ from apo_jax.logs.metrics import read_metrics
 from apo_jax.logs.run_directory import (
   EVALUATION,
   GOLDEN_SAMPLES,
+  JUDGE,
   POLICY_SAMPLES,
+  SCORE,
   TEST_SAMPLES,
   RunDirectory,
 )
@@ -22,6 +24,7 @@ class Round:
 
   number: int
   evaluation: dict[str, Any]
+  score: dict[str, Any]
   golden_samples: list[dict[str, Any]]
   policy_samples: list[dict[str, Any]]
   test_samples: list[dict[str, Any]]
@@ -35,6 +38,7 @@ class Run:
   config: dict[str, Any]
   metrics: list[dict[str, Any]]
   rounds: list[Round]
+  judge: dict[str, Any]
 
   @property
   def numbers(self) -> list[int]:
@@ -70,9 +74,10 @@ def read_run(run_dir: Path) -> Run:
   ]
   return Run(
     name=run_dir.resolve().name,
-    config=read_json(place.config) if place.config.exists() else {},
+    config=_object(place.config),
     metrics=read_metrics(run_dir),
     rounds=sorted(rounds, key=lambda round: round.number),
+    judge=_object(place.round(0) / JUDGE),
   )
 
 
@@ -81,11 +86,15 @@ def _read_round(directory: Path) -> Round:
     path = directory / name
     return read_jsonl(path) if path.exists() else []
 
-  evaluation = directory / EVALUATION
   return Round(
     number=int(directory.name),
-    evaluation=read_json(evaluation) if evaluation.exists() else {},
+    evaluation=_object(directory / EVALUATION),
+    score=_object(directory / SCORE),
     golden_samples=rows(GOLDEN_SAMPLES),
     policy_samples=rows(POLICY_SAMPLES),
     test_samples=rows(TEST_SAMPLES),
   )
+
+
+def _object(path: Path) -> dict[str, Any]:
+  return read_json(path) if path.exists() else {}

@@ -16,9 +16,10 @@ from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
 from apo_jax.report.data import Run, read_run
 from apo_jax.report.elements import rounded, section
+from apo_jax.report.judge import judge_section
 from apo_jax.report.plots import GOLDEN, SAMPLES, Line, Panel, Scored
 from apo_jax.report.style import STYLE
-from apo_jax.report.tables import differences_table, rounds_table
+from apo_jax.report.tables import differences_table, rounds_table, samples_table
 
 _BASELINE = "#8a8f98"
 _NUM_SHOWN_QUERIES = 8
@@ -56,6 +57,8 @@ def page(run: Run) -> str:
   sections = (
     rounds_table(run),
     differences_table(run),
+    judge_section(run),
+    samples_table(run),
     _curves(run),
     _histograms(run),
     _training(run),

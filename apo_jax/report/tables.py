@@ -40,6 +40,21 @@ _COLUMNS = (
 )
 
 
+# Of what the players learn from, in score.json.
+_SAMPLE_COLUMNS = (
+  _Column("length", "sample_length", 1),
+  _Column("unfinished", "sample_unfinished"),
+  _Column("distinct", "sample_distinct", 2),
+  _Column("non&#8209;canonical", "sample_non_canonical"),
+  _Column("length beside golden", "golden_sample_length", 1),
+  _Column("unfinished", "golden_sample_unfinished"),
+  _Column("distinct", "golden_sample_distinct", 2),
+  _Column("equal golden", "equals_golden"),
+  _Column("length of golden", "golden_length", 1),
+  _Column("unfinished", "golden_unfinished"),
+)
+
+
 def rounds_table(run: Run) -> str:
   """Every round's numbers with their standard errors."""
   if not run.rounds:
@@ -76,6 +91,25 @@ def rounds_table(run: Run) -> str:
     "responses that ran into the limit, non-canonical of those whose text is tokenised to other "
     "ids than were drawn. Distinct samples are a query’s. Behind ± is the standard error over test "
     f"queries, or over test preferences where it is they that are judged.{golden}",
+    _table("round", columns, rows),
+  )
+
+
+def samples_table(run: Run) -> str:
+  """What the samples are like that the players learn from, in every round."""
+  scored = [round for round in run.rounds if "sample_length" in round.score]
+  columns = [one for one in _SAMPLE_COLUMNS if any(one.key in round.score for round in scored)]
+  if not scored:
+    return ""
+  rows = [
+    (str(round.number), [rounded(round.score.get(one.key), one.digits) for one in columns])
+    for round in scored
+  ]
+  return section(
+    "What the players learn from",
+    "Samples to the policy’s queries, samples to queries with a golden response, and the golden "
+    "responses. Unfinished ones ran into the limit; distinct are a query’s samples that differ. "
+    "Golden responses and samples are told apart by what is unlike here, if not by quality.",
     _table("round", columns, rows),
   )
 

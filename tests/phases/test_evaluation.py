@@ -14,11 +14,11 @@ from apo_jax.data.tokenised import tokenise_records
 from apo_jax.evaluation.judged_round import Evaluation
 from apo_jax.evaluation.standard import standard_numbers
 from apo_jax.phases.evaluation import (
-  are_canonical,
   kl_sampler,
   which_equal,
   with_further_evaluations,
 )
+from apo_jax.phases.responses import canonical
 from tests import tiny
 from tests.evaluation.rounds import ROUND
 
@@ -45,8 +45,10 @@ def ids_of(text):
 def test_equal_ids_are_one_response_if_both_ended():
   golden = ids_of(GOLDEN)
   query = sampled((golden, True), (golden, False), (golden[:-1], True))
-  keys = [[query.asked.responses[0].key]]
-  assert which_equal([query], keys).tolist() == [[[True], [False], [False]]]
+  assert query.is_twin == (True, False, False)
+  assert query.is_first == (True, True, True)
+  other = dataclasses.replace(query, samples=query.samples[:1])
+  assert which_equal([query], [other]).tolist() == [[[True], [False], [False]]]
 
 
 def test_ids_that_their_text_is_not_tokenised_to():
@@ -54,11 +56,7 @@ def test_ids_that_their_text_is_not_tokenised_to():
   letters = [piece for letter in GOLDEN for piece in ids_of(letter)]
   assert tiny.codec().decode(letters) == tiny.codec().decode(golden)
   query = sampled((golden, True), (letters, True), ([], True))
-  assert are_canonical(tiny.codec(), [query]).tolist() == [[True, False, True]]
-  # One that the codec would cut is compared whole.
-  long = ids_of(GOLDEN * 9)
-  assert len(long) > tiny.codec().response_length
-  assert are_canonical(tiny.codec(), [sampled((long, False))]).tolist() == [[True]]
+  assert canonical(tiny.codec(), [query]).tolist() == [[True, False, True]]
 
 
 def test_a_kl_is_of_unfiltered_samples():
