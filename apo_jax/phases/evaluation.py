@@ -25,6 +25,7 @@ from apo_jax.logs.progress import PhaseProgress
 from apo_jax.logs.run_directory import EVALUATION, JUDGEMENTS, TEST_SAMPLES, RunDirectory
 from apo_jax.phases.responses import (
   canonical,
+  check_finite,
   draw,
   of_samples,
   policy_logprobs,
@@ -195,10 +196,17 @@ def _preference_rewards(
   reward_model: Player,
   progress: PhaseProgress,
 ) -> Float[np.ndarray, "B R"]:
-  """Rewards of preferences."""
+  """Rewards of preferences.
+
+  Raises:
+    NotFinite: one is not a number.
+  """
   sequences = [(one.query, response) for one in preferences for response in one.responses]
   scorer, parameters = run.inference.scorer_of(reward_model), run.parameters.of(reward_model)
-  flat = iter(scorer(parameters, sequences, progress.advance).tolist())
+  found = scorer(parameters, sequences, progress.advance)
+  query_ids = [one.record.query_id for one in preferences for _ in one.responses]
+  check_finite(found, query_ids, f"the reward of {reward_model.name}")
+  flat = iter(found.tolist())
   return _padded([[next(flat) for _ in one.responses] for one in preferences], 0.0)
 
 

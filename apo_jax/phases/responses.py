@@ -80,7 +80,7 @@ def with_rewards(
     for query in sampled
     for _ in (*query.responses, *query.asked.responses)
   ]
-  _check_finite(found, query_ids, f"the reward of {reward_model.name}")
+  check_finite(found, query_ids, f"the reward of {reward_model.name}")
   rewards = iter(found.tolist())
 
   def rated(query: SampledQuery) -> SampledQuery:
@@ -108,7 +108,7 @@ def with_shaped_rewards(
   query_ids = [query.asked.record.query_id for query in sampled for _ in query.samples]
   for shaping in shapings:
     samples = samples._replace(rewards=shaping(samples))
-    _check_finite(samples.rewards, query_ids, f"the reward as {shaping.name} shapes it")
+    check_finite(samples.rewards, query_ids, f"the reward as {shaping.name} shapes it")
   return _with(sampled, "shaped_reward", np.asarray(samples.rewards).tolist())
 
 
@@ -149,7 +149,7 @@ def policy_logprobs(
   logprobs[wanted] = scorer(parameters, sequences, progress.advance)
   asked = zip(sampled, wanted, strict=True)
   query_ids = [query.asked.record.query_id for query, row in asked for _ in range(int(row.sum()))]
-  _check_finite(logprobs[wanted], query_ids, f"the log-probability under {player.name}")
+  check_finite(logprobs[wanted], query_ids, f"the log-probability under {player.name}")
   return logprobs
 
 
@@ -175,7 +175,7 @@ def of_samples(sampled: Sequence[SampledQuery], field: str) -> Shaped[np.ndarray
   return np.array([[getattr(sample, field) for sample in query.samples] for query in sampled])
 
 
-def _check_finite(values: Any, query_ids: Sequence[str], what: str) -> None:
+def check_finite(values: Any, query_ids: Sequence[str], what: str) -> None:
   """Ends a phase before anything is made of numbers that are none."""
   values = np.asarray(values).reshape(-1)
   bad = np.flatnonzero(~np.isfinite(values))

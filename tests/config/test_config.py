@@ -387,7 +387,7 @@ def test_a_judges_checkpoint_may_be_used_as_it_is():
   made = judge(checkpoint="some/classifier", training={"epochs": 0})
   assert made.testing_reward.training.epochs == 0 and made.testing_reward.has_own_start
   assert judge(training={"epochs": 0}, reward__checkpoint="some/classifier")
-  assert not demo().testing_reward.has_own_start
+  assert demo().testing_reward.has_own_start and not judge().testing_reward.has_own_start
   assert round_trip(judge(shape=SHAPE)) == judge(shape=SHAPE)
 
 
@@ -398,8 +398,7 @@ def judge(
   given = {
     name if "__" in name else f"testing_reward__{name}": value for name, value in overrides.items()
   }
-  if shape is not None:
-    given["testing_reward__shape"] = section(ShapeConfig(**shape))
+  given["testing_reward__shape"] = None if shape is None else section(ShapeConfig(**shape))
   if training is not None:
     given["testing_reward__training"] = section(TrainingConfig(**training))
   return demo(**given)

@@ -96,11 +96,11 @@ def test_first_words_are_tokenised_as_they_follow_the_opened_turn(scheme, templa
 
 def test_a_token_across_the_border_is_cut_there():
   """Where the opened turn and an answer would share a token, the answer is read alone."""
-  template = "{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}assistant: A"
-  form = form_with(template.replace("m.content", "('A' if m.role != 'user' else '') + m.content"))
-  whole, alone = (form.tokenizer(text)["input_ids"] for text in ("A" + "nn", "nn"))
-  assert form.lead == "assistant: A" and len(whole) < 1 + len(alone)
-  assert form.response_ids(["nn"]) == [alone]
+  template = "{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}assistant: B"
+  form = form_with(template.replace("m.content", "('B' if m.role != 'user' else '') + m.content"))
+  whole, alone = (form.tokenizer(text)["input_ids"] for text in ("B" + "en", "en"))
+  assert form.lead == "assistant: B" and len(whole) < 1 + len(alone)
+  assert form.response_ids(["en"]) == [alone]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -167,7 +167,7 @@ def test_what_is_left_out_is_counted_and_nothing_left_is_an_error():
   assert all(list(one) == ["records", "cut_queries"] for one in counts.values())
   cut = cut_and_left_out(tokenise(codec_with(query_length=5, row_length=60), data))
   assert all(one["cut_queries"] == one["records"] for one in cut.values())
-  with pytest.raises(ConfigError, match=r"row_length is 5, and no row of reward.preferences fits"):
+  with pytest.raises(ConfigError, match=r"row_length is 5, and no row of demonstrations fits it"):
     tokenise(codec_with(row_length=5), data)
 
 

@@ -265,7 +265,7 @@ def test_every_end_that_is_named_ends_a_response_and_nothing_else_that_is_specia
   assert codec.eos == eot and codec.ends == {eot, ids["<eos>"]}
   assert codec.never_drawn == {ids[name] for name in ("<pad>", "<bos>", "<|head|>", "<|/head|>")}
   # What a checkpoint names is an end as well, also of a special token; a word may be one.
-  config = tiny.config(data__query_length=200, data__query_buckets=(200,))
+  config = tiny.config(data__query_length=200, data__query_buckets=(200,), data__row_length=250)
   given = make_codec(tokenizer, config, 1_000, ends={ids["<|head|>"], 300, 5_000})
   assert given.ends == codec.ends | {ids["<|head|>"], 300}
   assert given.never_drawn == codec.never_drawn - {ids["<|head|>"]}
@@ -340,7 +340,11 @@ def test_an_end_of_turn_beyond_the_model_s_table_is_refused():
   ],
 )
 def test_a_stop_string_that_is_never_seen_is_refused_for_its_reason(stop, complaint):
-  lengths = {"data__query_length": 200, "data__query_buckets": (200,)}
+  lengths = {
+    "data__query_length": 200,
+    "data__query_buckets": (200,),
+    "data__row_length": 250,
+  }
   config = tiny.config(sampling__training__stop=("\nHuman", stop), **lengths)
   for tokenizer in (chat_models.tokenizer("chatml"), plain_chatml()):
     with pytest.raises(ConfigError, match=rf"sampling\.training\.stop holds .*{complaint}"):

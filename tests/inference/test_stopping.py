@@ -55,7 +55,7 @@ def codec_of(tokenizer, chat_template=""):
   fields = {
     "data.query_length": 400,
     "data.query_buckets": (400,),
-    "data.response_length": 400,
+    "data.row_length": 600,
     "data.chat_template": chat_template,
     "sampling.training.stop": (),
     "sampling.evaluation.stop": (),

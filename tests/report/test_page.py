@@ -10,12 +10,15 @@ from apo_jax.logs.files import write_json, write_jsonl
 from apo_jax.report import plots, tables
 from apo_jax.report.data import read_run
 from apo_jax.report.page import write_report
+from tests.report.test_judge import FACTS
 
 OBJECTS = ("red box", "green lamp", "old book", "blue cup", "small key", "round table")
 NAMES = ("Ann", "Ben", "Cleo", "Dan")
 SECTIONS = {
   "Rounds",
   "Differences between rounds",
+  "The judge",
+  "What the players learn from",
   "Over the rounds",
   "Rewards of golden responses and samples",
   "Training losses",
@@ -25,6 +28,20 @@ SECTIONS = {
   "Configuration",
 }
 
+SCORE = {
+  "reward_model": "01_reward",
+  "sample_reward": 0.5,
+  "sample_length": 14.25,
+  "sample_unfinished": 0.125,
+  "sample_distinct": 3.5,
+  "sample_non_canonical": 0.0625,
+  "golden_sample_length": 13.5,
+  "golden_sample_unfinished": 0.25,
+  "golden_sample_distinct": 3.25,
+  "equals_golden": 0.375,
+  "golden_length": 15.75,
+  "golden_unfinished": 0.0,
+}
 
 # In the table's order, with the digits after the point.
 COLUMNS = {
@@ -166,12 +183,14 @@ def make_run(run_dir, num_rounds=3, known_utility=True, text="", updates=60):
       loss = (0.7 + 0.1 * round) * np.exp(-step / 30) + 0.2 + random.normal(0, 0.02)
       metrics.append({"time": 0.0, "round": round, "phase": phase, "step": step, "loss": loss})
   write_jsonl(run_dir / "metrics.jsonl", metrics)
+  write_json(run_dir / "rounds/00/judge.json", FACTS)
   for round in range(num_rounds + 1):
     directory = run_dir / "rounds" / f"{round:02d}"
     write_json(directory / "evaluation.json", evaluation_of(round, known_utility))
     rows = sample_rows(random, round, 24, 1, known_utility, text)
     write_jsonl(directory / "test_samples.jsonl", rows)
     if round:
+      write_json(directory / "score.json", SCORE)
       for name in ("golden_samples", "policy_samples"):
         rows = sample_rows(random, round, 48, 4, known_utility, text)
         write_jsonl(directory / f"{name}.jsonl", rows)
@@ -217,6 +236,13 @@ def test_a_whole_run_has_every_section(whole):
   assert "<h1>dpo-seq</h1>" in whole
   for value in ("dpo", "base", "round_start", "adversarial", "previous", "17"):
     assert f"<dd>{value}</dd>" in whole
+
+
+def test_what_the_players_learn_from(whole):
+  head, rows = tables_of(whole)[2]
+  assert head[:3] == ["round", "length", "unfinished"] and len(head) == 11
+  expected = ["14.2", "0.125", "3.50", "0.062", "13.5", "0.250", "3.25", "0.375", "15.8", "0.000"]
+  assert rows == [[str(round), *expected] for round in (1, 2, 3)]
 
 
 def cell_of(value, error, digits, sign=""):
@@ -368,6 +394,7 @@ def test_only_the_start_has_been_judged(tmp_path):
   # One round makes no curve, and there are no samples of training yet.
   assert sections_of(content) == {
     "Rounds",
+    "The judge",
     "Training losses",
     "The same queries over the rounds",
     "Configuration",
