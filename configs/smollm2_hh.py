@@ -40,15 +40,15 @@ def get_config(size: str = "small") -> ml_collections.ConfigDict:
     batch_size, base_rate, reward_rate, policy_rate, new_tokens = 32, 2e-4, 1e-4, 2e-4, 256
   else:
     # Few updates: small batches and large steps.
-    batch_size, base_rate, reward_rate, policy_rate, new_tokens = 4, 5e-4, 3e-4, 3e-4, 128
+    batch_size, base_rate, reward_rate, policy_rate, new_tokens = 4, 5e-4, 3e-4, 3e-4, 160
     config.model.remat = "dots"
     config.model.compute_dtype = config.sampling.cache_dtype = "float32"
     config.data.num_preferences = config.data.num_test = 96
-    config.data.num_golden = config.data.num_queries = 48
+    config.data.num_golden = config.data.num_queries = 32
     config.data.query_length = 127
     config.data.query_buckets = (64, 127)
-    config.data.row_length = 256  # golden responses have 190 tokens in the mean, and are read whole
-    config.data.row_buckets = (128, 192)
+    config.data.row_length = 320  # golden responses have 169 tokens in the mean, 279 at the 90th %
+    config.data.row_buckets = (128, 192, 256)
     config.sampling.batch_size = 24
     config.evaluation.num_queries = 96
     config.evaluation.batch_size = 32

@@ -592,7 +592,7 @@ def test_config_json_says_its_format():
 
 def test_smollm2_comes_in_two_sizes():
   small, full = (load("smollm2_hh", size) for size in ("small", "full"))
-  assert (small.data.num_golden, full.data.num_golden) == (96, 0)
+  assert (small.data.num_golden, full.data.num_golden) == (32, 0)
   assert small == load("smollm2_hh")
   with pytest.raises(ValueError, match=r"smollm2_hh\.py:big: it must be small or full"):
     load("smollm2_hh", "big")
