@@ -44,7 +44,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.reward.training = training(batch_size=32, learning_rate=1e-3, warmup_steps=4)
   config.reward.apo.golden_coefficient = 1.0
   config.reward.preference_batch_size = 32
-  config.policy.training = training(batch_size=32, learning_rate=3e-4, warmup_steps=4)
+  config.policy.training = training(batch_size=32, learning_rate=2e-4, warmup_steps=4)
   # A judge that is no twin of the reward model in the game.
   judge = ShapeConfig(layers=1, embed_dim=64, heads=4, kv_heads=2, head_dim=16, mlp_dim=160)
   config.testing_reward.shape = section(judge)

@@ -43,7 +43,7 @@ def get_config(size: str = "small") -> ml_collections.ConfigDict:
     batch_size, base_rate, reward_rate, policy_rate, new_tokens = 4, 5e-4, 3e-4, 3e-4, 160
     config.model.remat = "dots"
     config.model.compute_dtype = config.sampling.cache_dtype = "float32"
-    config.data.num_preferences = config.data.num_test = 96
+    config.data.num_preferences, config.data.num_test = 48, 96
     config.data.num_golden = config.data.num_queries = 32
     config.data.query_length = 127
     config.data.query_buckets = (64, 127)

@@ -89,6 +89,7 @@ def additions():
 
 
 CHOSEN = {
+  "policy__unfinished": "as_is",
   "policy__loss": "advantage",
   "policy__advantage__scale": 2.0,
   "reward__terms": ("centred",),
@@ -115,7 +116,7 @@ def test_a_round_with_all_four(tmp_path):
     if line["phase"] in ("reward_base", "reward"):
       expected = line["preference_loss"] + 0.5 * line["centred_loss"]
       if line["phase"] == "reward":
-        expected += config.reward.apo.golden_coefficient / 4 * line["golden_loss"]
+        expected += config.reward.apo.golden_coefficient * line["golden_loss"]
       assert line["loss"] == pytest.approx(expected, rel=1e-5)
 
   # The shaping stands between scoring and the policy step.

@@ -28,6 +28,7 @@ LORA = {
 LENGTHS = {
   "data__query_length": 48,
   "data__query_buckets": (48,),
+  "data__row_length": 72,
   "supervised__epochs": 0,
   "rounds": 1,
 }

@@ -28,7 +28,7 @@ def chat_tokenizer(tmp_path_factory):
 
 
 def chat_codec(tokenizer, **overrides: object) -> Codec:
-  lengths = {"data__query_length": 48, "data__query_buckets": (48,)}
+  lengths = {"data__query_length": 48, "data__query_buckets": (48,), "data__row_length": 72}
   return make_codec(tokenizer, tiny.config(**lengths, **overrides), checkpoints.VOCABULARY)
 
 

@@ -147,7 +147,9 @@ def test_nothing_but_the_responses_decides(order, settings):
   other = rated(reordered(queries(), order), **settings)
   for ours, theirs in zip(rewards_of(other), rewards_of(start), strict=True):
     assert ours.keys() == theirs.keys()
-    np.testing.assert_allclose(list(map(ours.get, theirs)), list(theirs.values()), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+      list(map(ours.get, theirs)), list(theirs.values()), rtol=1e-5, atol=1e-6
+    )
   for loss in LOSSES:
     assert pairs_of(other, loss) == pairs_of(start, loss)
   for ours, theirs in zip(golden_pairs_of(other), golden_pairs_of(start), strict=True):

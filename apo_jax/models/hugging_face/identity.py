@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from apo_jax.models.hugging_face.config import CONFIG_FILE, GENERATION_FILE
+
 # So many blocks of each file are read, evenly spaced, its first and last among them: other weights
 # of the same shapes differ in all of them, and a large model is looked at in a moment.
 _BLOCKS = 64
@@ -10,8 +12,13 @@ _BLOCK_BYTES = 65536
 
 
 def checkpoint_sha256(directory: Path) -> str:
-  """A hash of the checkpoint's config.json, and of samples of its safetensors files."""
-  digest = hashlib.sha256((directory / "config.json").read_bytes())
+  """A hash of the checkpoint's configs, and of samples of its safetensors files.
+
+  generation_config.json, where there is one, says what ends a response.
+  """
+  digest = hashlib.sha256((directory / CONFIG_FILE).read_bytes())
+  generation = directory / GENERATION_FILE
+  digest.update(generation.read_bytes() if generation.exists() else b"")
   for path in sorted(directory.glob("*.safetensors")):
     size = path.stat().st_size
     digest.update(f"{path.name} {size}\n".encode())

@@ -37,3 +37,10 @@ def test_the_end_of_a_large_file_counts(tmp_path):
     file.seek(-1, 2)
     file.write(b"\x01")
   assert checkpoint_sha256(tmp_path) != before
+
+
+def test_other_ends_of_a_response_are_another(tmp_path):
+  (tmp_path / "config.json").write_text("{}")
+  before = checkpoint_sha256(tmp_path)
+  (tmp_path / "generation_config.json").write_text('{"eos_token_id": [2, 5]}')
+  assert checkpoint_sha256(tmp_path) != before

@@ -84,7 +84,9 @@ def continue_greedily(
   def run(parameters, queries):
     known = definition.architecture.vocab_size
     policy = definition.bind(parameters)
-    return sample(policy, queries, settings, eos=NO_EOS, known_tokens=known, table=None)
+    return sample(
+      policy, queries, settings, ends={NO_EOS}, never_drawn=(), known_tokens=known, table=None
+    )
 
   return np.asarray(jax.jit(run)(parameters, queries).tokens)[:, 0].tolist()
 
