@@ -123,11 +123,14 @@ base = train(make_reward_update, reward_model, parameters, loss, 1e-3, inputs)
 print("The min step: golden answers above the policy's, beside the preferences.")
 golden = data.reward.golden
 answers = answer(start, golden, "golden")
-scores = np.tile([1.0] + [0.0] * NUM_SAMPLES, (BATCH_SIZE, 1))
 inputs = []
 for chosen, beside in zip(batches(len(golden), 16), batches(len(preferences), 16), strict=True):
   items = [(golden[index].query, [*golden[index].responses, *answers[index]]) for index in chosen]
-  inputs.append(apo.RewardBatch(*preferred(beside), rows(items), scores))
+  # A sample that is the golden answer, token for token, is no pair: its score is that of padding.
+  keys = [(golden[i].responses[0].key, [one.key for one in answers[i]]) for i in chosen]
+  twins = np.array([[key == one for one in few] for key, few in keys], np.float32)
+  scores = np.hstack([np.ones((BATCH_SIZE, 1)), -twins])
+  inputs.append(apo.RewardBatch(*preferred(beside), rows(items), scores, twins.sum(axis=1)))
 loss = apo.APO(golden_coefficient=1.0)
 adversary = train(make_reward_update, reward_model, base, loss, 1e-3, inputs)
 
@@ -136,11 +139,12 @@ queries = data.policy.queries
 answers = answer(start, queries, "policy")
 rewards = score(rewards_of, adversary, queries, answers)
 reference = score(logprobs_of, start, queries, answers)
-spoken = np.array([[len(response.tokens) > 0 for response in few] for few in answers])
+# What says nothing, or did not end, is not learnt from; equal answers have one reward, so no pair.
+whole = np.array([[len(one.tokens) > 0 and one.finished for one in few] for few in answers])
 inputs = []
 for chosen in batches(len(queries), count=32):
   items = [(queries[index].query, answers[index]) for index in chosen]
-  inputs.append(apo.PolicyBatch(rows(items), rewards[chosen], reference[chosen], spoken[chosen]))
+  inputs.append(apo.PolicyBatch(rows(items), rewards[chosen], reference[chosen], whole[chosen]))
 end = train(apo.make_policy_update, policy, start, apo.DPO(beta=0.1), 3e-4, inputs)
 
 print(f"True utility: {utility(start):.3f} before the round, {utility(end):.3f} after it.")
