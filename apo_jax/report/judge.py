@@ -16,7 +16,7 @@ def judge_section(run: Run) -> str:
   if correlations:
     alike = (
       " Where the two order test preferences wrongly is correlated by"
-      f" {correlations[0]:.2f} in the first round and {correlations[-1]:.2f} in the last: 1 is a twin,"
-      " and wrong labels, on which both err, keep it above 0."
+      f" {correlations[0]:.2f} in the first round and {correlations[-1]:.2f} in the last: 1 is a"
+      " twin, and wrong labels, on which both err, keep it above 0."
     )
   return section("The judge", html.escape(describe_judge(run.judge) + alike), "")

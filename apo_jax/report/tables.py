@@ -81,8 +81,8 @@ def rounds_table(run: Run) -> str:
   golden = ""
   if golden_length is not None and golden_unfinished is not None:
     golden = (
-      f" Golden responses are {rounded(golden_length, 1)} tokens long on average, and "
-      f"{rounded(golden_unfinished, 3)} of them are cut."
+      f" Golden responses are {rounded(golden_length, 1)} tokens long on average, and a share of "
+      f"{rounded(golden_unfinished, 3)} is unfinished."
     )
   return section(
     "Rounds",

@@ -260,7 +260,9 @@ def test_every_number_of_every_round_is_in_the_table_with_its_error(whole):
     evaluation = evaluation_of(round)
     for (key, digits), cell in zip(COLUMNS.items(), row[1:], strict=True):
       assert cell == cell_of(evaluation[key], evaluation["standard_errors"][key], digits), key
-  assert "Golden responses are 15.5 tokens long on average, and 0.125 of them are cut." in whole
+  assert (
+    "Golden responses are 15.5 tokens long on average, and a share of 0.125 is unfinished." in whole
+  )
 
 
 def test_differences_to_the_round_before_and_to_the_start(whole):
