@@ -45,8 +45,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.reward.apo.golden_coefficient = 1.0
   config.reward.preference_batch_size = 32
   config.policy.training = training(batch_size=32, learning_rate=2e-4, warmup_steps=4)
-  # With the default, 100, clipping takes 99.6 % of every gradient, and only ranking is left.
-  config.policy.rrhf.ranking_coefficient = 1.0
+  # The ranking's gradient is then a third of the imitation's; with the default, 100, it is all.
+  config.policy.rrhf.ranking_coefficient = 0.1
   # A judge that is no twin of the reward model in the game.
   judge = ShapeConfig(layers=1, embed_dim=64, heads=4, kv_heads=2, head_dim=16, mlp_dim=160)
   config.testing_reward.shape = section(judge)

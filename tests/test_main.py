@@ -97,7 +97,7 @@ def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
   result = run(*flags, f"--run_dir={whole}")
   assert result.returncode == 0, result.stderr
   assert f"The run is in {whole}" in result.stdout
-  *_, start, end, _, last = result.stdout.splitlines()
+  *_, start, _, end, _, _, last = result.stdout.splitlines()  # errors stand under numbers
   assert start.split()[0] == "0" and end.split()[0] == "1"  # the table, whole, at the end
   assert "report.html" in last
 
@@ -117,6 +117,21 @@ def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
     assert read_json(killed / name) == read_json(whole / name)
   steps = [(line["round"], line["phase"], line["step"]) for line in read_metrics(killed)]
   assert steps == [(line["round"], line["phase"], line["step"]) for line in read_metrics(whole)]
+
+
+@pytest.mark.slow
+def test_a_reward_that_is_no_number_ends_the_run_with_a_sentence(tmp_path):
+  """It was written as null, and ended in a TypeError of another thread."""
+  penalty = {"policy__missing_end__penalty": 1e300}  # beyond float32
+  flags = tiny.flags(rounds=1, policy__shapings="('missing_end',)", **penalty)
+  result = run(*flags, f"--run_dir={tmp_path}")
+  lines = [line for line in result.stderr.splitlines() if line.strip()]
+  assert result.returncode and "Traceback" not in result.stderr, result.stderr
+  assert "the reward as missing_end shapes it is not a finite number" in lines[-1]
+  # What was played before is kept, and nothing of the phase that ended is written.
+  kept = tmp_path / "rounds/01"
+  assert (kept / "reward.json").exists() and not (kept / "score.json").exists()
+  assert '"reward": null' in (kept / "policy_samples.jsonl").read_text()
 
 
 def test_help_shows_the_flags():
