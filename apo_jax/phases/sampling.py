@@ -8,6 +8,7 @@ import numpy as np
 from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_samples
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
+from apo_jax.objectives import RejectionSampling
 from apo_jax.phases.responses import (
   canonical,
   draw,
@@ -57,7 +58,9 @@ def score_samples(run: Run, round: int) -> None:
   for path, sampled in zip(paths, scored, strict=True):
     _write(run, path, sampled)
   summary = _described(run, scored[0], "sample")
-  summary["best_reward"] = float(np.mean(np.max(of_samples(scored[0], "reward"), axis=1)))
+  best = read_by(RejectionSampling(), scored[0], run.config.policy.unfinished)
+  if best.any():
+    summary["best_reward"] = float(np.mean(of_samples(scored[0], "reward")[best]))
   summary["read_samples"] = float(np.mean(read))
   if adversarial:
     summary |= _described(run, scored[1], "golden_sample") | _described_golden(scored[1])

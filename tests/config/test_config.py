@@ -566,7 +566,7 @@ def test_the_vocabulary_is_rounded_up_to_a_multiple_of_128(size, rows):
 
 def test_a_loss_brings_its_own_hyper_parameters():
   config = demo(policy__loss="rrhf", policy__rrhf__sft_coefficient=0.1)
-  assert config.policy.loss == RRHF(sft_coefficient=0.1)
+  assert config.policy.loss == RRHF(ranking_coefficient=0.1, sft_coefficient=0.1)
   # What is not chosen is no part of the run: another version may not have it.
   assert to_dict(config)["policy"].keys() >= {"loss", "rrhf"}
   assert "dpo" not in to_dict(config)["policy"]
