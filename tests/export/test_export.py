@@ -94,6 +94,7 @@ def test_the_round_and_the_player_are_the_ones_asked_for(run, tmp_path):
     np.testing.assert_array_equal(norm, parameters.get("trunk", parameters)["final_norm"])
 
 
+@pytest.mark.slow
 def test_a_judge_of_its_own_shape_is_exported_with_that_shape(tmp_path):
   own = {"testing_reward__shape": tiny.JUDGE, "testing_reward__preferences": "policy"}
   config = finished_run.make(tmp_path / "run", **own)
