@@ -8,7 +8,7 @@ template writes them and opens the answer, and its end-of-turn token ends a resp
 import copy
 import datetime
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,12 @@ import transformers
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import DataConfig
 from apo_jax.data.dialogue import Message, parse_query, render_query
+from apo_jax.data.special_tokens import (
+  make_special,
+  special_ids,
+  special_names,
+  written_around_turns,
+)
 
 HH = "hh"
 
@@ -29,10 +35,6 @@ _DATE_PARTS = ("a", "A", "b", "B", "d", "-d", "e", "j", "m", "-m", "y", "Y")
 # Behind the first character of a special token's name in a message. It is a token of its own, so
 # the tokenizer reads what stands before and after it as text; its id is taken out afterwards.
 _MARK = "\ue000\ue001"
-
-# Words, and runs of blanks or line breaks, are added to tokenizers to be read in one piece: unlike
-# "<|im_end|>" they are text.
-_TEXT = re.compile(r"[\w\s]*")
 
 # What a template may raise when it refuses a dialogue: its own words, or a slip of its author.
 _REFUSALS = (
@@ -270,8 +272,8 @@ def make_chat_form(
     raise ConfigError(
       f"{named} leaves out or changes the text of earlier turns; give one that keeps it, or {HH!r}."
     )
-  _make_special(marked, _written_around_turns(marked, whole, dialogue))
-  names = _special_names(marked)
+  make_special(marked, written_around_turns(marked, whole, dialogue))
+  names = special_names(marked)
   before, behind = whole.split(_ANSWER.content, 1)
   gap = before[len(opened) :] if before.startswith(opened) else ""
   ids = marked(opened, add_special_tokens=False)["input_ids"]
@@ -358,72 +360,6 @@ def _last_words(opened: str, names: set[str]) -> str:
   """What stands behind the last special token and line break of a text that ends in words."""
   behind = re.split("|".join(map(re.escape, names)) or "$", opened)[-1]
   return behind[behind.rstrip().rfind("\n") + 1 :]
-
-
-def special_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> set[int]:
-  """The ids of special tokens, which no text has."""
-  added = tokenizer.added_tokens_decoder
-  return {id for id, token in added.items() if token.special} | set(tokenizer.all_special_ids)
-
-
-def with_special(
-  tokenizer: transformers.PreTrainedTokenizerBase, ids: Collection[int]
-) -> transformers.PreTrainedTokenizerBase:
-  """The tokenizer, or a copy to which those of its added tokens that have these ids are special.
-
-  Fine-tunes add the token that ends a turn without calling it special. A text that holds its name
-  would become the token, and decoding would write it.
-  """
-  added = tokenizer.added_tokens_decoder
-  plain = [token for id, token in added.items() if id in ids and not token.special]
-  if not plain:
-    return tokenizer
-  copied = copy.deepcopy(tokenizer)
-  _make_special(copied, plain)
-  return copied
-
-
-def _make_special(
-  tokenizer: transformers.PreTrainedTokenizerBase, tokens: Iterable[tokenizers.AddedToken]
-) -> None:
-  """Makes tokens that were added to the tokenizer special, in place."""
-  special = [
-    tokenizers.AddedToken(
-      token.content,
-      single_word=token.single_word,
-      lstrip=token.lstrip,
-      rstrip=token.rstrip,
-      normalized=token.normalized,
-      special=True,
-    )
-    for token in tokens
-  ]
-  tokenizer.add_tokens(special, special_tokens=True)
-
-
-def _written_around_turns(
-  tokenizer: transformers.PreTrainedTokenizerBase, whole: str, dialogue: Sequence[Message]
-) -> list[tokenizers.AddedToken]:
-  """The added tokens that a template writes before and behind turns without being called special.
-
-  What it writes behind the last question is left out: there a template may open and close
-  thoughts, and those are text that a response may hold.
-  """
-  around = whole[: whole.rfind(dialogue[-1].content)]
-  for message in dialogue[:-1]:
-    around = around.replace(message.content, "\0")
-  added = tokenizer.added_tokens_decoder.values()
-  return [
-    token
-    for token in added
-    if not token.special and token.content in around and not _TEXT.fullmatch(token.content)
-  ]
-
-
-def _special_names(tokenizer: transformers.PreTrainedTokenizerBase) -> set[str]:
-  """The texts that the tokenizer reads as special tokens."""
-  added = tokenizer.added_tokens_decoder.values()
-  return {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
 
 
 def _continuation(

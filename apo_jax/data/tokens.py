@@ -15,7 +15,8 @@ import transformers
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, SamplingConfig
-from apo_jax.data.templates import Form, make_form, special_ids, with_special
+from apo_jax.data.special_tokens import special_ids, with_special
+from apo_jax.data.templates import Form, make_form
 from apo_jax.rows.rows import Response
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
