@@ -26,6 +26,7 @@ from apo_jax.models.definition import Definition, Parameters, define_policy
 NO_KEY = np.zeros(2, np.uint32)
 
 ROOT = Path(__file__).resolve().parent.parent
+TWIN_DEMO = ROOT / "tests" / "twin_demo.py"
 
 OVERRIDES = {
   "rounds": 2,
@@ -57,15 +58,7 @@ OVERRIDES = {
 }
 
 # What `testing_reward.shape` is where the judge has one of its own.
-JUDGE_SIZES = {
-  "layers": 1,
-  "embed_dim": 16,
-  "heads": 2,
-  "kv_heads": 1,
-  "head_dim": 8,
-  "mlp_dim": 32,
-}
-JUDGE = section(ShapeConfig(**JUDGE_SIZES))
+JUDGE = section(ShapeConfig(layers=1, embed_dim=16, heads=2, kv_heads=1, head_dim=8, mlp_dim=32))
 
 
 def load_config_file(path: Path) -> ModuleType:
@@ -77,12 +70,8 @@ def load_config_file(path: Path) -> ModuleType:
 
 
 def config_dict(**overrides: object) -> ml_collections.ConfigDict:
-  """The demo's config made tiny; overrides are dotted fields with `__` for a dot.
-
-  The judge is a twin, unlike the demo's and that of `flags`: a model less to compile.
-  """
-  config = load_config_file(ROOT / "configs" / "demo.py").get_config()
-  config.testing_reward.shape = None
+  """The demo's config made tiny; overrides are dotted fields with `__` for a dot."""
+  config = load_config_file(TWIN_DEMO).get_config()
   given = {name.replace("__", "."): value for name, value in overrides.items()}
   config.update_from_flattened_dict({**OVERRIDES, **given})
   return config
@@ -94,12 +83,11 @@ def config(**overrides: object) -> Config:
 
 
 def flags(**overrides: object) -> list[str]:
-  """The same as command-line flags, with a judge of `JUDGE`'s shape."""
+  """The same as command-line flags."""
   given = {name.replace("__", "."): value for name, value in overrides.items()}
-  judge = {f"testing_reward.shape.{name}": size for name, size in JUDGE_SIZES.items()}
-  pairs = itertools.chain(OVERRIDES.items(), judge.items(), given.items())
+  pairs = itertools.chain(OVERRIDES.items(), given.items())
   return [
-    f"--config={ROOT / 'configs' / 'demo.py'}",
+    f"--config={TWIN_DEMO}",
     *(f"--config.{name}={value}" for name, value in dict(pairs).items()),
   ]
 

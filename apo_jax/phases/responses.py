@@ -115,7 +115,13 @@ def with_shaped_rewards(
 def read_by(
   loss: PolicyLoss, sampled: Sequence[SampledQuery], unfinished: str
 ) -> Bool[np.ndarray, "Q S"]:
-  """Which samples a policy loss reads, by their shaped rewards.
+  """Which samples a policy loss reads, by their shaped rewards, of those it may (`learnable`)."""
+  rewards = jnp.asarray(of_samples(sampled, "shaped_reward"), jnp.float32)
+  return np.asarray(loss.reads(rewards, jnp.asarray(learnable(sampled, unfinished))))
+
+
+def learnable(sampled: Sequence[SampledQuery], unfinished: str) -> Bool[np.ndarray, "Q S"]:
+  """Which samples a policy may learn from.
 
   Empty ones never are, and of equal ones the first alone. `unfinished` says which of those without
   an end may be (`config.policy.unfinished`).
@@ -124,7 +130,7 @@ def read_by(
   valid = jnp.asarray(~of_samples(sampled, "is_empty") & firsts)
   rewards = jnp.asarray(of_samples(sampled, "shaped_reward"), jnp.float32)
   finished = jnp.asarray(of_samples(sampled, "finished"))
-  return np.asarray(loss.reads(rewards, not_unfinished(rewards, valid, finished, unfinished)))
+  return np.asarray(not_unfinished(rewards, valid, finished, unfinished))
 
 
 def policy_logprobs(

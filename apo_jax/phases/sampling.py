@@ -8,10 +8,10 @@ import numpy as np
 from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_samples
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
-from apo_jax.objectives import RejectionSampling
 from apo_jax.phases.responses import (
   canonical,
   draw,
+  learnable,
   of_samples,
   policy_logprobs,
   read_by,
@@ -58,9 +58,7 @@ def score_samples(run: Run, round: int) -> None:
   for path, sampled in zip(paths, scored, strict=True):
     _write(run, path, sampled)
   summary = _described(run, scored[0], "sample")
-  best = read_by(RejectionSampling(), scored[0], run.config.policy.unfinished)
-  if best.any():
-    summary["best_reward"] = float(np.mean(of_samples(scored[0], "reward")[best]))
+  summary |= _best_reward(scored[0], run.config.policy.unfinished)
   summary["read_samples"] = float(np.mean(read))
   if adversarial:
     summary |= _described(run, scored[1], "golden_sample") | _described_golden(scored[1])
@@ -94,6 +92,15 @@ def _described(run: Run, sampled: Sequence[SampledQuery], name: str) -> dict[str
     f"{name}_distinct": float(np.mean([sum(query.is_first) for query in sampled])),
     f"{name}_non_canonical": 1 - float(np.mean(canonical(run.codec, sampled))),
   }
+
+
+def _best_reward(sampled: Sequence[SampledQuery], unfinished: str) -> dict[str, float]:
+  """The mean reward of each query's best sample, of those that the policy may learn from."""
+  allowed = learnable(sampled, unfinished)
+  best = np.argmax(np.where(allowed, of_samples(sampled, "shaped_reward"), -np.inf), axis=1)
+  rewards = np.take_along_axis(of_samples(sampled, "reward"), best[:, None], axis=1)
+  known = rewards[allowed.any(axis=1)]
+  return {"best_reward": float(np.mean(known))} if known.size else {}
 
 
 def _described_golden(sampled: Sequence[SampledQuery]) -> dict[str, float]:

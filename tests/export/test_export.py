@@ -213,6 +213,7 @@ def test_what_there_is_not(run, tmp_path, arguments, said):
   assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_pooling_over_all_tokens_cannot_be_expressed(tmp_path):
   finished_run.make(tmp_path / "run", reward__pooling="average")
   with pytest.raises(ConfigError, match=r"config\.reward\.pooling is 'average'.*'last' or 'eos'"):
@@ -252,6 +253,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess:
   )
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_writes(adapted, tmp_path):
   one, two = tmp_path / "one", tmp_path / "two"
   asked = [f"--run={adapted}", "--player=reward"]

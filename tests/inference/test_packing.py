@@ -180,6 +180,7 @@ def test_neither_shrinking_nor_joining_changes_a_sample(batch_size):
   assert functions.decode._cache_size() <= len(allowed)
 
 
+@pytest.mark.slow
 def test_scanned_layers_give_the_same_samples():
   assert_same(draw(4, stacks=1)[0], alone())
 
@@ -205,6 +206,7 @@ def test_one_long_response_does_not_hold_the_others():
   assert packed < 0.75 * sum(rows)
 
 
+@pytest.mark.slow
 def test_short_responses_are_never_packed():
   config = dataclasses.replace(LONG, max_new_tokens=packing.STEPS_WORTH_PACKING)
   _, packed, functions = draw(2, config, buckets=(8, 16))

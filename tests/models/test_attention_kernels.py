@@ -139,7 +139,11 @@ def test_what_splash_makes_of_padding_is_finite():
     assert np.isfinite(jax.jit(kernel)(queries, keys, values, mask)).all()
 
 
-@pytest.mark.parametrize("rows", [SEPARATE, SHARED], ids=["separate", "shared"])
+@pytest.mark.parametrize(
+  "rows",
+  [pytest.param(SEPARATE, marks=pytest.mark.slow), SHARED],
+  ids=["separate", "shared"],
+)
 def test_a_decoder_reads_the_same_by_splash(rows, monkeypatch):
   """Hidden states and the gradient of every parameter, through both layers."""
   interpreted = functools.partial(attention_kernels.splash, interpret=True)
