@@ -38,7 +38,7 @@ def rows(rng: np.random.Generator, present: np.ndarray, shared: bool = False) ->
 
 def _response(rng: np.random.Generator) -> Response:
   tokens, drawn = _tokens(rng, 1, LONGEST_RESPONSE), rng.random()
-  return Response(tokens, finished=drawn < 0.7, drew_end=drawn < 0.5)
+  return Response(tokens, finished=drawn < 0.7, drew_end=drawn < 0.55)
 
 
 def _tokens(rng: np.random.Generator, fewest: int, most: int) -> list[int]:

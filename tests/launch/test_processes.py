@@ -53,6 +53,7 @@ def test_two_processes_with_half_each_end_with_the_numbers_of_one(tmp_path):
     supervised__epochs=1,
     data__query_length=48,  # the chat template's turns take more tokens
     data__query_buckets=(48,),
+    data__row_length=72,
     mesh__data=1,
     mesh__fsdp=-1,
   )
