@@ -196,12 +196,11 @@ def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
   for report in reports:
     say(report.sentence())
   for name, counts in cut_and_left_out(run.data).items():
-    records, cut, *_ = counts.values()
-    reasons = [f"{number:,} left out ({why})" for why, number in list(counts.items())[2:]]
-    if cut:
-      reasons.insert(0, f"{cut:,} queries lose their left")
-    if reasons:
-      say(f"{name}: of {records + sum(run.data.left_out[name].values()):,}, {', '.join(reasons)}.")
+    left_out = run.data.left_out[name]
+    said = [f"{counts['cut_queries']:,} queries lose their left"] if counts["cut_queries"] else []
+    said += [f"{number:,} left out ({why})" for why, number in left_out.items()]
+    if said:
+      say(f"{name}: of {counts['records'] + sum(left_out.values()):,}, {', '.join(said)}.")
   if run.config.model.checkpoint and run.config.model.shape is not None:
     say("config.model.shape is not used: config.model.checkpoint says the shape.")
   say(describe("policy", models.policy))

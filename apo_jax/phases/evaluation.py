@@ -25,10 +25,10 @@ from apo_jax.logs.progress import PhaseProgress
 from apo_jax.logs.run_directory import EVALUATION, JUDGEMENTS, TEST_SAMPLES, RunDirectory
 from apo_jax.phases.responses import (
   canonical,
-  check_finite,
   draw,
   of_samples,
   policy_logprobs,
+  rewards_of,
   with_reference_logprobs,
   with_rewards,
 )
@@ -202,11 +202,8 @@ def _preference_rewards(
     NotFinite: one is not a number.
   """
   sequences = [(one.query, response) for one in preferences for response in one.responses]
-  scorer, parameters = run.inference.scorer_of(reward_model), run.parameters.of(reward_model)
-  found = scorer(parameters, sequences, progress.advance)
   query_ids = [one.record.query_id for one in preferences for _ in one.responses]
-  check_finite(found, query_ids, f"the reward of {reward_model.name}")
-  flat = iter(found.tolist())
+  flat = iter(rewards_of(run, sequences, query_ids, reward_model, progress))
   return _padded([[next(flat) for _ in one.responses] for one in preferences], 0.0)
 
 

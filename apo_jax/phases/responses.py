@@ -15,7 +15,7 @@ from apo_jax.data.records import Demonstration
 from apo_jax.data.samples import Asked, Sample, SampledQuery
 from apo_jax.data.tokens import Codec
 from apo_jax.inference.sampler import SampledResponse
-from apo_jax.inference.scoring import NotFinite
+from apo_jax.inference.scoring import NotFinite, TokenSequence
 from apo_jax.logs.progress import PhaseProgress
 from apo_jax.objectives import PolicyLoss, SampledRewards, Shaping, not_unfinished
 from apo_jax.run import seeds
@@ -73,15 +73,12 @@ def with_rewards(
     for query in sampled
     for response in (*query.responses, *query.asked.responses)
   ]
-  scorer, parameters = run.inference.scorer_of(reward_model), run.parameters.of(reward_model)
-  found = scorer(parameters, sequences, progress.advance)
   query_ids = [
     query.asked.record.query_id
     for query in sampled
     for _ in (*query.responses, *query.asked.responses)
   ]
-  check_finite(found, query_ids, f"the reward of {reward_model.name}")
-  rewards = iter(found.tolist())
+  rewards = iter(rewards_of(run, sequences, query_ids, reward_model, progress))
 
   def rated(query: SampledQuery) -> SampledQuery:
     samples = tuple(dataclasses.replace(sample, reward=next(rewards)) for sample in query.samples)
@@ -89,6 +86,24 @@ def with_rewards(
     return dataclasses.replace(query, samples=samples, golden_reward=golden_reward)
 
   return [rated(query) for query in sampled]
+
+
+def rewards_of(
+  run: Run,
+  sequences: Sequence[TokenSequence],
+  query_ids: Sequence[str],
+  reward_model: Player,
+  progress: PhaseProgress,
+) -> list[float]:
+  """The reward of each sequence; `query_ids`, one each, are for errors.
+
+  Raises:
+    NotFinite: one is not a number.
+  """
+  scorer, parameters = run.inference.scorer_of(reward_model), run.parameters.of(reward_model)
+  found = scorer(parameters, sequences, progress.advance)
+  _check_finite(found, query_ids, f"the reward of {reward_model.name}")
+  return found.tolist()
 
 
 def with_shaped_rewards(
@@ -108,7 +123,7 @@ def with_shaped_rewards(
   query_ids = [query.asked.record.query_id for query in sampled for _ in query.samples]
   for shaping in shapings:
     samples = samples._replace(rewards=shaping(samples))
-    check_finite(samples.rewards, query_ids, f"the reward as {shaping.name} shapes it")
+    _check_finite(samples.rewards, query_ids, f"the reward as {shaping.name} shapes it")
   return _with(sampled, "shaped_reward", np.asarray(samples.rewards).tolist())
 
 
@@ -155,7 +170,7 @@ def policy_logprobs(
   logprobs[wanted] = scorer(parameters, sequences, progress.advance)
   asked = zip(sampled, wanted, strict=True)
   query_ids = [query.asked.record.query_id for query, row in asked for _ in range(int(row.sum()))]
-  check_finite(logprobs[wanted], query_ids, f"the log-probability under {player.name}")
+  _check_finite(logprobs[wanted], query_ids, f"the log-probability under {player.name}")
   return logprobs
 
 
@@ -181,7 +196,7 @@ def of_samples(sampled: Sequence[SampledQuery], field: str) -> Shaped[np.ndarray
   return np.array([[getattr(sample, field) for sample in query.samples] for query in sampled])
 
 
-def check_finite(values: Any, query_ids: Sequence[str], what: str) -> None:
+def _check_finite(values: Any, query_ids: Sequence[str], what: str) -> None:
   """Ends a phase before anything is made of numbers that are none."""
   values = np.asarray(values).reshape(-1)
   bad = np.flatnonzero(~np.isfinite(values))
