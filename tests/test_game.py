@@ -126,8 +126,8 @@ def test_every_update_is_logged_once(finished):
 
 
 def test_stopping_after_any_phase_changes_nothing(finished, tmp_path):
-  """Ends the process after each phase until round 2, whose phases are as round 1's."""
-  config = tiny.config()
+  """Ends the process after each phase of a game of one round, which then goes on for another."""
+  config, longer = tiny.config(rounds=1), tiny.config(checkpoints__keep=1)
   played = []
 
   def key(phase):
@@ -137,16 +137,19 @@ def test_stopping_after_any_phase_changes_nothing(finished, tmp_path):
     played.append(key(phase))
     raise Stopped
 
-  phases = [key(phase) for phase in game.phases(config)]
-  before = [phase for phase in phases if phase[0] < 2]
+  run_dir = tmp_path / "run"
+  before = [key(phase) for phase in game.phases(config)]
   for _ in before:
     with pytest.raises(Stopped):
-      game.play(config, tmp_path / "run", on_phase_end=stop)
+      game.play(config, run_dir, on_phase_end=stop)
   assert played == before
-  game.play(config, tmp_path / "run", on_phase_end=lambda phase: played.append(key(phase)))
-  game.play(config, tmp_path / "run", on_phase_end=lambda phase: pytest.fail("played again"))
-  assert played == phases
-  assert numbers(tmp_path / "run") == numbers(finished)
+  game.play(longer, run_dir, on_phase_end=lambda phase: played.append(key(phase)))
+  game.play(longer, run_dir, on_phase_end=lambda phase: pytest.fail("played again"))
+  assert played == [key(phase) for phase in game.phases(longer)]
+  assert numbers(run_dir) == numbers(finished)
+  kept = {path.name for path in (run_dir / "checkpoints").iterdir()}
+  assert "01_policy" not in kept and "02_policy" in kept and "00_supervised" in kept
+  assert read_json(run_dir / "config.json")["rounds"] == 2
 
 
 @pytest.mark.parametrize("phase", [pytest.param("reward", marks=pytest.mark.slow), "policy"])
@@ -361,16 +364,6 @@ def test_a_report_that_is_missing_is_written_by_the_next_start(finished, tmp_pat
   (run_dir / "report.html").unlink()
   report = game.play(tiny.config(), run_dir)
   assert "<html" in report.read_text()
-
-
-def test_more_rounds_continue_the_same_run(finished, tmp_path):
-  run_dir = tmp_path / "run"
-  shutil.copytree(finished, run_dir)
-  game.play(tiny.config(rounds=3, checkpoints__keep=1), run_dir)
-  assert read_json(run_dir / "rounds/03/provenance.json")["policy_start"] == "02_policy"
-  kept = {path.name for path in (run_dir / "checkpoints").iterdir()}
-  assert "02_policy" not in kept and "03_policy" in kept and "00_supervised" in kept
-  assert json.loads((run_dir / "config.json").read_text())["rounds"] == 3
 
 
 def test_identity_ignores_where_and_how_long():

@@ -185,6 +185,7 @@ def test_scanned_layers_give_the_same_samples():
   assert_same(draw(4, stacks=1)[0], alone())
 
 
+@pytest.mark.slow
 def test_one_long_response_does_not_hold_the_others():
   """Of all steps times rows, most are spent on live rows; one batch until its end spends fewer."""
   rows = []

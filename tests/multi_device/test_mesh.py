@@ -23,7 +23,9 @@ CONFIG = tiny.config()
 TRAINING = dataclasses.replace(CONFIG.policy.training, learning_rate=1e-3, warmup_steps=0)
 SLOW = pytest.mark.slow
 ALL_KINDS = pytest.mark.parametrize(
-  "shape", [(2, 2, 2), pytest.param((8, 1, 1), marks=SLOW), (1, 4, 2)], ids=str
+  "shape",
+  [(2, 2, 2), *(pytest.param(kind, marks=SLOW) for kind in ((8, 1, 1), (1, 4, 2)))],
+  ids=str,
 )
 EOS = tiny.codec().eos
 

@@ -120,6 +120,7 @@ def test_model_flops_count_the_pairs_that_are_seen():
   assert plain - both == model_flops.attention_flops(architecture, 9.0)
 
 
+@pytest.mark.slow
 def test_rematerialisation_costs_a_forward_pass_of_the_layers():
   plain, config = measured("reward step")
   again, _ = measured("reward step", model__remat="full")
@@ -132,7 +133,10 @@ def test_rematerialisation_costs_a_forward_pass_of_the_layers():
   assert config.model.remat == "none"
 
 
-@pytest.mark.parametrize("name", [*STEPS, "sample: read", DECODE])
+@pytest.mark.parametrize(
+  "name",
+  [*(pytest.param(name, marks=pytest.mark.slow) for name in (*STEPS, DECODE)), "sample: read"],
+)
 def test_a_program_counts_as_its_unrolled_self(name, monkeypatch):
   scanned, _ = measured(name)
   monkeypatch.setattr(jax.lax, "scan", functools.partial(jax.lax.scan, unroll=True))
