@@ -67,6 +67,7 @@ def response(
   reward: float | int | None,
   utility: float | int | None,
   finished: bool = True,
+  tokens: int | None = None,
 ) -> str:
   """A response's text, and under it its scores; "–" where there is none."""
   if text is None:
@@ -77,5 +78,7 @@ def response(
     for label, value in (("reward", reward), ("utility", utility))
     if value is not None
   ]
+  if tokens is not None:
+    scores.append(f"{tokens} tokens")
   note = " · ".join(scores if finished else [*scores, "unfinished"])
   return f'<div class="text">{body}</div><div class="scores">{note}</div>'

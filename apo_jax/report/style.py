@@ -42,6 +42,15 @@ th {{ font-weight: 600; }}
   list-style: none; font-size: 13px; }}
 .legend i {{ display: inline-block; width: 10px; height: 10px; margin-right: 6px;
   border-radius: 50%; }}
+.rounds .dot {{ display: inline-block; width: 9px; height: 9px; margin-right: 7px;
+  border-radius: 50%; }}
+.settings th, .settings td {{ text-align: left; vertical-align: top; }}
+.query {{ margin: 22px 0 8px; font-weight: 600; font-size: 14px; white-space: pre-wrap; }}
+.cards {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(236px, 1fr)); gap: 10px; }}
+.cards > div {{ padding: 8px 12px 10px; border: 1px solid var(--line); border-top-width: 3px;
+  font-size: 13.5px; overflow-wrap: anywhere; }}
+.cards h4 {{ margin: 0 0 4px; font-size: 12.5px; font-weight: 600; color: var(--quiet); }}
+h3 {{ margin: 26px 0 8px; font-size: 15px; }}
 summary {{ cursor: pointer; color: var(--quiet); }}
 pre {{ margin: 12px 0 0; padding: 14px; overflow-x: auto; background: #f6f7f8; font-size: 13px;
   line-height: 1.45; }}
