@@ -9,8 +9,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from apo_jax.compare.comparison import Comparison
+from apo_jax.compare.numbers import number_of
 from apo_jax.compare.settings import Setting
-from apo_jax.compare.statistics import over_seeds
+from apo_jax.compare.statistics import Estimate, over_seeds
 
 _MAX_POINTS = 60  # of a curve: a panel is not wider
 # The same numbers with their errors are in the rounds' own files.
@@ -52,12 +53,17 @@ class PhaseCurves(NamedTuple):
 def round_curve(comparison: Comparison, setting: Setting, number: str) -> Curve:
   """A number of a setting over the rounds."""
   means = [comparison.means[setting.name, round, number] for round in comparison.rounds]
-  return Curve(
-    np.array(comparison.rounds, float),
-    np.array([one.value for one in means]),
-    np.array([one.standard_error for one in means]),
-    [one.count for one in means],
-  )
+  return _curve(comparison.rounds, means)
+
+
+def seed_curves(comparison: Comparison, setting: Setting, number: str) -> list[Curve]:
+  """The same number of each of the setting's seeds, where it has several."""
+  if len(setting.runs) == 1:
+    return []
+  return [
+    _curve(comparison.rounds, [number_of(run, round, number) for round in comparison.rounds])
+    for run in setting.runs
+  ]
 
 
 def training_curves(settings: Sequence[Setting]) -> dict[str, PhaseCurves]:
@@ -107,13 +113,17 @@ def _phase(settings: Sequence[Setting], phase: str) -> PhaseCurves:
       ]
       means = [over_seeds(one, [math.nan] * len(one), "") for one in zip(*of_seeds, strict=True)]
       if any(one.count for one in means):
-        curves[metric][setting.name] = Curve(
-          np.array([point.mean() for point in points]),
-          np.array([one.value for one in means]),
-          np.array([one.standard_error for one in means]),
-          [one.count for one in means],
-        )
+        curves[metric][setting.name] = _curve([point.mean() for point in points], means)
   return PhaseCurves(by_rounds, [] if by_rounds else list(begins.values())[1:], curves)
+
+
+def _curve(x: Sequence[float], estimates: Sequence[Estimate]) -> Curve:
+  return Curve(
+    np.array(x, float),
+    np.array([one.value for one in estimates]),
+    np.array([one.standard_error for one in estimates]),
+    [one.count for one in estimates],
+  )
 
 
 def _points(values: Sequence[tuple[int, float | None]], count: int) -> list[float]:

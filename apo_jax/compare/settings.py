@@ -100,7 +100,7 @@ def find_baseline(settings: Sequence[Setting], named: str | None) -> Setting:
 
   Args:
     settings: all of them.
-    named: a setting's name or label, spaces aside, or the directory of one of its runs.
+    named: a setting's name or label, spaces and order aside, or the directory of one of its runs.
 
   Raises:
     ConfigError: there is no such setting.
@@ -137,8 +137,9 @@ def _without_the_usual(
   return [[one for one in fields if 2 * counts[one] <= len(named)] for fields in named]
 
 
-def _packed(name: str) -> str:
-  return "".join(name.split())
+def _packed(name: str) -> list[str]:
+  """The parts of a name, in whatever order and with whatever spaces they are given."""
+  return sorted("".join(name.split()).split(","))
 
 
 def _what_it_is(run: ComparedRun) -> dict[str, Any]:

@@ -51,6 +51,7 @@ th {{ font-weight: 600; }}
   font-size: 13.5px; overflow-wrap: anywhere; }}
 .cards h4 {{ margin: 0 0 4px; font-size: 12.5px; font-weight: 600; color: var(--quiet); }}
 h3 {{ margin: 26px 0 8px; font-size: 15px; }}
+.pair {{ display: flex; flex-wrap: wrap; gap: 0 24px; }}
 summary {{ cursor: pointer; color: var(--quiet); }}
 pre {{ margin: 12px 0 0; padding: 14px; overflow-x: auto; background: #f6f7f8; font-size: 13px;
   line-height: 1.45; }}
