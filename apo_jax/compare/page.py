@@ -55,7 +55,7 @@ def page(comparison: Comparison, training: Mapping[str, PhaseCurves]) -> str:
   """The whole page as HTML."""
   names = [setting.name for setting in comparison.settings]
   colors = plots.setting_colors(names)
-  key = legend([(name, colors[name]) for name in names])
+  key = legend([(setting.label, colors[setting.name]) for setting in comparison.settings])
   heading = f"{len(names)} setting{'s'[: len(names) > 1]}, {comparison.num_runs} runs"
   facts = [
     ("Baseline", comparison.baseline.label),
@@ -71,7 +71,7 @@ def page(comparison: Comparison, training: Mapping[str, PhaseCurves]) -> str:
       settings_table(comparison, colors),
       numbers_tables(comparison, colors),
       differences_tables(comparison, colors),
-      _difference_figures(comparison, colors),
+      _difference_figure(comparison, colors),
       _setting_by_setting(comparison, colors),
       _over_the_rounds(comparison, colors, key),
       *_training(training, colors, key),
@@ -80,34 +80,31 @@ def page(comparison: Comparison, training: Mapping[str, PhaseCurves]) -> str:
   )
 
 
-def _main_numbers(comparison: Comparison) -> list[str]:
+def _tested_numbers(comparison: Comparison) -> list[str]:
   return [name for name in comparison.numbers if is_tested(name)]
 
 
-def _difference_figures(comparison: Comparison, colors: Mapping[str, str]) -> str:
+def _difference_figure(comparison: Comparison, colors: Mapping[str, str]) -> str:
   labels = {setting.name: setting.label for setting in comparison.others}
-  shown = ""
-  for number in _main_numbers(comparison):
-    found = {
+  panels = {
+    number.replace("_", " "): {
       name: comparison.differences[name, comparison.round, number].estimate[:2] for name in labels
     }
-    figure = plots.differences(found, colors, labels)
-    if figure is not None:
-      heading = html.escape(number.replace("_", " "))
-      shown += f"<div><h3>{heading}</h3>{svg(figure, f'difference-{number}', heading)}</div>"
-  if not shown:
-    return ""
-  return section(
+    for number in _tested_numbers(comparison)
+  }
+  return figure_section(
+    plots.differences(panels, colors, labels),
+    "differences",
     "Differences, drawn",
-    "Points are the differences of the table above, lines reach one standard error to both sides.",
-    f'<div class="pair">{shown}</div>',
+    "Points are the differences above, lines reach one standard error to both sides.",
+    "",
   )
 
 
 def _setting_by_setting(comparison: Comparison, colors: Mapping[str, str]) -> str:
   labels = {setting.name: setting.label for setting in comparison.settings}
   shown = ""
-  for number in _main_numbers(comparison):
+  for number in _tested_numbers(comparison):
     figure = plots.setting_by_setting(
       comparison.rounds,
       {setting.name: round_curve(comparison, setting, number) for setting in comparison.settings},

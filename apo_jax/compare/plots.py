@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from apo_jax.compare.curves import Curve, PhaseCurves
-from apo_jax.report.figures import LIGHT, THIRD, grid, round_axis, small, title
+from apo_jax.report.figures import THIRD, grid, round_axis, small, title
 
 # Ten that are told apart, also where two lines cross.
 _COLORS = (
@@ -103,30 +103,35 @@ def setting_by_setting(
 
 
 def differences(
-  values: Mapping[str, tuple[float, float]], colors: Mapping[str, str], labels: Mapping[str, str]
+  panels: Mapping[str, Mapping[str, tuple[float, float]]],
+  colors: Mapping[str, str],
+  labels: Mapping[str, str],
 ) -> Figure | None:
-  """What settings have more than the baseline in one number, each with its standard error.
+  """What settings have more than the baseline, one panel a number, with standard errors.
 
   Args:
-    values: difference and standard error by setting's name; what is nan is left out.
+    panels: difference and standard error by the panel's title and the setting's name; what is nan
+      is not drawn.
     colors: of the settings.
-    labels: what their lines are called.
+    labels: what they are called.
   """
-  known = {name: value for name, value in values.items() if np.isfinite(value[0])}
-  if not known:
-    return None
-  figure, (axis,) = grid(1, columns=1, panel=(6.0, 0.6 + 0.24 * len(known)))
-  for place, (name, (value, error)) in enumerate(known.items()):
-    whisker = None if np.isnan(error) else error
-    axis.errorbar(
-      value, place, xerr=whisker, fmt="o", color=colors[name], markersize=5, elinewidth=1.6
-    )
-  axis.axvline(0, color=THIRD, linewidth=0.8, zorder=0)
-  axis.set_yticks(range(len(known)), [_shortened(labels[name], 60) for name in known])
-  for label in axis.get_yticklabels():
-    label.set_parse_math(False)
-  axis.set_ylim(len(known) - 0.4, -0.6)
-  axis.grid(axis="y", color=LIGHT, linewidth=0)
+  names = list(labels)
+  height = 0.75 + 0.2 * len(names)
+  figure, axes = grid(len(panels) if names else 0, columns=4, panel=(2.5, height))
+  for place, (axis, (name, values)) in enumerate(zip(axes, panels.items(), strict=False)):
+    title(axis, name)
+    for line, setting in enumerate(names):
+      value, error = values[setting]
+      whisker = None if np.isnan(error) else error
+      look = {"color": colors[setting], "markersize": 4.5, "elinewidth": 1.5}
+      axis.errorbar(value, line, xerr=whisker, fmt="o", **look)
+    axis.axvline(0, color=THIRD, linewidth=0.8, zorder=0)
+    first_of_row = place % 4 == 0
+    axis.set_yticks(range(len(names)), [_shortened(labels[one]) for one in names])
+    axis.tick_params(axis="y", labelleft=first_of_row)
+    for label in axis.get_yticklabels():
+      label.set_parse_math(False)
+    axis.set_ylim(len(names) - 0.5, -0.5)
   return figure
 
 

@@ -22,6 +22,7 @@ def samples_section(comparison: Comparison, colors: Mapping[str, str]) -> str:
     ValueError: a file of samples is not valid JSON; the message names file and line.
   """
   seed = _seed_of_most(comparison)
+  labels = {setting.name: setting.label for setting in comparison.settings}
   samples = {}
   for setting in comparison.settings:
     if seed in setting.by_seed:
@@ -36,7 +37,7 @@ def samples_section(comparison: Comparison, colors: Mapping[str, str]) -> str:
     "The same queries, setting by setting",
     f"The first sample of every setting that has seed {seed}, after round {comparison.round}, with "
     "its testing reward, its true utility where one is known, and its length.",
-    "".join(_query(query, samples, colors) for query in common[:_NUM_SHOWN_QUERIES]),
+    "".join(_query(query, samples, colors, labels) for query in common[:_NUM_SHOWN_QUERIES]),
   )
 
 
@@ -46,7 +47,12 @@ def _seed_of_most(comparison: Comparison) -> int:
   return min(counts, key=lambda seed: (-counts[seed], seed))
 
 
-def _query(query: str, samples: Mapping[str, _Rows], colors: Mapping[str, str]) -> str:
+def _query(
+  query: str,
+  samples: Mapping[str, _Rows],
+  colors: Mapping[str, str],
+  labels: Mapping[str, str],
+) -> str:
   row = next(iter(samples.values()))[query]
   golden = response(row.get("golden"), row.get("golden_reward"), row.get("golden_utility"))
   cards = [_card("golden", GOLDEN, golden)]
@@ -59,9 +65,9 @@ def _query(query: str, samples: Mapping[str, _Rows], colors: Mapping[str, str]) 
       drawn[0].get("finished", True),
       len(drawn[0]["tokens"]) if "tokens" in drawn[0] else None,
     )
-    cards.append(_card(name, colors[name], shown))
+    cards.append(_card(labels[name], colors[name], shown))
   return (
-    f'<div class="query">{query_text(row["query"])}</div><div class="cards">{"".join(cards)}</div>'
+    f'<div class="asked">{query_text(row["query"])}</div><div class="cards">{"".join(cards)}</div>'
   )
 
 

@@ -18,26 +18,28 @@ _FOUND = 0.05  # a corrected p below it is set in bold
 def settings_table(comparison: Comparison, colors: Mapping[str, str]) -> str:
   """The settings with the fields in which their configs differ, their seeds and their runs."""
   fields = list(dict.fromkeys(name for one in comparison.settings for name in one.fields))
-  head = "".join(f"<th>{html.escape(name)}</th>" for name in ("setting", *fields, "seeds", "runs"))
+  head = "".join(f"<th>{html.escape(name)}</th>" for name in ("setting", "seeds", *fields))
   rows = ""
   for setting in comparison.settings:
-    cells = [setting.fields.get(name, "–") for name in fields]
-    cells += [", ".join(map(str, setting.seeds)), ", ".join(run.name for run in setting.runs)]
+    cells = [", ".join(map(str, setting.seeds))]
+    cells += [setting.fields.get(name, "–") for name in fields]
     rows += f"<tr><th>{_named(setting, colors)}</th>"
     rows += "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
   said = (
     "Runs with equal configs are one setting, whatever their seeds, devices, checkpoints, logging "
     f"and number of rounds. The baseline is {html.escape(comparison.baseline.name)}. "
-    "– stands where a setting has no such field."
+    "– stands where a setting has no such field. Below, settings are called by what tells them "
+    "apart."
   )
-  left_out = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in comparison.left_out)
-  if left_out:
-    left_out = f"<h3>Left out</h3><ul>{left_out}</ul>"
+  runs = [f"{setting.label}: {run.path}" for setting in comparison.settings for run in setting.runs]
+  lists = _folded("Runs", runs)
+  if comparison.left_out:
+    lists = f"<h3>Left out</h3>{_list(comparison.left_out)}{lists}"
   return section(
     "Settings, and how their configs differ",
     said,
     f'<div class="wide"><table class="rounds settings"><thead><tr>{head}</tr></thead>'
-    f"<tbody>{rows}</tbody></table></div>{left_out}",
+    f"<tbody>{rows}</tbody></table></div>{lists}",
   )
 
 
@@ -82,7 +84,7 @@ def _tables(
   known = {column.key: column for column in COLUMNS}
   main = [column for column in MAIN_COLUMNS if column.key in comparison.numbers]
   names = [name for name in comparison.numbers if name not in {column.key for column in main}]
-  further = [known.get(name, Column(html.escape(name.replace("_", " ")), name)) for name in names]
+  further = [known.get(name, _column(name)) for name in names]
   # What is tested belongs in front, such as the numbers of a run's own evaluations.
   main += [column for column in further if is_tested(column.key)]
   further = [column for column in further if not is_tested(column.key)]
@@ -100,8 +102,21 @@ def _tables(
   )
 
 
+def _column(name: str) -> Column:
+  return Column(html.escape(name.replace("_", " ")), name, 1 if name.endswith("_length") else 3)
+
+
 def _named(setting: Setting, colors: Mapping[str, str]) -> str:
-  return f'<i class="dot" style="background:{colors[setting.name]}"></i>{html.escape(setting.name)}'
+  dot = f'<i style="background:{colors[setting.name]}"></i>'
+  return f'<span class="named">{dot}{html.escape(setting.label)}</span>'
+
+
+def _list(items: Sequence[str]) -> str:
+  return f"<ul>{''.join(f'<li>{html.escape(item)}</li>' for item in items)}</ul>"
+
+
+def _folded(title: str, items: Sequence[str]) -> str:
+  return f"<details><summary>{title}</summary>{_list(items)}</details>"
 
 
 def _estimate(one: Estimate, digits: int, signed: bool = False) -> str:
@@ -115,6 +130,7 @@ def _or_none(value: float) -> float | None:
 def _p(difference: Difference, name: str) -> str:
   """The corrected p-value, "not tested" where a number that is tested could not be."""
   if difference.test is not None:
-    text = f"p&#8239;{rounded(difference.corrected_p, 3)}"
+    least = "&lt;&#8239;0.001" if difference.corrected_p < 0.001 else ""
+    text = f"p&#8239;{least or rounded(difference.corrected_p, 3)}"
     return f"<small>{f'<b>{text}</b>' if difference.corrected_p < _FOUND else text}</small>"
   return "<small>no test</small>" if is_tested(name) and difference.estimate.count else ""

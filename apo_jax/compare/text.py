@@ -70,8 +70,7 @@ def _differences(comparison: Comparison, columns: Sequence[_Column]) -> list[str
       _line("", columns, [one.estimate.standard_error for one in found], "±"),
     ]
     if any(one.test is not None for one in found):
-      corrected = [one.corrected_p for one in found]
-      lines.append(_line("p", [one._replace(digits=3) for one in columns], corrected))
+      lines.append(_cells("p", [_p(one.corrected_p) for one in found]))
   said = (wording.pairs, wording.tests, wording.judges)
   return lines + [line for one in said for line in _wrapped(one(comparison))]
 
@@ -82,26 +81,30 @@ def _named(number: int, setting: Setting) -> str:
 
 
 def _header(corner: str, columns: Sequence[_Column]) -> list[str]:
-  upper, lower = (
-    "".join(f"{one.heading[place]:>{_WIDTH_OF_A_COLUMN}}" for one in columns) for place in (0, 1)
-  )
-  return [f"{'':>{_CORNER}}{upper}", f"{corner:>{_CORNER}}{lower}"]
+  upper, lower = zip(*(one.heading for one in columns), strict=True)
+  return [_cells("", upper), _cells(corner, lower)]
 
 
 def _line(corner: str, columns: Sequence[_Column], values: Sequence[float], sign: str = "") -> str:
-  cells = (_cell(value, one.digits, sign) for one, value in zip(columns, values, strict=True))
-  return f"{corner:>{_CORNER}}{''.join(cells)}".rstrip()
+  shown = [_shown(value, one.digits, sign) for one, value in zip(columns, values, strict=True)]
+  return _cells(corner, shown)
 
 
-def _cell(value: float, digits: int, sign: str) -> str:
+def _cells(corner: str, cells: Sequence[str]) -> str:
+  return f"{corner:>{_CORNER}}{''.join(f'{cell:>{_WIDTH_OF_A_COLUMN}}' for cell in cells)}".rstrip()
+
+
+def _shown(value: float, digits: int, sign: str) -> str:
   """A number behind its sign, "-" where it is not known."""
   if math.isnan(value):
-    text = "" if sign == "±" else "-"
-  elif sign == "±":
-    text = f"±{value:.{digits}f}"
-  else:
-    text = f"{value:{sign}.{digits}f}"
-  return f"{text:>{_WIDTH_OF_A_COLUMN}}"
+    return "" if sign == "±" else "-"
+  return f"±{value:.{digits}f}" if sign == "±" else f"{value:{sign}.{digits}f}"
+
+
+def _p(value: float) -> str:
+  if math.isnan(value):
+    return ""
+  return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _counted(count: int, what: str) -> str:
