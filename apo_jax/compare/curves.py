@@ -117,7 +117,7 @@ def _phase(settings: Sequence[Setting], phase: str) -> PhaseCurves:
   return PhaseCurves(by_rounds, [] if by_rounds else list(begins.values())[1:], curves)
 
 
-def _curve(x: Sequence[float], estimates: Sequence[Estimate]) -> Curve:
+def _curve(x: Sequence[float | int], estimates: Sequence[Estimate]) -> Curve:
   return Curve(
     np.array(x, float),
     np.array([one.value for one in estimates]),
@@ -126,7 +126,7 @@ def _curve(x: Sequence[float], estimates: Sequence[Estimate]) -> Curve:
   )
 
 
-def _points(values: Sequence[tuple[int, float | None]], count: int) -> list[float]:
+def _points(values: Sequence[tuple[int, float | int | None]], count: int) -> list[float]:
   """The mean of each point's values; nan where it has none."""
   sums, counts = np.zeros(count), np.zeros(count)
   for point, value in values:

@@ -118,6 +118,8 @@ def differences(
   names = list(labels)
   height = 0.75 + 0.2 * len(names)
   figure, axes = grid(len(panels) if names else 0, columns=4, panel=(2.5, height))
+  if figure is not None:
+    figure.get_layout_engine().set(w_pad=0.12)  # the page's font may be wider than is reckoned with
   for place, (axis, (name, values)) in enumerate(zip(axes, panels.items(), strict=False)):
     title(axis, name)
     for line, setting in enumerate(names):
