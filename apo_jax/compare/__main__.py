@@ -52,8 +52,11 @@ def main(arguments: Sequence[str]) -> int:
   from apo_jax.compare.text import render
 
   output = _beside(given.runs) if given.output is None else given.output
-  if output.exists() and not output.is_dir():
-    return refuse(f"--output is {str(output)!r}, which is a file; it must be a directory.")
+  nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+  if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    return refuse(
+      f"--output is {str(output)!r}, but {nearest} is no directory that can be written."
+    )
   try:
     comparison = compare(given.runs, round=given.round, baseline=given.baseline)
     page = write(comparison, output)

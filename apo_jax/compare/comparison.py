@@ -8,7 +8,7 @@ from apo_jax.compare.numbers import (
   Difference,
   all_numbers,
   check_pairs,
-  difference_of,
+  differences_of,
   is_tested,
   mean_of,
   tested,
@@ -86,10 +86,10 @@ def compare(
   rounds = sorted({number for run in runs for number in run.rounds})
   numbers = all_numbers(settings)
   differences = {
-    (other.name, number, name): difference_of(other, against, number, name)
+    (other.name, number, name): difference
     for other in others
     for number in rounds
-    for name in numbers
+    for name, difference in differences_of(other, against, number, numbers).items()
   }
   family = [place for place in differences if place[1] == round and is_tested(place[2])]
   differences |= zip(family, tested([differences[place] for place in family]), strict=True)

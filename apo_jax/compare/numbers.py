@@ -79,15 +79,20 @@ def mean_of(setting: Setting, round: int, name: str) -> Estimate:
   return _over_seeds(numbers)
 
 
-def difference_of(setting: Setting, baseline: Setting, round: int, name: str) -> Difference:
-  """What a setting has more than the baseline after a round, without a test."""
-  by_seed = {}
-  for seed in setting.seeds:
-    if seed in baseline.by_seed:
-      one = _paired(setting.by_seed[seed], baseline.by_seed[seed], round, name)
-      if not math.isnan(one.value):
-        by_seed[seed] = one
-  return Difference(by_seed, _over_seeds(list(by_seed.values())))
+def differences_of(
+  setting: Setting, baseline: Setting, round: int, names: Sequence[str]
+) -> dict[str, Difference]:
+  """What a setting has more than the baseline after a round, number by number, without tests."""
+  of_seeds = {
+    seed: _paired(run, baseline.by_seed[seed], round, names)
+    for seed, run in setting.by_seed.items()
+    if seed in baseline.by_seed
+  }
+  found = {}
+  for name in names:
+    known = {seed: one[name] for seed, one in of_seeds.items() if one[name].count}
+    found[name] = Difference(known, _over_seeds(list(known.values())))
+  return found
 
 
 def tested(differences: Sequence[Difference]) -> list[Difference]:
@@ -120,17 +125,22 @@ def check_pairs(setting: Setting, baseline: Setting, round: int) -> list[int]:
   return counts
 
 
-def _paired(ours: ComparedRun, theirs: ComparedRun, round: int, name: str) -> Estimate:
-  one, other = ours.rounds.get(round), theirs.rounds.get(round)
-  if one is None or other is None:
-    return Estimate(math.nan, math.nan, "", 0)
-  for part in ("queries", "preferences"):
-    measured, beside = getattr(one, part), getattr(other, part)
-    if name in measured.estimates and name in beside.estimates:
-      found = measured.minus(beside)[name]
-      return Estimate(*found, _over(one, name), int(not math.isnan(found.difference)))
-  value = number_of(ours, round, name).value - number_of(theirs, round, name).value
-  return Estimate(value, math.nan, "", int(not math.isnan(value)))
+def _paired(
+  ours: ComparedRun, theirs: ComparedRun, round: int, names: Sequence[str]
+) -> dict[str, Estimate]:
+  """The differences of two runs of a seed, query by query where they are over queries."""
+  found = {}
+  if round in ours.rounds and round in theirs.rounds:
+    one, other = ours.rounds[round], theirs.rounds[round]
+    paired = one.queries.minus(other.queries) | one.preferences.minus(other.preferences)
+    for name, difference in paired.items():
+      count = int(not math.isnan(difference.difference))
+      found[name] = Estimate(*difference, _over(one, name), count)
+  for name in names:
+    if name not in found:
+      value = number_of(ours, round, name).value - number_of(theirs, round, name).value
+      found[name] = Estimate(value, math.nan, "", int(not math.isnan(value)))
+  return found
 
 
 def _over_seeds(numbers: Sequence[Estimate]) -> Estimate:

@@ -55,6 +55,9 @@ def page(comparison: Comparison, training: Mapping[str, PhaseCurves]) -> str:
   """The whole page as HTML."""
   names = [setting.name for setting in comparison.settings]
   colors = plots.setting_colors(names)
+  samples = samples_section(
+    comparison, colors
+  )  # first: figures take long, and a file may be broken
   key = legend([(setting.label, colors[setting.name]) for setting in comparison.settings])
   heading = f"{len(names)} setting{'s'[: len(names) > 1]}, {comparison.num_runs} runs"
   facts = [
@@ -75,7 +78,7 @@ def page(comparison: Comparison, training: Mapping[str, PhaseCurves]) -> str:
       _setting_by_setting(comparison, colors),
       _over_the_rounds(comparison, colors, key),
       *_training(training, colors, key),
-      samples_section(comparison, colors),
+      samples,
     ),
   )
 

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from apo_jax.compare import wording
 from apo_jax.compare.__main__ import main
 from apo_jax.compare.comparison import compare
 from apo_jax.compare.page import write_comparison
@@ -77,11 +78,17 @@ def test_the_page_says_what_errors_are_and_how_many_tests_were_made(content):
   assert "over the 12 test queries that both runs have" in content
 
 
-def test_one_seed_and_one_setting(tmp_path):
-  write_run(tmp_path / "a", config())
-  text = write_comparison([tmp_path], tmp_path / "out").read_text(encoding="utf-8")
-  assert not any("Differences" in one for one in sections_of(text))
-  assert "says nothing of the game that another seed would play" in text.replace("\n", " ")
+def test_with_one_seed_the_error_is_over_queries_and_no_test_is_made(tmp_path):
+  for loss in (DPO, RejectionSampling):
+    write_run(tmp_path / loss.name, config(loss))
+  comparison = compare([tmp_path])
+  assert "says nothing of the game that another seed would play" in wording.errors(comparison)
+  assert wording.tests(comparison) == (
+    "No test is made: it needs 3 seeds in common with the baseline."
+  )
+  write_run(tmp_path / "dpo-1", config(DPO, seed=1))
+  said = wording.errors(compare([tmp_path]))
+  assert "between seeds (2 a setting)" in said and said.endswith("as of policy.loss=rjs.")
 
 
 def test_samples_of_the_same_queries(content):
@@ -123,13 +130,12 @@ def test_the_command_prints_a_table_and_writes_beside_the_runs(folder, capsys):
   assert max(map(len, text.splitlines()[2:-1])) <= 100
 
 
-def test_named_runs_are_compared_where_they_lie(tmp_path, capsys):
-  for loss in (DPO, RejectionSampling):
-    write_run(tmp_path / loss.name, config(loss))
-  assert main([str(tmp_path / "dpo"), str(tmp_path / "rjs"), "--round=0"]) == 0
-  text = capsys.readouterr().out
-  assert "After round 0" in text and "No test is made: it needs 3 seeds" in text
-  assert (tmp_path / "comparison/numbers.csv").is_file()
+def test_a_run_alone_has_a_page_beside_it(tmp_path, capsys):
+  write_run(tmp_path / "a", config(RejectionSampling))
+  assert main([str(tmp_path / "a")]) == 0
+  assert "  1  the only setting (seed 0)" in capsys.readouterr().out
+  content = (tmp_path / "comparison/comparison.html").read_text(encoding="utf-8")
+  assert not any("Differences" in one for one in sections_of(content))
 
 
 @pytest.mark.parametrize(
@@ -141,8 +147,8 @@ def test_named_runs_are_compared_where_they_lie(tmp_path, capsys):
     (["dpo-0", "rjs-0", "--round=5"], "dpo-0 has not finished round 5; its finished rounds: 0, 1"),
     (["dpo-0", "--round=-1"], "--round is -1; it must be 0"),
     (["dpo-0", "--baseline=ppo"], "--baseline is 'ppo'; it must be one of the runs"),
-    (["dpo-0", "--output=dpo-0/config.json"], "which is a file; it must be a directory"),
-    (["dpo-0", "--output=dpo-0/config.json/x"], "cannot be written"),
+    (["dpo-0", "--output=dpo-0/config.json"], "is no directory that can be written"),
+    (["dpo-0", "--output=dpo-0/config.json/x"], "is no directory that can be written"),
     (["dpo-0", "--round=one"], "invalid int value: 'one'"),
     (["dpo-0", "--bands=2"], "unrecognized arguments: --bands=2"),
     ([], "the following arguments are required: RUN"),
