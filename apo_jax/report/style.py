@@ -49,11 +49,12 @@ th {{ font-weight: 600; }}
 .settings td {{ white-space: nowrap; }}
 .asked {{ margin: 22px 0 8px; font-weight: 600; font-size: 14px; white-space: pre-wrap; }}
 .cards {{ display: flex; flex-wrap: wrap; gap: 10px; }}
-.cards > div {{ box-sizing: border-box; flex: 0 1 250px; padding: 8px 12px 10px;
+.cards > div {{ flex: 0 1 223px; padding: 8px 12px 10px;
   border: 1px solid var(--line); border-top-width: 3px; font-size: 13.5px;
   overflow-wrap: anywhere; }}
 .cards h4 {{ margin: 0 0 4px; font-size: 12.5px; font-weight: 600; color: var(--quiet); }}
 h3 {{ margin: 26px 0 8px; font-size: 15px; }}
+details {{ margin-top: 12px; }}
 summary {{ cursor: pointer; color: var(--quiet); }}
 pre {{ margin: 12px 0 0; padding: 14px; overflow-x: auto; background: #f6f7f8; font-size: 13px;
   line-height: 1.45; }}
