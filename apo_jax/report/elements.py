@@ -1,4 +1,33 @@
-"""What the parts of the page are made of."""
+"""What the parts of a page are made of."""
+
+import html
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from apo_jax.report.figures import svg
+from apo_jax.report.style import STYLE
+
+
+def document(title: str, heading: str, facts: str, sections: Sequence[str]) -> str:
+  """A whole page; all parts are HTML, and empty sections are left out."""
+  return (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    f"<title>{title}</title>\n<style>{STYLE}</style>\n"
+    "</head>\n<body>\n<main>\n<header><p>Adversarial preference optimization</p>"
+    f"<h1>{heading}</h1>{facts}</header>\n"
+    + "\n".join(section for section in sections if section)
+    + "\n</main>\n</body>\n</html>\n"
+  )
+
+
+def facts_list(facts: Sequence[tuple[str, str]]) -> str:
+  """Labels and values in a row; nothing where there are none."""
+  items = "".join(
+    f"<div><dt>{label}</dt><dd>{html.escape(value)}</dd></div>" for label, value in facts
+  )
+  return f"<dl>{items}</dl>" if items else ""
 
 
 def section(title: str, text: str, body: str) -> str:
@@ -6,6 +35,50 @@ def section(title: str, text: str, body: str) -> str:
   return f"<section>\n<h2>{title}</h2>\n<p>{text}</p>\n{body}\n</section>"
 
 
+def figure_section(figure: Figure | None, name: str, title: str, text: str, above: str) -> str:
+  """A figure with what is said of it and what stands above it; nothing where it has no panel.
+
+  `name` is different for every figure of a page; `title` is what those hear who cannot see it.
+  """
+  return "" if figure is None else section(title, text, above + svg(figure, name, title))
+
+
+def legend(entries: Sequence[tuple[str, str]]) -> str:
+  """Labels and their colours."""
+  items = "".join(
+    f'<li><i style="background:{color}"></i>{html.escape(label)}</li>' for label, color in entries
+  )
+  return f'<ul class="legend">{items}</ul>'
+
+
 def rounded(value: float | int | None, digits: int) -> str:
   """A number with so many digits after the point, "–" where it is unknown."""
   return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def query_text(query: str) -> str:
+  """A query as it is shown, without the template's call for an answer."""
+  shown = query.strip().removesuffix("Assistant:").strip().replace("\n\n", "\n")
+  return html.escape(shown)
+
+
+def response(
+  text: str | None,
+  reward: float | int | None,
+  utility: float | int | None,
+  finished: bool = True,
+  tokens: int | None = None,
+) -> str:
+  """A response's text, and under it its scores; "–" where there is none."""
+  if text is None:
+    return "–"
+  body = html.escape(text.strip()) or "<em>empty</em>"
+  scores = [
+    f"{label} {rounded(value, 2)}"
+    for label, value in (("reward", reward), ("utility", utility))
+    if value is not None
+  ]
+  if tokens is not None:
+    scores.append(f"{tokens} tokens")
+  note = " · ".join(scores if finished else [*scores, "unfinished"])
+  return f'<div class="text">{body}</div><div class="scores">{note}</div>'

@@ -9,16 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from apo_jax.logs.files import json_text, write_text
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
 from apo_jax.report.data import Run, read_run
-from apo_jax.report.elements import rounded, section
+from apo_jax.report.elements import (
+  document,
+  facts_list,
+  figure_section,
+  legend,
+  query_text,
+  response,
+  section,
+)
 from apo_jax.report.judge import judge_section
 from apo_jax.report.plots import GOLDEN, SAMPLES, Line, Panel, Scored
-from apo_jax.report.style import STYLE
 from apo_jax.report.tables import differences_table, rounds_table, samples_table
 
 _BASELINE = "#8a8f98"
@@ -68,25 +73,13 @@ def page(run: Run) -> str:
     _configuration(run),
   )
   name = html.escape(run.name)
-  return (
-    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    f"<title>{name}: adversarial preference optimization</title>\n<style>{STYLE}</style>\n"
-    f"</head>\n<body>\n<main>\n<header><p>Adversarial preference optimization</p>"
-    f"<h1>{name}</h1>{_facts(run.config)}</header>\n"
-    + "\n".join(section for section in sections if section)
-    + "\n</main>\n</body>\n</html>\n"
-  )
+  title = f"{name}: adversarial preference optimization"
+  return document(title, name, _facts(run.config), sections)
 
 
 def _facts(config: Mapping[str, Any]) -> str:
   facts = [(label, _field(config, path)) for label, path in _FACTS]
-  items = "".join(
-    f"<div><dt>{label}</dt><dd>{html.escape(str(value))}</dd></div>"
-    for label, value in facts
-    if value is not None
-  )
-  return f"<dl>{items}</dl>" if items else ""
+  return facts_list([(label, str(value)) for label, value in facts if value is not None])
 
 
 def _field(config: Mapping[str, Any], path: str) -> Any:
@@ -96,21 +89,8 @@ def _field(config: Mapping[str, Any], path: str) -> Any:
   return value
 
 
-def _figure(figure: Figure | None, name: str, title: str, text: str, legend: str) -> str:
-  if figure is None:
-    return ""
-  return section(title, text, legend + plots.svg(figure, name, title))
-
-
-def _legend(entries: Sequence[tuple[str, str]]) -> str:
-  items = "".join(
-    f'<li><i style="background:{color}"></i>{html.escape(label)}</li>' for label, color in entries
-  )
-  return f'<ul class="legend">{items}</ul>'
-
-
 def _round_legend(run: Run, numbers: Sequence[int]) -> str:
-  return _legend([(f"round {number}", run.colors[number]) for number in numbers])
+  return legend([(f"round {number}", run.colors[number]) for number in numbers])
 
 
 def _mean(values: Sequence[float | int | None]) -> float | None:
@@ -164,7 +144,7 @@ def _curves(run: Run) -> str:
       Panel("Calibration error (ECE)", [line("reward_ece")]),
     ],
   )
-  return _figure(
+  return figure_section(
     figure,
     "curves",
     "Over the rounds",
@@ -187,13 +167,13 @@ def _histograms(run: Run) -> str:
     )
     for round in run.rounds
   }
-  return _figure(
+  return figure_section(
     plots.reward_histograms(rewards),
     "histograms",
     "Rewards of golden responses and samples",
     "By the training reward model after its step in the round; dashed lines are means, the margin "
     "is their difference. Only differences of rewards mean something, not where zero lies.",
-    _legend([("golden", GOLDEN), ("samples", SAMPLES)]),
+    legend([("golden", GOLDEN), ("samples", SAMPLES)]),
   )
 
 
@@ -205,7 +185,7 @@ def _training(run: Run) -> str:
       steps.append(line["step"])
       losses.append(line["loss"])
   numbers = sorted({number for rounds in phases.values() for number in rounds})
-  return _figure(
+  return figure_section(
     plots.training_curves(phases, run.colors),
     "training",
     "Training losses",
@@ -222,7 +202,7 @@ def _reliability(run: Run) -> str:
       ece = round.evaluation.get("reward_ece")
       diagrams[round.number] = (bins["confidence"], bins["accuracy"], bins["count"], ece)
   ends = sorted({min(diagrams), max(diagrams)}) if diagrams else []
-  return _figure(
+  return figure_section(
     plots.reliability({number: diagrams[number] for number in ends}, run.colors),
     "reliability",
     "Calibration of the reward model",
@@ -249,7 +229,7 @@ def _hacking(run: Run) -> str:
   if len(path) < 2:
     path = []
   numbers = {number for number, items in scored.items() if any(items)} | {n for n, _, _ in path}
-  return _figure(
+  return figure_section(
     plots.hacking(scored, path, run.colors),
     "hacking",
     "Does the utility follow the reward?",
@@ -284,11 +264,10 @@ def _samples(run: Run) -> str:
 def _query_rows(rows: Sequence[Mapping[str, Any] | None]) -> str:
   """A query over the whole width, and under it the golden response and one sample a round."""
   known = next(row for row in rows if row is not None)
-  golden = _response(known.get("golden"), known.get("golden_reward"), known.get("golden_utility"))
+  golden = response(known.get("golden"), known.get("golden_reward"), known.get("golden_utility"))
   cells = "".join(f"<td>{_first_sample(row)}</td>" for row in rows)
-  query = known["query"].strip().removesuffix("Assistant:").strip().replace("\n\n", "\n")
   return (
-    f'<tbody><tr class="query"><td colspan="{len(rows) + 1}">{html.escape(query)}</td></tr>'
+    f'<tbody><tr class="query"><td colspan="{len(rows) + 1}">{query_text(known["query"])}</td></tr>'
     f'<tr><td class="golden">{golden}</td>{cells}</tr></tbody>'
   )
 
@@ -297,27 +276,9 @@ def _first_sample(row: Mapping[str, Any] | None) -> str:
   if row is None or not row.get("samples"):
     return "–"
   sample = row["samples"][0]
-  return _response(
+  return response(
     sample["text"], sample.get("reward"), sample.get("utility"), sample.get("finished", True)
   )
-
-
-def _response(
-  text: str | None,
-  reward: float | int | None,
-  utility: float | int | None,
-  finished: bool = True,
-) -> str:
-  if text is None:
-    return "–"
-  body = html.escape(text.strip()) or "<em>empty</em>"
-  scores = [
-    f"{label} {rounded(value, 2)}"
-    for label, value in (("reward", reward), ("utility", utility))
-    if value is not None
-  ]
-  note = " · ".join(scores if finished else [*scores, "unfinished"])
-  return f'<div class="text">{body}</div><div class="scores">{note}</div>'
 
 
 def _configuration(run: Run) -> str:

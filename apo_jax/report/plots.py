@@ -5,7 +5,6 @@ samples. Where rounds share a panel they run from light green (first) to dark bl
 A panel that would be empty is left out; a figure without panels is None.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +12,24 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from apo_jax.report.figures import (
+  LIGHT,
+  TEXT,
+  THIRD,
+  WIDE_PANEL,
+  grid,
+  legend,
+  round_axis,
+  small,
+  title,
+)
+
 GOLDEN = "#c98a0b"
 SAMPLES = "#2c7fb8"
-_THIRD = "#8a8f98"  # baselines and what is neither golden nor sampled
-_TEXT = "#30343b"
-_LIGHT = "#e3e5e8"
-_PANEL = (2.5, 1.85)  # inches; four panels fill the page
-_WIDE_PANEL = (3.33, 2.2)  # three panels fill the page
-_PIXELS_PER_INCH = 108
 _MAX_POINTS = 400
 
 Number = float | int | None
@@ -69,29 +73,6 @@ def round_color(index: int, count: int) -> str:
   return to_hex(matplotlib.colormaps["YlGnBu"](position))
 
 
-def svg(figure: Figure, name: str, description: str) -> str:
-  """The figure as an SVG element to put into a page.
-
-  Args:
-    figure: the figure.
-    name: different for every figure of a page: identifiers within the SVG are made from it.
-    description: what the figure shows, for those who cannot see it; safe text of our own.
-  """
-  buffer = io.StringIO()
-  # Text stays text, so that the page's font is used and it can be searched.
-  with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
-  text = buffer.getvalue()
-  # Our own opening tag, because matplotlib's has a fixed size and no description.
-  body = text[text.index("<svg") :].split(">", 1)[1]
-  width, height = figure.get_size_inches()
-  return (
-    f'<svg role="img" aria-label="{description}" viewBox="0 0 {width * 72:g} {height * 72:g}" '
-    f'style="width:{width * _PIXELS_PER_INCH:.0f}px" '
-    f'xmlns:xlink="http://www.w3.org/1999/xlink">{body}'
-  )
-
-
 def curves(rounds: Sequence[int], panels: Sequence[Panel]) -> Figure | None:
   """Lines over the rounds, one panel a quantity.
 
@@ -101,9 +82,9 @@ def curves(rounds: Sequence[int], panels: Sequence[Panel]) -> Figure | None:
   """
   drawn = [(panel, [line for line in panel.lines if any(_known(line.values))]) for panel in panels]
   drawn = [(panel, lines) for panel, lines in drawn if lines and len(rounds) > 1]
-  figure, axes = _grid(len(drawn), columns=4)
+  figure, axes = grid(len(drawn), columns=4)
   for axis, (panel, lines) in zip(axes, drawn, strict=True):
-    _title(axis, panel.title, above_legend=True)
+    title(axis, panel.title, above_legend=True)
     for line in lines:
       axis.plot(
         rounds,
@@ -121,11 +102,11 @@ def curves(rounds: Sequence[int], panels: Sequence[Panel]) -> Figure | None:
         band = {"color": line.color, "alpha": 0.16, "linewidth": 0}
         axis.fill_between(rounds, values - errors, values + errors, **band)
     if panel.level is not None:
-      axis.axhline(panel.level, color=_THIRD, linewidth=0.7, zorder=0)
+      axis.axhline(panel.level, color=THIRD, linewidth=0.7, zorder=0)
     if len(lines) > 1:
-      _legend(axis)
+      legend(axis)
     axis.margins(y=0.12)
-    _round_axis(axis, rounds)
+    round_axis(axis, rounds)
   return figure
 
 
@@ -148,7 +129,7 @@ def reward_histograms(
   if high - low < 1e-6:
     low, high = low - 0.5, high + 0.5
   bins = np.linspace(low, high, 31)
-  figure, axes = _grid(len(pairs), columns=4)
+  figure, axes = grid(len(pairs), columns=4)
   for axis, (number, (golden, samples)) in zip(axes, pairs.items(), strict=True):
     for values, color in ((samples, SAMPLES), (golden, GOLDEN)):
       if values.size:
@@ -160,13 +141,13 @@ def reward_histograms(
     margin = (
       f", margin {golden.mean() - samples.mean():+.2f}" if golden.size and samples.size else ""
     )
-    _title(axis, f"Round {number}{margin}")
+    title(axis, f"Round {number}{margin}")
     axis.set_xlim(low, high)
   top = max(axis.get_ylim()[1] for axis in axes)
   for axis in axes:
     axis.set_ylim(0, top)
-    axis.set_xlabel("reward", **_small())
-  axes[0].set_ylabel("share", **_small())
+    axis.set_xlabel("reward", **small())
+  axes[0].set_ylabel("share", **small())
   return figure
 
 
@@ -180,9 +161,9 @@ def training_curves(
     phases: steps and losses by phase and round.
     colors: the rounds' colours.
   """
-  figure, axes = _grid(len(phases), columns=3, panel=_WIDE_PANEL)
+  figure, axes = grid(len(phases), columns=3, panel=WIDE_PANEL)
   for axis, (phase, rounds) in zip(axes, phases.items(), strict=True):
-    _title(axis, phase)
+    title(axis, phase)
     for number, (steps, losses) in sorted(rounds.items()):
       thin_steps, thin_losses = _thinned(steps, losses)
       marker = "o" if len(thin_steps) == 1 else None
@@ -190,9 +171,9 @@ def training_curves(
         thin_steps, thin_losses, color=colors[number], linewidth=1.2, marker=marker, markersize=3
       )
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axis.set_xlabel("step", **_small())
+    axis.set_xlabel("step", **small())
   if axes:
-    axes[0].set_ylabel("loss", **_small())
+    axes[0].set_ylabel("loss", **small())
   return figure
 
 
@@ -206,12 +187,12 @@ def reliability(
     diagrams: by round, the confidence, accuracy and number of pairs of every bin, and the ECE.
     colors: the rounds' colours.
   """
-  figure, axes = _grid(len(diagrams), columns=4, panel=(2.5, 2.5))
+  figure, axes = grid(len(diagrams), columns=4, panel=(2.5, 2.5))
   for axis, (number, (confidence, accuracy, count, ece)) in zip(
     axes, diagrams.items(), strict=True
   ):
-    _title(axis, f"Round {number}" + ("" if ece is None else f", ECE {ece:.3f}"))
-    axis.plot([0, 1], [0, 1], color=_THIRD, linewidth=0.8)
+    title(axis, f"Round {number}" + ("" if ece is None else f", ECE {ece:.3f}"))
+    axis.plot([0, 1], [0, 1], color=THIRD, linewidth=0.8)
     filled = np.array(count) > 0
     x, y = _floats(confidence)[filled], _floats(accuracy)[filled]
     size = np.array(count)[filled]
@@ -220,9 +201,9 @@ def reliability(
     axis.set_xlim(-0.03, 1.03)
     axis.set_ylim(-0.03, 1.03)
     axis.set_aspect("equal")
-    axis.set_xlabel("predicted probability", **_small())
+    axis.set_xlabel("predicted probability", **small())
   if axes:
-    axes[0].set_ylabel("share that was right", **_small())
+    axes[0].set_ylabel("share that was right", **small())
   return figure
 
 
@@ -247,24 +228,24 @@ def hacking(
   }
   chosen_from = {number: items for number, items in chosen_from.items() if items}
   panels = bool(scored) + bool(chosen_from) + bool(path)
-  figure, axes = _grid(panels, columns=3, panel=_WIDE_PANEL)
+  figure, axes = grid(panels, columns=3, panel=WIDE_PANEL)
   if scored:
     _utility_by_reward(axes[0], scored, colors)
   if chosen_from:
     _utility_of_the_chosen(axes[1], chosen_from)
   if path:
     axis = axes[-1]
-    _title(axis, "Policies: utility by testing reward", above_legend=True)
+    title(axis, "Policies: utility by testing reward", above_legend=True)
     _, rewards, utilities = zip(*path, strict=True)
-    axis.plot(rewards, utilities, color=_LIGHT, linewidth=1.2, zorder=1)
+    axis.plot(rewards, utilities, color=LIGHT, linewidth=1.2, zorder=1)
     for number, reward, utility in path:
       axis.scatter([reward], [utility], color=colors[number], s=28, zorder=2)
       axis.annotate(
-        str(number), (reward, utility), (4, 4), textcoords="offset points", fontsize=8, color=_TEXT
+        str(number), (reward, utility), (4, 4), textcoords="offset points", fontsize=8, color=TEXT
       )
     axis.margins(0.15)
-    axis.set_xlabel("mean testing reward", **_small())
-    axis.set_ylabel("mean true utility", **_small())
+    axis.set_xlabel("mean testing reward", **small())
+    axis.set_ylabel("mean true utility", **small())
   return figure
 
 
@@ -272,15 +253,15 @@ def _utility_by_reward(
   axis: Axes, scored: Mapping[int, Sequence[Sequence[Scored]]], colors: Mapping[int, str]
 ) -> None:
   """Mean utility in bins of equally many samples, ordered by training reward."""
-  _title(axis, "Samples: utility by training reward", above_legend=True)
+  title(axis, "Samples: utility by training reward", above_legend=True)
   for number, items in scored.items():
     samples = sorted((sample for item in items for sample in item), key=lambda s: s.reward)
     bins = np.array_split(np.arange(len(samples)), max(1, min(10, len(samples) // 5)))
     x = [np.mean([samples[index].reward for index in members]) for members in bins]
     y = [np.mean([samples[index].utility for index in members]) for members in bins]
     axis.plot(x, y, color=colors[number], linewidth=1.3, marker="o", markersize=3)
-  axis.set_xlabel("training reward", **_small())
-  axis.set_ylabel("mean true utility", **_small())
+  axis.set_xlabel("training reward", **small())
+  axis.set_ylabel("mean true utility", **small())
 
 
 def _utility_of_the_chosen(axis: Axes, scored: Mapping[int, Sequence[Sequence[Scored]]]) -> None:
@@ -289,7 +270,7 @@ def _utility_of_the_chosen(axis: Axes, scored: Mapping[int, Sequence[Sequence[Sc
   The chosen one is the first of the highest reward among those that the loss reads; every query has
   such a one.
   """
-  _title(axis, "Samples: utility of the chosen one", above_legend=True)
+  title(axis, "Samples: utility of the chosen one", above_legend=True)
   rounds = list(scored)
   best, chosen, mean = [], [], []
   for items in scored.values():
@@ -297,9 +278,9 @@ def _utility_of_the_chosen(axis: Axes, scored: Mapping[int, Sequence[Sequence[Sc
     chosen.append(np.mean([_chosen(item).utility for item in items]))
     mean.append(np.mean([np.mean([sample.utility for sample in item]) for item in items]))
   for label, values, color, style in (
-    ("best", best, _THIRD, (0, (3, 2))),
+    ("best", best, THIRD, (0, (3, 2))),
     ("by reward", chosen, SAMPLES, "-"),
-    ("average", mean, _THIRD, "-"),
+    ("average", mean, THIRD, "-"),
   ):
     axis.plot(
       rounds,
@@ -311,74 +292,13 @@ def _utility_of_the_chosen(axis: Axes, scored: Mapping[int, Sequence[Sequence[Sc
       markersize=3,
       label=label,
     )
-  _legend(axis)
-  _round_axis(axis, rounds)
+  legend(axis)
+  round_axis(axis, rounds)
 
 
 def _chosen(samples: Sequence[Scored]) -> Scored:
   """The first of the highest reward among those that the loss reads."""
   return max((sample for sample in samples if sample.is_read), key=lambda sample: sample.reward)
-
-
-def _grid(
-  count: int, columns: int, panel: tuple[float, float] = _PANEL
-) -> tuple[Figure | None, list[Axes]]:
-  """A figure with exactly `count` panels, row by row; None and no panels where the count is 0."""
-  if count == 0:
-    return None, []
-  columns = min(columns, count)
-  rows = math.ceil(count / columns)
-  figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
-  figure.patch.set_alpha(0)
-  figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.06)
-  grid = figure.add_gridspec(rows, columns)
-  axes = [figure.add_subplot(grid[index // columns, index % columns]) for index in range(count)]
-  for axis in axes:
-    axis.patch.set_alpha(0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color("#b9bdc4")
-    axis.tick_params(labelsize=7.5, colors="#b9bdc4", labelcolor=_TEXT, length=2.5, pad=2)
-    axis.grid(color=_LIGHT, linewidth=0.5)
-    axis.set_axisbelow(True)
-    for one in (axis.xaxis, axis.yaxis):
-      one.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-  return figure, axes
-
-
-def _title(axis: Axes, text: str, above_legend: bool = False) -> None:
-  pad = 17 if above_legend else 5
-  # A phase's name is not ours: a dollar sign in it must not start a formula.
-  axis.set_title(
-    text, loc="left", fontsize=8.5, fontweight="bold", color=_TEXT, pad=pad, parse_math=False
-  )
-
-
-def _legend(axis: Axes) -> None:
-  """The names of the lines, between title and panel, where no line can run through them."""
-  axis.legend(
-    loc="lower left",
-    bbox_to_anchor=(0, 1),
-    ncols=3,
-    fontsize=7.5,
-    frameon=False,
-    labelcolor=_TEXT,
-    handlelength=1.2,
-    handletextpad=0.4,
-    columnspacing=0.9,
-    borderpad=0,
-    borderaxespad=0.3,
-  )
-
-
-def _small() -> dict[str, object]:
-  return {"fontsize": 7.5, "color": _TEXT, "labelpad": 2}
-
-
-def _round_axis(axis: Axes, rounds: Sequence[int]) -> None:
-  axis.set_xlim(min(rounds) - 0.3, max(rounds) + 0.3)
-  # At most seven whole numbers.
-  axis.set_xticks(range(min(rounds), max(rounds) + 1, 1 + (max(rounds) - min(rounds)) // 7))
-  axis.set_xlabel("round", **_small())
 
 
 def _known(values: Sequence[Number]) -> list[bool]:

@@ -16,7 +16,7 @@ dl {{ display: flex; flex-wrap: wrap; gap: 10px 32px; margin: 0; padding: 14px 0
   border: solid var(--line); border-width: 1px 0; }}
 dt {{ color: var(--quiet); font-size: 12.5px; }}
 dd {{ margin: 0; font-weight: 600; }}
-svg {{ display: block; max-width: 100%; height: auto; }}
+svg {{ display: block; max-width: 100%; height: auto; overflow: visible; }}
 svg text {{ font-family: inherit !important; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: 14px; }}
@@ -42,6 +42,19 @@ th {{ font-weight: 600; }}
   list-style: none; font-size: 13px; }}
 .legend i {{ display: inline-block; width: 10px; height: 10px; margin-right: 6px;
   border-radius: 50%; }}
+.named {{ position: relative; display: block; padding-left: 16px; }}
+.named i {{ position: absolute; left: 0; top: 0.4em; width: 9px; height: 9px;
+  border-radius: 50%; }}
+.settings th, .settings td {{ text-align: left !important; vertical-align: top; }}
+.settings td {{ white-space: nowrap; }}
+.asked {{ margin: 22px 0 8px; font-weight: 600; font-size: 14px; white-space: pre-wrap; }}
+.cards {{ display: flex; flex-wrap: wrap; gap: 10px; }}
+.cards > div {{ flex: 0 1 223px; padding: 8px 12px 10px;
+  border: 1px solid var(--line); border-top-width: 3px; font-size: 13.5px;
+  overflow-wrap: anywhere; }}
+.cards h4 {{ margin: 0 0 4px; font-size: 12.5px; font-weight: 600; color: var(--quiet); }}
+h3 {{ margin: 26px 0 8px; font-size: 15px; }}
+details {{ margin-top: 12px; }}
 summary {{ cursor: pointer; color: var(--quiet); }}
 pre {{ margin: 12px 0 0; padding: 14px; overflow-x: auto; background: #f6f7f8; font-size: 13px;
   line-height: 1.45; }}

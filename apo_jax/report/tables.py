@@ -7,7 +7,7 @@ from apo_jax.report.data import Run
 from apo_jax.report.elements import rounded, section
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
   """A column of the tables: its heading, its key in evaluation.json, digits after the point."""
 
   heading: str
@@ -16,42 +16,42 @@ class _Column(NamedTuple):
 
 
 # What a game is about, in both tables.
-_MAIN_COLUMNS = (
-  _Column("true utility", "true_utility"),
-  _Column("testing reward", "testing_reward"),
-  _Column("win vs golden", "win_rate_golden"),
-  _Column("win vs start", "win_rate_start"),
-  _Column("KL to start", "kl_to_start"),
-  _Column("length", "response_length", 1),
-  _Column("unfinished", "unfinished"),
-  _Column("reward accuracy", "reward_accuracy"),
-  _Column("ECE", "reward_ece"),
+MAIN_COLUMNS = (
+  Column("true utility", "true_utility"),
+  Column("testing reward", "testing_reward"),
+  Column("win vs golden", "win_rate_golden"),
+  Column("win vs start", "win_rate_start"),
+  Column("KL to start", "kl_to_start"),
+  Column("length", "response_length", 1),
+  Column("unfinished", "unfinished"),
+  Column("reward accuracy", "reward_accuracy"),
+  Column("ECE", "reward_ece"),
 )
-_COLUMNS = (
-  *_MAIN_COLUMNS,
-  _Column("distinct&#8209;2", "distinct_2"),
-  _Column("distinct samples", "distinct_samples", 2),
-  _Column("equals golden", "equals_golden"),
-  _Column("non&#8209;canonical", "non_canonical"),
-  _Column("golden margin", "golden_margin"),
-  _Column("testing accuracy", "testing_accuracy"),
-  _Column("longer-wins accuracy", "longer_wins_accuracy"),
-  _Column("judges err alike", "judge_error_correlation"),
+COLUMNS = (
+  *MAIN_COLUMNS,
+  Column("distinct&#8209;2", "distinct_2"),
+  Column("distinct samples", "distinct_samples", 2),
+  Column("equals golden", "equals_golden"),
+  Column("non&#8209;canonical", "non_canonical"),
+  Column("golden margin", "golden_margin"),
+  Column("testing accuracy", "testing_accuracy"),
+  Column("longer-wins accuracy", "longer_wins_accuracy"),
+  Column("judges err alike", "judge_error_correlation"),
 )
 
 
 # Of what the players learn from, in score.json.
 _SAMPLE_COLUMNS = (
-  _Column("length", "sample_length", 1),
-  _Column("unfinished", "sample_unfinished"),
-  _Column("distinct", "sample_distinct", 2),
-  _Column("non&#8209;canonical", "sample_non_canonical"),
-  _Column("length beside golden", "golden_sample_length", 1),
-  _Column("unfinished", "golden_sample_unfinished"),
-  _Column("distinct", "golden_sample_distinct", 2),
-  _Column("equal golden", "equals_golden"),
-  _Column("length of golden", "golden_length", 1),
-  _Column("unfinished", "golden_unfinished"),
+  Column("length", "sample_length", 1),
+  Column("unfinished", "sample_unfinished"),
+  Column("distinct", "sample_distinct", 2),
+  Column("non&#8209;canonical", "sample_non_canonical"),
+  Column("length beside golden", "golden_sample_length", 1),
+  Column("unfinished", "golden_sample_unfinished"),
+  Column("distinct", "golden_sample_distinct", 2),
+  Column("equal golden", "equals_golden"),
+  Column("length of golden", "golden_length", 1),
+  Column("unfinished", "golden_unfinished"),
 )
 
 
@@ -59,12 +59,12 @@ def rounds_table(run: Run) -> str:
   """Every round's numbers with their standard errors."""
   if not run.rounds:
     return section("Rounds", "No round has finished yet.", "")
-  columns = [column for column in _COLUMNS if any(v is not None for v in run.values(column.key))]
+  columns = [column for column in COLUMNS if any(v is not None for v in run.values(column.key))]
   rows = [
     (
       str(round.number),
       [
-        _estimate(
+        estimate(
           round.evaluation.get(column.key),
           round.evaluation.get("standard_errors", {}).get(column.key),
           column.digits,
@@ -91,7 +91,7 @@ def rounds_table(run: Run) -> str:
     "responses that ran into the limit, non-canonical of those whose text is tokenised to other "
     "ids than were drawn. Distinct samples are a query’s. Behind ± is the standard error over test "
     f"queries, or over test preferences where it is they that are judged.{golden}",
-    _table("round", columns, rows),
+    table("round", columns, rows),
   )
 
 
@@ -110,7 +110,7 @@ def samples_table(run: Run) -> str:
     "Samples to the policy’s queries, samples to queries with a golden response, and the golden "
     "responses. Unfinished ones ran into the limit; distinct are a query’s samples that differ. "
     "Golden responses and samples are told apart by what is unlike here, if not by quality.",
-    _table("round", columns, rows),
+    table("round", columns, rows),
   )
 
 
@@ -127,13 +127,13 @@ def differences_table(run: Run) -> str:
     return ""
   columns = [
     column
-    for column in _MAIN_COLUMNS
+    for column in MAIN_COLUMNS
     if any(_difference(numbers, column)[0] is not None for _, _, numbers in pairs)
   ]
   rows = [
     (
       f"{round.number} − {other}",
-      [_estimate(*_difference(numbers, column), column.digits, signed=True) for column in columns],
+      [estimate(*_difference(numbers, column), column.digits, signed=True) for column in columns],
     )
     for round, other, numbers in pairs
   ]
@@ -141,20 +141,18 @@ def differences_table(run: Run) -> str:
     "Differences between rounds",
     "What a round has more than the one before, and than the start. Both answer the same queries, "
     "so the difference is taken query by query; behind ± is its standard error.",
-    _table("rounds", columns, rows),
+    table("rounds", columns, rows),
   )
 
 
 def _difference(
-  numbers: Mapping[str, Mapping[str, Any]], column: _Column
+  numbers: Mapping[str, Mapping[str, Any]], column: Column
 ) -> tuple[float | int | None, float | int | None]:
   found = numbers.get(column.key, {})
   return found.get("difference"), found.get("standard_error")
 
 
-def _table(
-  corner: str, columns: Sequence[_Column], rows: Sequence[tuple[str, Sequence[str]]]
-) -> str:
+def table(corner: str, columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
   """A table of numbers, from each row's name and cells."""
   head = "".join(f"<th>{column.heading}</th>" for column in columns)
   body = "".join(
@@ -167,7 +165,7 @@ def _table(
   )
 
 
-def _estimate(
+def estimate(
   value: float | int | None, error: float | int | None, digits: int, signed: bool = False
 ) -> str:
   """A number, and under it its standard error where it is known."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,13 @@ _MAY_CHANGE = ("rounds", "mesh", "memory", "checkpoints", "logging")
 
 def identity(config: Config) -> str:
   """A short hash of all that makes a run what it is; what may change in between is left out."""
-  fixed = {name: value for name, value in to_dict(config).items() if name not in _MAY_CHANGE}
+  fixed = fixed_fields(to_dict(config))
   return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def fixed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+  """Those of a whole config's fields that make a run what it is."""
+  return {name: value for name, value in fields.items() if name not in _MAY_CHANGE}
 
 
 def check_owner(directory: RunDirectory, config: Config, origins: Origins, data: GameData) -> None:

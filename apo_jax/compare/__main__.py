@@ -1,0 +1,80 @@
+"""Runs side by side: one page, CSV files and a table, with how sure each difference is.
+
+    python -m apo_jax.compare runs/demo-1a2b3c4d runs/demo-5e6f7a8b --round=2
+    python -m apo_jax.compare runs/sweeps/losses --baseline=policy.loss=rjs
+
+Runs with equal configs but for the seed are one setting; the others are compared with the baseline.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from apo_jax.config.command_line import refuse
+
+
+class _Parser(argparse.ArgumentParser):
+  """Says what is wrong in one sentence, without a usage."""
+
+  def error(self, message: str) -> NoReturn:
+    sys.exit(refuse(f"{message}; see --help."))
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Compares what the flags say; returns the exit code."""
+  parser = _Parser(
+    prog="python -m apo_jax.compare", description=__doc__.split("\n")[0], allow_abbrev=False
+  )
+  parser.add_argument(
+    "runs", nargs="+", type=Path, metavar="RUN", help="A run's directory, or a folder of runs."
+  )
+  parser.add_argument(
+    "--output",
+    type=Path,
+    metavar="DIR",
+    help="Where to write; by default comparison/ in the folder that the runs are in.",
+  )
+  parser.add_argument(
+    "--round", type=int, help="Of tables and tests; by default the last that all runs have."
+  )
+  parser.add_argument(
+    "--baseline",
+    metavar="NAME|RUN",
+    help="The setting that all are compared with, by its name or a run; by default the first.",
+  )
+  given = parser.parse_args(arguments)
+  # Imported late, so that a wrong flag is answered at once.
+  from apo_jax.compare.comparison import compare
+  from apo_jax.compare.page import write
+  from apo_jax.compare.text import render
+
+  output = _beside(given.runs) if given.output is None else given.output
+  nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+  if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    return refuse(
+      f"--output is {str(output)!r}, but {nearest} is no directory that can be written."
+    )
+  try:
+    comparison = compare(given.runs, round=given.round, baseline=given.baseline)
+    page = write(comparison, output)
+  except ValueError as error:  # a ConfigError, or a file of samples that is not valid JSON
+    return refuse(str(error))
+  except OSError as error:
+    return refuse(f"--output is {str(output)!r}, which cannot be written: {error}.")
+  print(f"{render(comparison)}\n\n{page}")
+  return 0
+
+
+def _beside(runs: Sequence[Path]) -> Path:
+  """comparison/ in the folder that was given, or that the runs lie in."""
+  folders = [run.resolve() for run in runs]
+  if len(folders) > 1 or (folders[0] / "rounds").is_dir():
+    folders = [folder.parent for folder in folders]
+  return Path(os.path.commonpath(folders)) / "comparison"
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))
