@@ -25,6 +25,11 @@ from apo_jax.run.origins import Origins
 _MAY_CHANGE = ("rounds", "mesh", "memory", "checkpoints", "logging")
 
 
+def may_change(name: str) -> bool:
+  """Whether a field or section of a config, by its first name, may differ when a run goes on."""
+  return name in _MAY_CHANGE
+
+
 def identity(config: Config) -> str:
   """A short hash of all that makes a run what it is; what may change in between is left out."""
   fixed = {name: value for name, value in to_dict(config).items() if name not in _MAY_CHANGE}
