@@ -17,12 +17,13 @@ from apo_jax.run.phase_inputs import PhaseName
 from apo_jax.run.players import Player, Players
 from apo_jax.run.run import Run
 
-SETUP = "setup"
+# What the setup makes of the config for phases to read, by the function of `game` that does.
+PARTS = {"origins": "find_origins", "models": "make_models", "inference": "make_inference"}
 
 
 @dataclasses.dataclass
 class Reads:
-  """What was read, by the phase that read it, or `SETUP`.
+  """What was read, by the phase that read it; the config also by the part that is made from it.
 
   Attributes:
     fields: dotted paths: of the config, or behind "models.", "origins." and "inference.".
@@ -30,7 +31,7 @@ class Reads:
     files: round and name of files of rounds.
   """
 
-  now: PhaseName | str | None = SETUP
+  now: PhaseName | str | None = None
   fields: dict = dataclasses.field(default_factory=lambda: collections.defaultdict(set))
   players: dict = dataclasses.field(default_factory=lambda: collections.defaultdict(set))
   files: dict = dataclasses.field(default_factory=lambda: collections.defaultdict(set))
@@ -109,6 +110,16 @@ def play(config: Config, run_dir: Path, **options: Any) -> Reads:
       )
     return wrapped[0]
 
+  def noting(part: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    def made(*arguments: Any) -> Any:
+      reads.now = part
+      try:
+        return make(*arguments)
+      finally:
+        reads.now = None
+
+    return made
+
   def phases(config: Config) -> list[game.Phase]:
     return [dataclasses.replace(phase, play=recorded(phase)) for phase in listed(config)]
 
@@ -132,6 +143,8 @@ def play(config: Config, run_dir: Path, **options: Any) -> Reads:
 
   with pytest.MonkeyPatch.context() as patch, opened_under(run_dir / "rounds", reads):
     patch.setattr(game, "phases", phases)
+    for part, name in PARTS.items():
+      patch.setattr(game, name, noting(part, getattr(game, name)))
     game.play(recording(config, reads.note), run_dir, **options)
   return reads
 
