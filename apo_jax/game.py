@@ -57,7 +57,7 @@ from apo_jax.run.players import Players
 from apo_jax.run.provenance import write_provenance
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
-from apo_jax.run.sharing import SharedPhases, make_folder
+from apo_jax.run.sharing import SharedPhases, make_folder, shared_phases
 from apo_jax.run.starts import describe, describe_sharing
 from apo_jax.run.tokenizer import make_run_codec, make_tokenizer, shared_tokenizer
 
@@ -169,7 +169,7 @@ def play(
       _introduce(run, texts.reports)
     shared = None
     if share is not None:
-      shared = SharedPhases(share, config, models, codec, directory, logs.progress.message)
+      shared = shared_phases(share, config, models, codec, directory, logs.progress.message)
     for phase in _unfinished(directory, phases(config)):
       _play(run, phase, shared)
       on_phase_end(phase)

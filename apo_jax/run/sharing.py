@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -44,27 +44,25 @@ class SharedPhases:
 
   Args:
     folder: where they are.
-    config: the run's.
-    models: the run's.
-    codec: the run's.
-    directory: the run's; its data and tokenizer are there.
+    directory: of the run.
+    keys: of its phases (`phase_keys`).
+    recipes: the same of its config alone.
     say: tells people a sentence.
   """
 
   def __init__(
     self,
     folder: Path,
-    config: Config,
-    models: Models,
-    codec: Codec,
     directory: RunDirectory,
+    keys: Mapping[PhaseName, str],
+    recipes: Mapping[PhaseName, str],
     say: Callable[[str], None],
   ):
     self._folder = folder
     self._directory = directory
+    self._keys = keys
+    self._recipes = recipes
     self._say = say
-    self._keys = phase_keys(config, surroundings(models, codec, directory))
-    self._recipes = phase_keys(config)
 
   @contextlib.contextmanager
   def turn(self, name: PhaseName) -> Iterator[RunDirectory | None]:
@@ -129,6 +127,19 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise ConfigError(f"--share is {str(folder)!r}, which cannot be used: {error}") from error
+
+
+def shared_phases(
+  folder: Path,
+  config: Config,
+  models: Models,
+  codec: Codec,
+  directory: RunDirectory,
+  say: Callable[[str], None],
+) -> SharedPhases:
+  """The shared phases in a folder, for a run that is set up."""
+  keys = phase_keys(config, surroundings(models, codec, directory))
+  return SharedPhases(folder, directory, keys, phase_keys(config), say)
 
 
 def lock_of(entry: Path) -> Path:

@@ -61,7 +61,6 @@ def main(arguments: list[str]) -> int:
   if _DRY_RUN.value:
     print("\n".join(run.command for run in runs))
     return 0
-  from apo_jax.sweep.comparison import COMPARISON, compare_runs
   from apo_jax.sweep.schedule import Schedule
   from apo_jax.sweep.table import Display
 
@@ -79,13 +78,25 @@ def main(arguments: list[str]) -> int:
     name = signal.Signals(received[0]).name
     print(f"Stopped by {name}; what is finished is kept, and the same command goes on.")
     return 128 + received[0]
-  finished = [run.run_dir for run in runs if run.name not in schedule.failed]
-  page = compare_runs(finished, sweep_dir / COMPARISON) if finished else None
-  if page is not None:
-    print(f"The runs side by side are in {page}.")
   for name, said in schedule.failed.items():
     print(f"apo_jax: the run {name} failed: {said}", file=sys.stderr)
+  _compare([run.run_dir for run in runs if run.name not in schedule.failed], sweep_dir)
   return 1 if schedule.failed else 0
+
+
+def _compare(finished: list[Path], sweep_dir: Path) -> None:
+  """Says where the finished runs are compared, or why they are not."""
+  from apo_jax.sweep.comparison import compare_runs
+
+  if not finished:
+    return
+  try:
+    page = compare_runs(finished, sweep_dir)
+  except ConfigError as error:
+    print(f"The runs are not compared: {error}")
+    return
+  if page is not None:
+    print(f"The runs are compared in {page}.")
 
 
 def run() -> None:

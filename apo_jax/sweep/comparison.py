@@ -9,9 +9,13 @@ COMPARISON = "comparison"
 _PAGE = "apo_jax.compare.page"
 
 
-def compare_runs(run_dirs: Sequence[Path], output: Path) -> Path | None:
-  """Writes the page that compares finished runs; returns its place, None without such a part."""
+def compare_runs(run_dirs: Sequence[Path], sweep_dir: Path) -> Path | None:
+  """Compares finished runs; returns the page's path, None where that part is not there.
+
+  Raises:
+    ConfigError: the runs cannot be compared.
+  """
   if importlib.util.find_spec("apo_jax.compare") is None:
     return None
-  importlib.import_module(_PAGE).write_comparison(run_dirs, output)
-  return output
+  page = importlib.import_module(_PAGE)
+  return page.write_comparison(run_dirs, sweep_dir / COMPARISON)

@@ -72,15 +72,16 @@ class Schedule:
         continue
       one, place = self._playing[run.name]
       self._seconds[run.name] = time.monotonic() - one.started
-      if one.code is None:
+      code = one.code
+      if code is None:
         continue
       del self._playing[run.name]
       self._free.append(place)
       self._left[run.name] = run.left()
-      if one.code == 0:
+      if code == 0:
         self._finished.add(run.name)
       else:
-        self._failed[run.name] = last_sentence(run.log, one.code)
+        self._failed[run.name] = last_sentence(run.log, code)
       needed = {run.recipes[name] for run in self._runs for name in self._left[run.name]}
       drop_unneeded(self._sweep_dir / SHARED, needed)
 

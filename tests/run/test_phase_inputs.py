@@ -32,6 +32,12 @@ MADE_FROM = {
   "origins.policy": ("model", "tokenizer"),
   "origins.policy_checkpoint": ("model",),
   "origins.reward": ("model", "reward.checkpoint"),
+  "origins.testing_reward": (
+    "model",
+    "reward.checkpoint",
+    "testing_reward.checkpoint",
+    "testing_reward.shape",
+  ),
   "origins.reward_checkpoint": ("reward.checkpoint",),
   "origins.testing_reward_checkpoint": ("testing_reward.checkpoint",),
   "inference.sampler": (

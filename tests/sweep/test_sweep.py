@@ -1,6 +1,5 @@
 """Sweeps as a user types them."""
 
-import json
 import shlex
 import signal
 import subprocess
@@ -130,7 +129,6 @@ def test_a_sweep_that_was_stopped_ends_as_runs_played_alone(tmp_path):
   began = read_metrics(second)
   assert run(*flags).returncode == 0 and read_metrics(second) == began
 
-  # A grid that grows plays what is new; a run that fails leaves the others alone.
   alone = tmp_path / "alone"
   arguments = [*tiny.flags(rounds=1, policy__loss="dpo"), f"--run_dir={alone}"]
   subprocess.run([sys.executable, "-m", "apo_jax.main", *arguments], cwd=tiny.ROOT, check=True)
