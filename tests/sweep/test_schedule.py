@@ -140,7 +140,7 @@ def test_lines_where_there_is_no_terminal(player, tmp_path):
     line.startswith("0 rjs: playing round 1 golden samples, round 0 of 1 judged") for line in lines
   )
   assert any(line.startswith("0 dpo: done, round 1 of 1 judged: testing") for line in lines)
-  (row,) = [line for line in lines if line.startswith("0 dpo   done")]
+  (row,) = [line for line in lines if line.split()[:3] == ["0", "dpo", "done"]]
   assert "1/1" in row and "0.500 ±0.100" in row
 
 
