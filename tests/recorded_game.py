@@ -96,14 +96,21 @@ def play(config: Config, run_dir: Path, **options: Any) -> Reads:
   listed = game.phases
   wrapped: list[Run] = []
 
+  def judged(path: str) -> str:
+    return "testing_reward" if path == "reward" else path
+
   def recorded_run(run: Run) -> Run:
     if not wrapped:
       origins = recording(run.models.origins, lambda path: reads.note(f"origins.{path}"))
       models = dataclasses.replace(run.models, origins=origins)
+      recorded_models = recording(models, lambda path: reads.note(f"models.{path}"))
+      if models.judging is not models:  # where the judge's model is called the reward model's
+        judging = recording(models.judging, lambda path: reads.note(f"models.{judged(path)}"))
+        vars(recorded_models)["judging"] = judging
       wrapped.append(
         dataclasses.replace(
           run,
-          models=recording(models, lambda path: reads.note(f"models.{path}")),
+          models=recorded_models,
           inference=recording(run.inference, lambda path: reads.note(f"inference.{path}")),
           players=Players(config),  # who plays against whom is said by the phases that are read
         )

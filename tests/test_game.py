@@ -94,6 +94,20 @@ def test_the_run_directory_holds_everything(finished):
   }
 
 
+@pytest.mark.slow
+def test_phases_with_a_judge_of_its_own_read_what_their_table_names(tmp_path):
+  config = tiny.config(
+    rounds=1,
+    testing_reward__shape=tiny.JUDGE,
+    testing_reward__preferences="policy",
+    sampling__evaluation__top_k=5,
+    policy__shapings=("missing_end",),
+  )
+  reads = recorded_game.play(config, tmp_path)
+  assert set(reads.fields) == {*recorded_game.PARTS, *phase_names(config)}
+  check_table(config, reads)
+
+
 def test_samples_are_scored_and_complete(finished):
   config = tiny.config()
   for round in ("01", "02"):

@@ -1,5 +1,6 @@
 """What a sweep says while it plays: a live table on a terminal, else a line for what changes."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ class Row(NamedTuple):
     ]
 
 
+_WIDE = 1000
 _HEADINGS = ("run", "state", "rounds", "time", "testing reward", "true utility")
 
 
@@ -79,8 +81,9 @@ class Display:
   """
 
   def __init__(self, console: Console | None = None):
-    # Numbers are not coloured, and names keep their brackets.
-    self._console = console or Console(markup=False, highlight=False)
+    # Numbers are not coloured, and names keep their brackets. Without a terminal no row is wrapped.
+    width = None if sys.stdout.isatty() else _WIDE
+    self._console = console or Console(markup=False, highlight=False, width=width)
     self._live: Live | None = None
     self._said: dict[str, tuple[str, int]] = {}
 
