@@ -4,6 +4,7 @@ A phase whose result is there is not played again, so starting the same command 
 where it stopped. Within a training phase, checkpoints do the same for single updates.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -44,16 +45,19 @@ from apo_jax.phases.training import (
   train_testing_trunk,
 )
 from apo_jax.report.page import write_report
+from apo_jax.run.adoption import adopt
 from apo_jax.run.inference import make_inference
 from apo_jax.run.judge import describe_judge, judge_facts
 from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
 from apo_jax.run.ownership import check_owner, claim
 from apo_jax.run.parameters import ParameterStore
+from apo_jax.run.phase_inputs import PhaseName, phase_names
 from apo_jax.run.players import Players
 from apo_jax.run.provenance import write_provenance
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
+from apo_jax.run.sharing import SharedPhases, make_folder, shared_phases
 from apo_jax.run.starts import describe, describe_sharing
 from apo_jax.run.tokenizer import make_run_codec, make_tokenizer, shared_tokenizer
 
@@ -72,39 +76,48 @@ class Phase:
   result: str
   play: Callable[[Run], None]
 
+  @property
+  def name(self) -> PhaseName:
+    """Which phase of a game it is."""
+    return PhaseName(self.round, self.result)
+
+
+# By their results, in the order in which they are played (`phase_names`).
+_BEFORE_THE_FIRST_ROUND: dict[str, Callable[[Run], None]] = {
+  "supervised.json": train_supervised,
+  "reward_base.json": train_reward_base,
+  "testing_trunk.json": train_testing_trunk,
+  "testing_reward.json": train_testing_reward,
+  EVALUATION: functools.partial(evaluate, round=0),
+}
+_IN_A_ROUND: dict[str, Callable[..., None]] = {
+  GOLDEN_SAMPLES: sample_golden_queries,
+  "reward.json": train_reward,
+  POLICY_SAMPLES: sample_policy_queries,
+  SCORE: score_samples,
+  "policy.json": train_policy,
+  EVALUATION: evaluate,
+}
+
 
 def phases(config: Config) -> list[Phase]:
   """The whole game, in order."""
-  listed = [
-    Phase(0, "supervised.json", train_supervised),
-    Phase(0, "reward_base.json", train_reward_base),
+  return [
+    Phase(
+      *name,
+      functools.partial(_IN_A_ROUND[name.result], round=name.round)
+      if name.round
+      else _BEFORE_THE_FIRST_ROUND[name.result],
+    )
+    for name in phase_names(config)
   ]
-  if config.testing_reward.shape is not None:
-    listed.append(Phase(0, "testing_trunk.json", train_testing_trunk))
-  listed += [
-    Phase(0, "testing_reward.json", train_testing_reward),
-    Phase(0, EVALUATION, functools.partial(evaluate, round=0)),
-  ]
-  for round in range(1, config.rounds + 1):
-    steps: list[tuple[str, Callable[..., None]]] = []
-    if config.reward.mode == "adversarial":
-      steps.append((GOLDEN_SAMPLES, sample_golden_queries))
-    if config.reward.mode != "fixed":
-      steps.append(("reward.json", train_reward))
-    steps += [
-      (POLICY_SAMPLES, sample_policy_queries),
-      (SCORE, score_samples),
-      ("policy.json", train_policy),
-      (EVALUATION, evaluate),
-    ]
-    listed += [Phase(round, name, functools.partial(play, round=round)) for name, play in steps]
-  return listed
 
 
 def play(
   config: Config,
   run_dir: Path,
   *,
+  share: Path | None = None,
   on_phase_end: Callable[[Phase], None] = lambda phase: None,
 ) -> Path:
   """Plays the game, or what is left of it, and returns the path of its report.
@@ -114,12 +127,16 @@ def play(
   Args:
     config: the whole run.
     run_dir: where everything is written.
-    on_phase_end: called after each phase that was played.
+    share: a folder of phases that runs share (`run/sharing.py`): one that is there is taken over,
+      one that another run plays is waited for, and what is played here is added.
+    on_phase_end: called after each phase that was played or taken over.
 
   Raises:
     ConfigError: the config does not fit the data, the devices or what the run directory holds;
       raised before any work is done.
   """
+  if share is not None:
+    make_folder(share)
   sizes = resolve_mesh(config, jax.device_count(), tpu_slices(jax.devices()))
   check_attention(config, jax.devices()[0].platform)
   origins = find_origins(config)
@@ -150,8 +167,11 @@ def play(
     )
     if logs.is_writer:
       _introduce(run, texts.reports)
+    shared = None
+    if share is not None:
+      shared = shared_phases(share, config, models, codec, directory, logs.progress.message)
     for phase in _unfinished(directory, phases(config)):
-      _play(run, phase)
+      _play(run, phase, shared)
       on_phase_end(phase)
     if logs.is_writer:
       # Also where nothing was left to play: a run may have been stopped just before its report.
@@ -162,12 +182,22 @@ def play(
   return directory.report
 
 
-def _play(run: Run, phase: Phase) -> None:
-  """Plays a phase, and leaves the run directory in order behind it."""
+def _play(run: Run, phase: Phase, shared: SharedPhases | None) -> None:
+  """Plays a phase or takes it over, and leaves the run directory in order behind it."""
   if phase.round:
     write_provenance(run, phase.round)
-  phase.play(run)
-  barrier(f"{phase.round} {phase.result}")
+  with contextlib.nullcontext() if shared is None else shared.turn(phase.name) as finished:
+    if finished is None:
+      phase.play(run)
+    elif run.logs.is_writer:
+      origin = shared.origin(phase.name)
+      run.logs.progress.message(f"{phase.name.words}: taken from {origin}, which played it.")
+      adopt(finished, run.directory, phase.name, run.logs.metrics, origin)
+      if phase.result == EVALUATION:
+        run.logs.progress.round_row(
+          files.read_json(run.directory.round(phase.round) / phase.result)
+        )
+    barrier(f"{phase.round} {phase.result}")
   if not run.logs.is_writer:
     return
   ends_round = phase.result == EVALUATION

@@ -23,6 +23,12 @@ _COMPILATION_CACHE = flags.DEFINE_string(
   "Where compiled programs are kept, for the next start; by default in the run directory, '' keeps"
   " none.",
 )
+_SHARE = flags.DEFINE_string(
+  "share",
+  None,
+  "A folder of phases that runs share: what one of them has played, such as the supervised start of"
+  " a seed, the others take over (docs/sweeps.md).",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -49,7 +55,8 @@ def main(arguments: list[str]) -> int:
     default = f"runs/{Path(config_file).stem}-{identity(config)}"
     run_dir = Path(_RUN_DIR.value or default)
     use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
-    report = game.play(config, run_dir)
+    share = Path(_SHARE.value) if _SHARE.value else None
+    report = game.play(config, run_dir, share=share)
   except (ConfigError, NotFinite, TrainingDiverged) as error:
     return distributed.leave(refuse(str(error)))
   if jax.process_index() == 0:

@@ -19,7 +19,9 @@ from apo_jax.logs.metrics import read_metrics
 from apo_jax.models import row_cost
 from apo_jax.run import parameters, parking
 from apo_jax.run.ownership import identity
-from tests import tiny
+from apo_jax.run.phase_inputs import phase_names
+from tests import recorded_game, tiny
+from tests.run.test_phase_inputs import check_table
 
 
 class Stopped(Exception):
@@ -35,11 +37,22 @@ def shared_rows():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-  """The run directory of an uninterrupted game of two rounds."""
+def recorded(tmp_path_factory) -> tuple[Path, recorded_game.Reads]:
+  """The run directory of an uninterrupted game of two rounds, and what its phases read."""
   run_dir = tmp_path_factory.mktemp("runs") / "whole"
-  game.play(tiny.config(), run_dir)
-  return run_dir
+  return run_dir, recorded_game.play(tiny.config(), run_dir)
+
+
+@pytest.fixture(scope="module")
+def finished(recorded) -> Path:
+  """The run directory of that game."""
+  return recorded[0]
+
+
+def test_phases_read_what_their_table_names(recorded):
+  config, reads = tiny.config(), recorded[1]
+  assert set(reads.fields) == {*recorded_game.PARTS, *phase_names(config)}
+  check_table(config, reads)
 
 
 def numbers(run_dir: Path) -> dict:
@@ -79,6 +92,20 @@ def test_the_run_directory_holds_everything(finished):
     "00_testing_reward",
     *(f"{round}_{player}" for round in ("01", "02") for player in ("reward", "policy")),
   }
+
+
+@pytest.mark.slow
+def test_phases_with_a_judge_of_its_own_read_what_their_table_names(tmp_path):
+  config = tiny.config(
+    rounds=1,
+    testing_reward__shape=tiny.JUDGE,
+    testing_reward__preferences="policy",
+    sampling__evaluation__top_k=5,
+    policy__shapings=("missing_end",),
+  )
+  reads = recorded_game.play(config, tmp_path)
+  assert set(reads.fields) == {*recorded_game.PARTS, *phase_names(config)}
+  check_table(config, reads)
 
 
 def test_samples_are_scored_and_complete(finished):
@@ -272,7 +299,8 @@ def test_other_ways_to_play(finished, tmp_path, changes):
       shutil.rmtree(path)
   # A second round only where what it starts from is the question.
   last = 2 if "policy__start" in changes else 1
-  game.play(tiny.config(rounds=last, **changes), run_dir)
+  config = tiny.config(rounds=last, **changes)
+  check_table(config, recorded_game.play(config, run_dir))
   ours = read_json(run_dir / f"rounds/0{last}/evaluation.json")
   assert np.isfinite(ours["testing_reward"])
   assert ours != read_json(finished / f"rounds/0{last}/evaluation.json")

@@ -10,6 +10,7 @@ from tests.tiny import ROOT
 PACKAGE = ROOT / "apo_jax"
 # From the top down. What shares a floor knows nothing of each other.
 FLOORS = (
+  ("sweep",),
   ("main", "plan", "export", "compare"),
   ("game",),
   ("phases", "report"),

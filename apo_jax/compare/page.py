@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from apo_jax.compare import plots
-from apo_jax.compare.comparison import Comparison, compare
+from apo_jax.compare.comparison import Comparison
 from apo_jax.compare.curves import PhaseCurves, round_curve, seed_curves, training_curves
 from apo_jax.compare.files import write_csv
 from apo_jax.compare.numbers import is_tested
@@ -21,29 +21,11 @@ from apo_jax.report.figures import svg
 PAGE = "comparison.html"
 
 
-def write_comparison(
-  run_dirs: Sequence[Path],
-  output: Path,
-  *,
-  round: int | None = None,
-  baseline: str | None = None,
-) -> Path:
-  """Compares runs, writes comparison.html and CSV files, and returns the page's path.
-
-  Args:
-    run_dirs: of runs and of folders of runs; of a folder, those that are unfinished are left out.
-    output: the directory to write to; it is made, and files of an older comparison are replaced.
-    round: what tables and tests are of; None takes the last that all runs have finished.
-    baseline: a setting or a run of it; None takes the first setting.
-
-  Raises:
-    ConfigError: the runs cannot be compared; the message says why.
-  """
-  return write(compare(run_dirs, round=round, baseline=baseline), output)
-
-
 def write(comparison: Comparison, output: Path) -> Path:
-  """Writes the page and the CSV files of a comparison; returns the page's path."""
+  """Writes the page and the CSV files of a comparison; returns the page's path.
+
+  The directory is made, and files of an older comparison in it are replaced.
+  """
   training = training_curves(comparison.settings)
   content = page(comparison, training)
   write_csv(comparison, training, output)

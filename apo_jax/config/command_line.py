@@ -49,7 +49,19 @@ def find_config_file(arguments: list[str]) -> str:
 def parse_flags(arguments: list[str]) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage."""
   try:
-    return flags.FLAGS(arguments)
+    return parse_with(flags.FLAGS, arguments)
+  except ConfigError as error:
+    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})"))
+
+
+def parse_with(values: flags.FlagValues, arguments: list[str]) -> list[str]:
+  """Parses flags into `values`; returns the arguments that are none.
+
+  Raises:
+    ConfigError: they cannot be parsed; its sentence does not repeat them.
+  """
+  try:
+    return values(arguments)
   except (AttributeError, KeyError) as error:  # ml_collections' way to say "no such field"
     # Its hint comes as the quotation of a quotation.
     hint = str(error.args[0]).replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
@@ -61,4 +73,4 @@ def parse_flags(arguments: list[str]) -> list[str]:
     message = str(error)
     if "Traceback" in message:
       message = f"the file of --config fails: {message.strip().splitlines()[-1]}"
-  sys.exit(refuse(f"{' '.join(message.split())} (given: {' '.join(arguments[1:])})"))
+  raise ConfigError(" ".join(message.split()))

@@ -21,8 +21,6 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import json_line, read_jsonl, write_jsonl, write_text
 from apo_jax.logs.run_directory import RunDirectory
 
-_PLACE = ("time", "round", "phase", "step")
-
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
   """The lines of the run's metrics.jsonl, without a torn last one; none if it has no such file.
@@ -73,7 +71,12 @@ class MetricsWriter:
 
   Raises:
     ConfigError: the package of a chosen back-end is not installed.
+
+  Attributes:
+    PLACE: the fields that say when and where a line's values were measured.
   """
+
+  PLACE = ("time", "round", "phase", "step")
 
   def __init__(
     self,
@@ -132,7 +135,7 @@ class MetricsWriter:
     if not self._enabled:
       return
     for name in values:
-      if name in _PLACE:
+      if name in self.PLACE:
         raise ValueError(
           f"A metric must not be named {name!r}: every line has a field of this name."
         )

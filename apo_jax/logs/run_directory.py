@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 PROVENANCE = "provenance.json"
+ADOPTED = "adopted.json"  # which phases of the round another run played, and which run
 JUDGE = "judge.json"  # of round 0: how independent the judge is
 GOLDEN_SAMPLES = "golden_samples.jsonl"
 POLICY_SAMPLES = "policy_samples.jsonl"

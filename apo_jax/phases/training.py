@@ -13,7 +13,7 @@ from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, JUDGE, POLICY_SAMPLES
 from apo_jax.models.definition import Parameters
-from apo_jax.objectives import MaximumLikelihood, PolicyLoss
+from apo_jax.objectives import APO, MaximumLikelihood, PolicyLoss, RewardTerm
 from apo_jax.phases.batches import (
   RankedItem,
   demonstration_batch,
@@ -143,7 +143,7 @@ def _train_on_preferences(
     started_from=run.players.origin_of_rewards(player),
     training=training,
     start=start,
-    make_update=functools.partial(_reward_update, models, run.config, training),
+    make_update=_make_reward_update(models, run.config, training),
     batches=stream.batches(functools.partial(_preference_batch, layout, run.codec.eos)),
   )
   play(run, phase)
@@ -171,7 +171,7 @@ def train_reward(run: Run, round: int) -> None:
     started_from=start.name,
     training=training,
     start=functools.partial(_trained, run, start),
-    make_update=functools.partial(_reward_update, run.models, run.config, training),
+    make_update=_make_reward_update(run.models, run.config, training),
     batches=batches,
   )
   play(run, phase)
@@ -270,16 +270,27 @@ def _policy_update(
 @functools.lru_cache(maxsize=8)
 def _reward_update(
   models: Models,
-  config: Config,
-  training: TrainingConfig,
+  apo: APO,
+  terms: tuple[RewardTerm, ...],
+  num_samples: int,
+  accumulation: int,
   optimizer: optax.GradientTransformation,
 ) -> Update:
   return make_reward_update(
     models.reward,
     optimizer,
-    config.reward.apo,
+    apo,
     models.mesh,
-    num_samples=config.sampling.training.num_samples,
-    terms=config.reward.terms,
-    accumulation=training.accumulation,
+    num_samples=num_samples,
+    terms=terms,
+    accumulation=accumulation,
   )
+
+
+def _make_reward_update(
+  models: Models, config: Config, training: TrainingConfig
+) -> Callable[[optax.GradientTransformation], Update]:
+  """What makes a reward model's step for an optimizer."""
+  reward, num_samples = config.reward, config.sampling.training.num_samples
+  settings = reward.apo, reward.terms, num_samples, training.accumulation
+  return functools.partial(_reward_update, models, *settings)

@@ -10,7 +10,7 @@ import pytest
 from apo_jax.compare import wording
 from apo_jax.compare.__main__ import main
 from apo_jax.compare.comparison import compare
-from apo_jax.compare.page import write_comparison
+from apo_jax.compare.page import write
 from apo_jax.compare.plots import setting_colors
 from apo_jax.objectives import DPO, RejectionSampling
 from tests import tiny
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def content(folder, tmp_path_factory):
-  path = write_comparison([folder], tmp_path_factory.mktemp("out"))
+  path = write(compare([folder]), tmp_path_factory.mktemp("out"))
   assert path.name == "comparison.html"
   return path.read_text(encoding="utf-8")
 
