@@ -4,7 +4,7 @@ The page has no scripts and loads nothing.
 """
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from apo_jax.compare import plots
