@@ -18,7 +18,7 @@ from apo_jax.run.seeds import derive_key
 from benchmarks import data
 from benchmarks.contestants.our_model import mesh
 from benchmarks.contestants.our_weights import SEED
-from benchmarks.model import architecture
+from benchmarks.model import adapters, architecture
 
 
 class TokenIds(NamedTuple):
@@ -53,7 +53,7 @@ def make_sampler(job: Mapping[str, Any]) -> Sampler:
   shape = architecture(job["model"])
   end = data.eos(shape.vocab_size)
   return Sampler(
-    define_policy(shape, mesh()),
+    define_policy(shape, mesh(), adapters(job["model"])),
     TokenIds(end, size=end),
     mesh(),
     buckets=(len(job["queries"][0]),),
