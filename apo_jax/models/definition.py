@@ -1,7 +1,8 @@
 """A model split once: a static graph definition and a plain nested dictionary of parameters.
 
-With adapters only they and the reward head are trained; the other parameters are frozen, and
-players that start from one checkpoint share them. `Definition.split` takes the two apart, `join`
+With adapters only they and the reward head are trained; the other parameters are frozen, in a type
+of their own (`config.model.frozen_dtype`), and players that start from one checkpoint share them.
+`Definition.split` takes the two apart, `join`
 puts them together.
 """
 
@@ -67,7 +68,8 @@ class Definition:
   def _initializer(self, part: Callable[[Parameters], Any]) -> Callable[[int], Any]:
     def create(seed: Int[Array, ""]) -> Any:
       rngs = nnx.Rngs(params=jax.random.key(seed))
-      return part(nnx.to_pure_dict(nnx.state(self.build(rngs))))
+      made = nnx.to_pure_dict(nnx.state(self.build(rngs)))
+      return part(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), made, self.abstract))
 
     return jax.jit(create, out_shardings=part(self.shardings))
 
@@ -146,7 +148,18 @@ def _define(
     return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
 
   described = jax.tree.map(describe, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
-  return Definition(build, graphdef, nnx.to_pure_dict(described), architecture, lora)
+  abstract = nnx.to_pure_dict(described)
+  if lora is not None:
+    trained, frozen = _divide(abstract)
+    abstract = join(trained, _in_type(frozen, architecture.frozen_dtype))
+  return Definition(build, graphdef, abstract, architecture, lora)
+
+
+def _in_type(abstract: Parameters, dtype: str) -> Parameters:
+  def describe(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+
+  return jax.tree.map(describe, abstract)
 
 
 def merged(parameters: Parameters, lora: LoraConfig | None) -> Parameters:

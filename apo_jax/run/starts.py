@@ -2,7 +2,7 @@
 
 import jax
 
-from apo_jax.models.definition import Definition, Parameters, merged, trunk_of
+from apo_jax.models.definition import Definition, Parameters, join, merged, trunk_of
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.models.hugging_face.importing import import_decoder, import_reward_head
 from apo_jax.models.reward_model import REWARD_HEAD
@@ -63,7 +63,21 @@ def first_reward(
     return trained | {REWARD_HEAD: _imported_head(checkpoint, reward_model, field)}
   if checkpoint is not None:
     return imported_reward(checkpoint, reward_model, field)
-  return reward_on_trunk(merged(supervised, policy.lora), reward_model, seed)
+  if policy.lora is not None:
+    supervised = _merged_masters(origins, policy, reward_model, supervised)
+  return reward_on_trunk(supervised, reward_model, seed)
+
+
+def _merged_masters(
+  origins: Origins, policy: Definition, reward_model: Definition, parameters: Parameters
+) -> Parameters:
+  """A policy's trunk with its adapters merged, in the types in which it is to be trained.
+
+  The weights under them are the checkpoint's own, read again: the frozen ones may be rounded.
+  """
+  checkpoint, field = _given(origins.policy_checkpoint), "config.model.checkpoint"
+  base = import_decoder(checkpoint, reward_model.abstract["trunk"], field)
+  return merged(join(policy.split(parameters)[0], base), policy.lora)
 
 
 def imported_reward(checkpoint: Checkpoint, reward_model: Definition, field: str) -> Parameters:
@@ -111,7 +125,7 @@ def describe_sharing(
   if share_frozen(origins, policy, reward_model):
     models = "reward models" if testing_reward is reward_model else "reward model"
     sharers = f"The policy, its reference and the {models}"
-  frozen = 4 * _count(policy.split(policy.abstract)[1]) / 1e6
+  frozen = sum(leaf.nbytes for leaf in jax.tree.leaves(policy.split(policy.abstract)[1])) / 1e6
   return f"{sharers} share one copy of the frozen parameters, {frozen:,.1f} MB."
 
 

@@ -35,12 +35,15 @@ _COMPARED_ROWS = 4096
 
 
 def import_decoder(checkpoint: Checkpoint, abstract: Parameters, field: str) -> Parameters:
-  """A decoder's parameters, float32, laid out as `abstract` says.
+  """A decoder's parameters, of the types and laid out as `abstract` says.
+
+  Each tensor gets its type on the host, before it is put on the devices: no copy in the file's
+  type, or a wider one, is ever whole.
 
   Args:
     checkpoint: from `read_architecture`; `abstract` must be of its architecture.
-    abstract: shapes and shardings of a policy or a reward model's trunk, adapters not among them.
-      Where it has no "head", the checkpoint's language-model head is not read.
+    abstract: shapes, types and shardings of a policy or a reward model's trunk, adapters not among
+      them. Where it has no "head", the checkpoint's language-model head is not read.
     field: the config field that named the checkpoint, for errors.
 
   Raises:
@@ -68,7 +71,7 @@ def import_decoder(checkpoint: Checkpoint, abstract: Parameters, field: str) -> 
 def import_reward_head(
   checkpoint: Checkpoint, abstract: jax.ShapeDtypeStruct, field: str
 ) -> Float[Array, "D"]:
-  """A reward checkpoint's head, float32, laid out as `abstract` says.
+  """A reward checkpoint's head, of the type and laid out as `abstract` says.
 
   Raises:
     ConfigError: as `import_decoder`, and for a checkpoint of a language model.
@@ -178,7 +181,7 @@ def _import_one(
   files: TensorFiles, name: TensorName, abstract: jax.ShapeDtypeStruct
 ) -> Float[Array, "..."]:
   """A parameter that is one tensor."""
-  return _place(files, name, 0, abstract.sharding)
+  return _place(files, name, 0, abstract.dtype, abstract.sharding)
 
 
 def _import_stacked(
@@ -187,11 +190,11 @@ def _import_stacked(
   """A parameter that stacks one tensor a layer, written in place layer by layer."""
   sharding = abstract.sharding
   one_layer = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
-  make = jax.jit(lambda: jnp.zeros(abstract.shape, jnp.float32), out_shardings=sharding)
+  make = jax.jit(lambda: jnp.zeros(abstract.shape, abstract.dtype), out_shardings=sharding)
   stacked = make()
   write = _writer(sharding)
   for layer in range(abstract.shape[0]):
-    stacked = write(stacked, _place(files, name, layer, one_layer), layer)
+    stacked = write(stacked, _place(files, name, layer, abstract.dtype, one_layer), layer)
     # Otherwise the host would run ahead, and hold every tensor that waits for its device.
     stacked.block_until_ready()
   return stacked
@@ -210,9 +213,12 @@ def _writer(sharding: NamedSharding) -> Callable[[Array, Array, int], Array]:
 
 
 def _place(
-  files: TensorFiles, name: TensorName, layer: int, sharding: NamedSharding
+  files: TensorFiles, name: TensorName, layer: int, dtype: jnp.dtype, sharding: NamedSharding
 ) -> Float[Array, "..."]:
-  """One tensor as one layer of ours; each process reads what its devices hold, once."""
+  """One tensor as one layer of ours, rounded to `dtype`.
+
+  Each process reads what its devices hold, once.
+  """
 
   @functools.cache
   def read(bounds: tuple[tuple[int, int], ...]) -> Float[np.ndarray, "..."]:
@@ -222,7 +228,7 @@ def _place(
       part = np.zeros([span.stop - span.start for span in slices], np.float32)
     else:
       part = files.read(name.name(layer), slices)
-    return np.ascontiguousarray(name.part_to_ours(part, index), dtype=np.float32)
+    return np.ascontiguousarray(name.part_to_ours(part, index), dtype=dtype)
 
   def part(index: tuple[slice, ...]) -> Float[np.ndarray, "..."]:
     # Devices that hold copies ask with equal slices, which have no hash before Python 3.12.
