@@ -5,6 +5,7 @@ import jax
 from apo_jax.models.definition import Definition, Parameters, join, merged, trunk_of
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.models.hugging_face.importing import import_decoder, import_reward_head
+from apo_jax.models.parameters import size_in_bytes
 from apo_jax.models.reward_model import REWARD_HEAD
 from apo_jax.run.origins import Origins
 
@@ -125,7 +126,7 @@ def describe_sharing(
   if share_frozen(origins, policy, reward_model):
     models = "reward models" if testing_reward is reward_model else "reward model"
     sharers = f"The policy, its reference and the {models}"
-  frozen = sum(leaf.nbytes for leaf in jax.tree.leaves(policy.split(policy.abstract)[1])) / 1e6
+  frozen = size_in_bytes(policy.split(policy.abstract)[1]) / 1e6
   return f"{sharers} share one copy of the frozen parameters, {frozen:,.1f} MB."
 
 
