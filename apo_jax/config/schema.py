@@ -50,7 +50,7 @@ class ModelConfig:
   remat: Literal["none", "dots", "full"] = "full"  # what the backward pass computes again
   compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
   # How weights are kept that stay frozen beside adapters (docs/memory.md).
-  frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+  frozen_dtype: Literal["float32", "bfloat16", "int8", "nf4"] = "float32"
   # How whole rows are attended over, in training, scoring and reading of queries: products that XLA
   # compiles, or a fused kernel, cudnn on GPUs and splash on TPUs, where it can do what the model
   # needs (models/attention_kernels.py). "auto" is by platform.

@@ -77,7 +77,7 @@ class Architecture:
   remat: Literal["none", "dots", "full"]
   compute_dtype: Literal["float32", "bfloat16"]
   attention: Literal["auto", "xla", "cudnn", "splash"]
-  frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+  frozen_dtype: Literal["float32", "bfloat16", "int8", "nf4"] = "float32"
   activation: Literal["silu", "gelu_tanh"] = "silu"
   attention_bias: bool = False
   query_key_norms: bool = False

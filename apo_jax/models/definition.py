@@ -18,6 +18,7 @@ from jaxtyping import Array, Int
 
 from apo_jax.config.schema import LoraConfig
 from apo_jax.devices.sharding import partition
+from apo_jax.models import frozen
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture, on_platform
 from apo_jax.models.decoder import Decoder
@@ -69,7 +70,10 @@ class Definition:
     def create(seed: Int[Array, ""]) -> Any:
       rngs = nnx.Rngs(params=jax.random.key(seed))
       made = nnx.to_pure_dict(nnx.state(self.build(rngs)))
-      return part(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), made, self.abstract))
+      if self.lora is not None:
+        trained, kept = _divide(made)
+        made = join(trained, frozen.keep(kept, self.architecture.frozen_dtype))
+      return part(made)
 
     return jax.jit(create, out_shardings=part(self.shardings))
 
@@ -86,23 +90,23 @@ class Definition:
 
 def _divide(parameters: Parameters) -> tuple[Parameters, Parameters]:
   """The trained part of a nested dictionary, adapters and reward head, and the frozen rest."""
-  trained, frozen = {}, {}
+  trained, rest = {}, {}
   for name, value in parameters.items():
     if isinstance(value, dict):
-      inner_trained, inner_frozen = _divide(value)
+      inner_trained, inner_rest = _divide(value)
       trained |= {name: inner_trained} if inner_trained else {}
-      frozen |= {name: inner_frozen} if inner_frozen else {}
+      rest |= {name: inner_rest} if inner_rest else {}
     else:
       is_trained = name == REWARD_HEAD or name.startswith(lora_adapters.PREFIX)
-      (trained if is_trained else frozen)[name] = value
-  return trained, frozen
+      (trained if is_trained else rest)[name] = value
+  return trained, rest
 
 
-def join(trained: Parameters, frozen: Parameters) -> Parameters:
+def join(trained: Parameters, rest: Parameters) -> Parameters:
   """The parameters that were split into these two."""
-  joined = dict(frozen)
+  joined = dict(rest)
   for name, value in trained.items():
-    joined[name] = join(value, frozen.get(name, {})) if isinstance(value, dict) else value
+    joined[name] = join(value, rest.get(name, {})) if isinstance(value, dict) else value
   return joined
 
 
@@ -150,16 +154,9 @@ def _define(
   described = jax.tree.map(describe, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
   abstract = nnx.to_pure_dict(described)
   if lora is not None:
-    trained, frozen = _divide(abstract)
-    abstract = join(trained, _in_type(frozen, architecture.frozen_dtype))
+    trained, kept = _divide(abstract)
+    abstract = join(trained, frozen.describe(kept, architecture.frozen_dtype))
   return Definition(build, graphdef, abstract, architecture, lora)
-
-
-def _in_type(abstract: Parameters, dtype: str) -> Parameters:
-  def describe(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
-
-  return jax.tree.map(describe, abstract)
 
 
 def merged(parameters: Parameters, lora: LoraConfig | None) -> Parameters:

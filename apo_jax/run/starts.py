@@ -5,7 +5,7 @@ import jax
 from apo_jax.models.definition import Definition, Parameters, join, merged, trunk_of
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.models.hugging_face.importing import import_decoder, import_reward_head
-from apo_jax.models.parameters import size_in_bytes
+from apo_jax.models.parameters import count, size_in_bytes
 from apo_jax.models.reward_model import REWARD_HEAD
 from apo_jax.run.origins import Origins
 
@@ -105,7 +105,7 @@ def share_frozen(origins: Origins, policy: Definition, reward_model: Definition)
 
 def describe(name: str, definition: Definition) -> str:
   """How much of a model is trained, and what the optimizer keeps of it, in one sentence."""
-  trained, frozen = map(_count, definition.split(definition.abstract))
+  trained, frozen = map(count, definition.split(definition.abstract))
   # Adam keeps two float32 moments of each.
   moments = f"{8 * trained / 1e6:,.1f} MB of optimizer state"
   if definition.lora is None:
@@ -128,10 +128,6 @@ def describe_sharing(
     sharers = f"The policy, its reference and the {models}"
   frozen = size_in_bytes(policy.split(policy.abstract)[1]) / 1e6
   return f"{sharers} share one copy of the frozen parameters, {frozen:,.1f} MB."
-
-
-def _count(parameters: Parameters) -> int:
-  return sum(leaf.size for leaf in jax.tree.leaves(parameters))
 
 
 def _given(checkpoint: Checkpoint | None) -> Checkpoint:
