@@ -68,6 +68,18 @@ def _check_model(config: Config) -> None:
       )
     if len(set(lora.modules)) < len(lora.modules):
       raise ConfigError(f"config.{player}.lora.modules is {lora.modules}; name each only once.")
+  _check_frozen(config)
+
+
+def _check_frozen(config: Config) -> None:
+  """Another type of frozen weights asks for some that are frozen."""
+  frozen_dtype = config.model.frozen_dtype
+  if frozen_dtype != "float32" and not (config.policy.lora.rank or config.reward.lora.rank):
+    raise ConfigError(
+      f"config.model.frozen_dtype is {frozen_dtype!r}, but nothing is frozen, as"
+      " config.policy.lora.rank and config.reward.lora.rank are 0; give one of them a rank, or"
+      " leave the type 'float32'."
+    )
 
 
 def _check_random_start(config: Config) -> None:

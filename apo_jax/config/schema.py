@@ -43,12 +43,14 @@ class ShapeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """What both players start from, and how it is computed. Masters are float32."""
+  """What both players start from, and how it is computed. What is trained is float32."""
 
   checkpoint: str = ""  # directory or hub name with safetensors; "" starts at random, with `shape`
   shape: ShapeConfig | None = None  # left out where a checkpoint says it
   remat: Literal["none", "dots", "full"] = "full"  # what the backward pass computes again
   compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+  # How weights are kept that stay frozen beside adapters (docs/memory.md).
+  frozen_dtype: Literal["float32", "bfloat16", "int8", "nf4"] = "float32"
   # How whole rows are attended over, in training, scoring and reading of queries: products that XLA
   # compiles, or a fused kernel, cudnn on GPUs and splash on TPUs, where it can do what the model
   # needs (models/attention_kernels.py). "auto" is by platform.

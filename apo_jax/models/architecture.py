@@ -60,7 +60,7 @@ class Architecture:
     scaled_embeddings: embeddings are multiplied by sqrt(embed_dim) (Gemma).
     query_scale: of attention's logits.
     attention_softcap, logits_softcap: cap * tanh(x / cap); 0 is off (Gemma 2).
-    remat, compute_dtype: as in `config.ModelConfig`.
+    remat, compute_dtype, frozen_dtype: as in `config.ModelConfig`.
     attention: the same; "auto" is "xla" until `definition` has chosen by the mesh.
   """
 
@@ -77,6 +77,7 @@ class Architecture:
   remat: Literal["none", "dots", "full"]
   compute_dtype: Literal["float32", "bfloat16"]
   attention: Literal["auto", "xla", "cudnn", "splash"]
+  frozen_dtype: Literal["float32", "bfloat16", "int8", "nf4"] = "float32"
   activation: Literal["silu", "gelu_tanh"] = "silu"
   attention_bias: bool = False
   query_key_norms: bool = False
@@ -129,4 +130,5 @@ def architecture_from_shape(model: ModelConfig, vocab_size: int) -> Architecture
     remat=model.remat,
     compute_dtype=model.compute_dtype,
     attention=model.attention,
+    frozen_dtype=model.frozen_dtype,
   )
