@@ -16,9 +16,8 @@ from apo_jax.reward_step import make_reward_update
 from apo_jax.rows.rows import Response, row_length
 from apo_jax.training.optimization import init_state, make_optimizer
 from apo_jax.training.update import Update
-from benchmarks.contestants import our_batches
+from benchmarks.contestants import our_batches, our_parameters
 from benchmarks.contestants.our_model import STEPS, TRAINING, mesh
-from benchmarks.contestants.our_weights import SEED
 from benchmarks.model import adapters, architecture
 
 NO_KEY = np.zeros(2, np.uint32)  # of adapters' dropout, which there is none of
@@ -29,7 +28,7 @@ Run = Callable[[], dict[str, Any]]
 def dpo(job: Mapping[str, Any]) -> Run:
   """A DPO step on `job["items"]`; the reference's log-probabilities are given, as in a round.
 
-  Where `job["zero_reference"]` is true they are zeros, which spares a program; the step is the same.
+  Where `job["zero_reference"]` is true they are zeros, which spares a program and changes no step.
   """
   definition = define_policy(architecture(job["model"]), mesh(), adapters(job["model"]))
   reference = np.zeros((len(job["items"]), len(job["items"][0][1])), np.float32)
@@ -86,7 +85,7 @@ def _repeated(
   update: Update, definition: Definition, optimizer: optax.GradientTransformation, batch: Any
 ) -> Run:
   """One update a run, each from the last one's state."""
-  trained, frozen = definition.split(definition.init(SEED))
+  trained, frozen = definition.split(our_parameters.make(definition))
   # The state is donated: nothing else may hold it, or two are in memory.
   held, batch = [init_state(definition, optimizer, trained)], jax.device_put(batch)
   del trained
@@ -115,7 +114,7 @@ def _scorer(make: Callable[..., Any], definition: Definition, items: Any) -> Cal
     lengths=(length,),
     eos=eos,
   )
-  parameters = definition.init(SEED)
+  parameters = our_parameters.make(definition)
   return lambda: scorer(parameters, sequences)
 
 

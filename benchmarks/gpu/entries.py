@@ -1,6 +1,6 @@
 """What the check runs: for each stage its entries in order, at full size or tiny.
 
-Nothing heavy is imported: the check itself has to start, and to write its table, whatever is broken.
+Nothing heavy is imported: the check has to start, and to write its table, whatever is broken.
 """
 
 import sys
@@ -19,8 +19,13 @@ SEVEN_B |= {"mlp_dim": 11008, "rope_theta": 1e4, "norm_epsilon": 1e-6, "tied_emb
 TINY = {"layers": 2, "embed_dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16}
 TINY |= {"mlp_dim": 128, "rope_theta": 1e4, "norm_epsilon": 1e-6, "tied_embeddings": True}
 
-# What is tried at 7B with each type of frozen weights, the narrowest first.
-SEVEN_B_WORKS = {"bfloat16": ("DPO step", "reward step", "sampling"), "float32": ("DPO step",)}
+# What is tried at 7B with each type of frozen weights, what matters most first.
+SEVEN_B_WORKS = {
+  "nf4": ("DPO step", "reward step", "sampling"),
+  "bfloat16": ("DPO step", "reward step", "sampling"),
+  "int8": ("DPO step",),
+  "float32": ("DPO step",),
+}
 # What configs/llama_7b_hh.py adapts.
 ADAPTERS = {"rank": 16, "alpha": 32.0, "modules": ["query", "value"]}
 
@@ -167,9 +172,7 @@ def _one_billion(settings: Settings) -> list[Entry]:
     ours("sampling", "sampling", 100, profile=True, **drawn),
     theirs("sampling, generate", "sampling", 75, repeats=2, **drawn),
     ours("reward step", "reward", 100, items=golden),
-    ours(
-      "DPO step, attention by XLA", "dpo", 100, items=items, model=model | {"attention": "xla"}
-    ),
+    ours("DPO step, attention by XLA", "dpo", 100, items=items, model=model | {"attention": "xla"}),
     ours("rewards", "reward scores", 60, items=scored),
     ours("log-probabilities", "logprob scores", 60, items=scored),
     theirs("DPO step, PyTorch, bfloat16 weights", "dpo", 60, items=items, masters="bfloat16"),

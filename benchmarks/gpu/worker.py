@@ -6,6 +6,7 @@ What it finds it writes at once, one JSON object a line, so that what is known i
 ends. It touches no device before a line comes on stdin: it is started while the one before it runs.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -23,7 +24,16 @@ from typing import Any
 # Runs that count, at most: fewer where they take longer than this together.
 REPEATS, SECONDS = 10, 12.0
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow", "ml_dtypes")
-VERSIONS += ("transformers", "tokenizers", "datasets", "grain", "torch", "trl", "accelerate", "peft")
+VERSIONS += (
+  "transformers",
+  "tokenizers",
+  "datasets",
+  "grain",
+  "torch",
+  "trl",
+  "accelerate",
+  "peft",
+)
 
 Run = Callable[[], dict[str, Any]]
 Say = Callable[..., None]
@@ -81,6 +91,7 @@ def _prepare_jax(job: Mapping[str, Any]) -> Callable[[Say], None]:
     say(device=device.device_kind, **costs.of(job), **costs.peaks(device.device_kind))
     with jax.set_mesh(mesh()):
       run = ours.WORKS[job["work"]](job)
+      say(held_bytes=jax_limits.held_bytes(device, held))
       _repeat(run, job, say)
       say(peak_bytes=jax_limits.peak_bytes(device, held))
       if job.get("profile"):
@@ -114,10 +125,8 @@ def _prepare_torch(job: Mapping[str, Any]) -> Callable[[Say], None]:
     held = resident.held_bytes()
     if trl_peer is not None:
       turns = Turns(job, say)
-      try:
+      with contextlib.suppress(Done):
         trl_peer.dpo(turns).train()
-      except Done:
-        pass
       turns.tell()
     else:
       run = {"dpo": torch_peer.dpo, "sampling": torch_peer.sampling}[job["work"]](job)
