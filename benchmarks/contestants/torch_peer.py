@@ -99,38 +99,47 @@ def dpo(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
   """A DPO step on the pairs of `job["items"]`, in one batch, with AdamW and clipping.
 
   `job["masters"]` is the weights' type: float32 ones are computed with by autocast, as our masters
-  are. Logits are those of responses alone, attention is `sdpa`, nothing is recomputed unless
-  `job["checkpointing"]` says so. The reference's log-probabilities are zeros: given, as in a round.
-  All responses have one length, and all queries another.
+  are. Logits are those of responses alone, attention is `sdpa`, nothing is recomputed. Where memory
+  is short, `job["accumulation"]` says in how many parts the batch is read. The reference's
+  log-probabilities are zeros: given, as in a round. All responses have one length, and all queries
+  another.
   """
   masters, dtype = getattr(torch, job["masters"]), getattr(torch, job["model"]["dtype"])
   model = policy(job, masters).train()
-  if job.get("checkpointing"):
-    model.gradient_checkpointing_enable()
   optimizer = torch.optim.AdamW(
     model.parameters(), lr=1e-6, betas=(0.9, 0.999), weight_decay=0.0, fused=True
   )
-  rows = [[*query, *pair[side]] for side in (0, 1) for query, pair in job["items"]]
-  tokens = torch.tensor(rows, device=DEVICE)
-  length = len(job["items"][0][1][0])
+  items, parts = job["items"], job.get("accumulation", 1)
+  batches = [
+    torch.tensor([[*query, *pair[side]] for side in (0, 1) for query, pair in part], device=DEVICE)
+    for part in (items[first::parts] for first in range(parts))
+  ]
+  length = len(items[0][1][0])
   autocast = torch.autocast(DEVICE, dtype=dtype, enabled=masters != dtype)
 
-  def run() -> dict[str, Any]:
-    began = time.perf_counter()
+  def loss_of(tokens: torch.Tensor) -> torch.Tensor:
+    """A part's share of the batch's loss."""
     with autocast:
       logits = model(input_ids=tokens, use_cache=False, logits_to_keep=length + 1).logits
     told, drawn = logits[:, :-1], tokens[:, -length:]
     logprobs = -torch.nn.functional.cross_entropy(
       told.reshape(-1, told.shape[-1]).float(), drawn.reshape(-1), reduction="none"
     )
-    chosen, rejected = logprobs.reshape(len(rows), length).sum(dim=1).chunk(2)
-    loss = -torch.nn.functional.logsigmoid(BETA * (chosen - rejected)).mean()
-    loss.backward()
+    chosen, rejected = logprobs.reshape(len(tokens), length).sum(dim=1).chunk(2)
+    return -torch.nn.functional.logsigmoid(BETA * (chosen - rejected)).sum() / len(items)
+
+  def run() -> dict[str, Any]:
+    began = time.perf_counter()
+    total = 0.0
+    for tokens in batches:
+      loss = loss_of(tokens)
+      loss.backward()
+      total += loss.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     synchronize()
-    return {"seconds": time.perf_counter() - began, "loss": loss.item()}
+    return {"seconds": time.perf_counter() - began, "loss": float(total)}
 
   return run
 

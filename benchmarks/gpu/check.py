@@ -155,6 +155,7 @@ def _environment(platform: str, scratch: Path) -> dict[str, str]:
     "JAX_PLATFORMS": "cpu" if platform == "cpu" else "cuda,cpu",
     "XLA_PYTHON_CLIENT_MEM_FRACTION": MEMORY_FRACTION,
     "JAX_COMPILATION_CACHE_DIR": str(scratch / "compiled"),
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
   }
   if platform == "cpu":

@@ -39,7 +39,7 @@ def targets(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     times = [by_name[peer]["median"] for peer in peers if by_name.get(peer, {}).get("median")]
     return min(times) / ours if ours and times else None
 
-  plain = ("DPO step, PyTorch", "DPO step, PyTorch, recomputing", "DPO step, TRL")
+  plain = ("DPO step, PyTorch", "DPO step, PyTorch, in halves", "DPO step, TRL")
   wanted = (
     ("DPO step at 1B: MFU", 0.45, share("DPO step", "flops", "peak_flops")),
     ("reward step at 1B: MFU", 0.45, share("reward step", "flops", "peak_flops")),
