@@ -22,4 +22,7 @@ def architecture(model: Mapping[str, Any]) -> Architecture:
 
 def adapters(model: Mapping[str, Any]) -> LoraConfig | None:
   """Those of `model["adapters"]`, fields of `LoraConfig`; None where every weight is trained."""
-  return LoraConfig(**model["adapters"]) if "adapters" in model else None
+  if "adapters" not in model:
+    return None
+  given = dict(model["adapters"])
+  return LoraConfig(**given | {"modules": tuple(given["modules"])})  # JSON has no tuples

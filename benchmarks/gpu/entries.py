@@ -200,7 +200,7 @@ def _smollm2(settings: Settings) -> list[Entry]:
     overrides |= {"evaluation.num_queries": 8, "data.num_test": 64}
   weights = ("-m", "benchmarks.gpu.smollm2", settings.smollm2, str(settings.scratch))
   return [
-    Entry("e", "SmolLM2's weights", 90, command=weights, python=settings.torch_python),
+    Entry("e", "SmolLM2's weights", 120, command=weights, python=settings.torch_python),
     _game("e", "SmolLM2, a round", 240, "configs/smollm2_hh.py:full", overrides, settings),
   ]
 
