@@ -52,7 +52,8 @@ def main(job_file: str, events_file: str) -> int:
         say(state="skipped", note=f"{missing[0]} is not installed")
         return 0
       measure = {"jax": _prepare_jax, "torch": _prepare_torch}[job["library"]](job)
-      sys.stdin.readline()
+      if not sys.stdin.readline():
+        return 1  # the check has ended
       began = time.perf_counter()
       measure(say)
       say(state="ok", seconds=time.perf_counter() - began)
