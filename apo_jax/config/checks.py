@@ -69,6 +69,7 @@ def _check_model(config: Config) -> None:
     if len(set(lora.modules)) < len(lora.modules):
       raise ConfigError(f"config.{player}.lora.modules is {lora.modules}; name each only once.")
   _check_frozen(config)
+  _check_masters(config)
 
 
 def _check_frozen(config: Config) -> None:
@@ -79,6 +80,18 @@ def _check_frozen(config: Config) -> None:
       f"config.model.frozen_dtype is {frozen_dtype!r}, but nothing is frozen, as"
       " config.policy.lora.rank and config.reward.lora.rank are 0; give one of them a rank, or"
       " leave the type 'float32'."
+    )
+
+
+def _check_masters(config: Config) -> None:
+  """Another type of masters asks for a model that is trained whole."""
+  judge = config.testing_reward
+  has_masters = not (config.policy.lora.rank and config.reward.lora.rank) or judge.has_own_start
+  if config.model.master_dtype != "float32" and not has_masters:
+    raise ConfigError(
+      f"config.model.master_dtype is {config.model.master_dtype!r}, but no model is trained whole:"
+      " both players have adapters, which are float32; leave it 'float32' (frozen weights have"
+      " config.model.frozen_dtype)."
     )
 
 

@@ -72,8 +72,8 @@ class Definition:
       made = nnx.to_pure_dict(nnx.state(self.build(rngs)))
       if self.lora is not None:
         trained, kept = _divide(made)
-        made = join(trained, frozen.keep(kept, self.architecture.frozen_dtype))
-      return part(made)
+        return part(join(trained, frozen.keep(kept, self.architecture.frozen_dtype)))
+      return part(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), made, self.abstract))
 
     return jax.jit(create, out_shardings=part(self.shardings))
 
@@ -153,10 +153,23 @@ def _define(
 
   described = jax.tree.map(describe, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
   abstract = nnx.to_pure_dict(described)
-  if lora is not None:
+  if lora is None:
+    abstract = _as_masters(abstract, architecture.master_dtype)
+  else:
     trained, kept = _divide(abstract)
     abstract = join(trained, frozen.describe(kept, architecture.frozen_dtype))
   return Definition(build, graphdef, abstract, architecture, lora)
+
+
+def _as_masters(abstract: Parameters, master_dtype: str) -> Parameters:
+  """What is trained whole in its type: scales and the reward head are few, and stay float32."""
+
+  def describe(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    name = path[-1].key
+    dtype = leaf.dtype if name == REWARD_HEAD or name.endswith("norm") else master_dtype
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+
+  return jax.tree_util.tree_map_with_path(describe, abstract)
 
 
 def merged(parameters: Parameters, lora: LoraConfig | None) -> Parameters:

@@ -1,7 +1,9 @@
 """The weights that the players begin with, and those that stay frozen beside adapters."""
 
 import jax
+import jax.numpy as jnp
 
+from apo_jax.config.schema import TrainingConfig
 from apo_jax.models.definition import Definition, Parameters, join, merged, trunk_of
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.models.hugging_face.importing import import_decoder, import_reward_head
@@ -77,8 +79,10 @@ def _merged_masters(
   The weights under them are the checkpoint's own, read again: the frozen ones may be rounded.
   """
   checkpoint, field = _given(origins.policy_checkpoint), "config.model.checkpoint"
-  base = import_decoder(checkpoint, reward_model.abstract["trunk"], field)
-  return merged(join(policy.split(parameters)[0], base), policy.lora)
+  abstract = reward_model.abstract["trunk"]
+  base = import_decoder(checkpoint, abstract, field)
+  whole = merged(join(policy.split(parameters)[0], base), policy.lora)
+  return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), whole, abstract)
 
 
 def imported_reward(checkpoint: Checkpoint, reward_model: Definition, field: str) -> Parameters:
@@ -103,16 +107,17 @@ def share_frozen(origins: Origins, policy: Definition, reward_model: Definition)
   return both_adapt and origins.reward_checkpoint is None
 
 
-def describe(name: str, definition: Definition) -> str:
+def describe(name: str, definition: Definition, training: TrainingConfig) -> str:
   """How much of a model is trained, and what the optimizer keeps of it, in one sentence."""
   trained, frozen = map(count, definition.split(definition.abstract))
-  # Adam keeps two float32 moments of each.
-  moments = f"{8 * trained / 1e6:,.1f} MB of optimizer state"
+  # Adam keeps a mean and a square of each, the square in float32.
+  bytes_of_each = jnp.dtype(training.mean_dtype).itemsize + 4
+  moments = f"{bytes_of_each * trained / 1e6:,.1f} MB of optimizer state"
   if definition.lora is None:
     return f"The {name} has {trained / 1e6:,.1f} M parameters, all trained: {moments}."
   return (
     f"The {name} has {frozen / 1e6:,.1f} M frozen parameters and {trained / 1e6:,.2f} M trained"
-    f" ones: {moments}, where training all would take {8 * frozen / 1e6:,.1f} MB."
+    f" ones: {moments}, where training all would take {bytes_of_each * frozen / 1e6:,.1f} MB."
   )
 
 

@@ -176,6 +176,7 @@ def _architecture(
     remat=model.remat,
     compute_dtype=model.compute_dtype,
     attention=model.attention,
+    master_dtype=model.master_dtype,
     frozen_dtype=model.frozen_dtype,
     activation=_ACTIVATIONS[activation],
     # Qwen2 has biases without saying so. Other families' switch would add one to the output too.

@@ -187,7 +187,9 @@ def _import_one(
   return _place(files, name, 0, abstract.dtype, abstract.sharding)
 
 
-def _import_stacked(files: TensorFiles, name: TensorName, abstract: Kept) -> Kept:
+def _import_stacked(
+  files: TensorFiles, name: TensorName, abstract: jax.ShapeDtypeStruct | qwix.QArray
+) -> Kept:
   """A parameter that stacks one tensor a layer, written in place layer by layer."""
   leaves = jax.tree.leaves(abstract)
   widest = leaves[0].sharding  # of the weight, or of its codes
