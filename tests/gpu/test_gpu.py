@@ -116,6 +116,7 @@ def losses_of(player: str, steps: int, **changes) -> list[float]:
   return found
 
 
+@pytest.mark.slow  # on a CPU, where other tests of the steps are quicker
 @pytest.mark.parametrize("player", ["policy", "reward"])
 def test_steps_in_bfloat16_follow_those_in_float32(player):
   """The loss falls on one batch, by much the same way in both types, with the kernel of "auto"."""
@@ -132,6 +133,7 @@ def test_steps_by_cudnn_and_by_xla_agree(player):
   np.testing.assert_allclose(*found, rtol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-3), ("bfloat16", 0.1)])
 def test_what_the_sampler_says_a_response_is_worth_the_scorer_says(dtype, tolerance):
   """Decoding with a cache and reading whole rows are two programs for one number."""
