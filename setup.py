@@ -20,6 +20,7 @@ RUNTIME = [
   "optax>=0.2.8,<0.3",
   "orbax-checkpoint>=0.12.8,<0.13",
   "pyarrow>=26,<27",
+  "qwix>=0.1.8,<0.2",
   "rich>=15,<16",
   "safetensors>=0.8,<0.9",
   "scipy>=1.17,<2",

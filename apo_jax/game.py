@@ -47,7 +47,7 @@ from apo_jax.phases.training import (
 from apo_jax.report.page import write_report
 from apo_jax.run.adoption import adopt
 from apo_jax.run.inference import make_inference
-from apo_jax.run.judge import describe_judge, judge_facts
+from apo_jax.run.judge import describe_judge, judge_facts, training_of_judge
 from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
 from apo_jax.run.ownership import check_owner, claim
@@ -233,14 +233,15 @@ def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
       say(f"{name}: of {counts['records'] + sum(left_out.values()):,}, {', '.join(said)}.")
   if run.config.model.checkpoint and run.config.model.shape is not None:
     say("config.model.shape is not used: config.model.checkpoint says the shape.")
-  say(describe("policy", models.policy))
-  say(describe("reward model", models.reward))
+  config = run.config
+  say(describe("policy", models.policy, config.policy.training))
+  say(describe("reward model", models.reward, config.reward.training))
   if models.testing_reward is not models.reward:
-    say(describe("testing reward model", models.testing_reward))
+    say(describe("testing reward model", models.testing_reward, training_of_judge(config)))
   sharing = describe_sharing(models.origins, models.policy, models.reward, models.testing_reward)
   if sharing is not None:
     say(sharing)
-  say(describe_judge(judge_facts(run.config, models, run.data)))
+  say(describe_judge(judge_facts(config, models, run.data)))
 
 
 def _unfinished(directory: RunDirectory, listed: list[Phase]) -> list[Phase]:

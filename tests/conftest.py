@@ -20,7 +20,9 @@ FAST = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_coun
 # XLA ends the process where it does not know a flag, as newer versions do not know this one.
 if importlib.metadata.version("jaxlib").startswith("0.10."):
   FAST += " --xla_cpu_use_fusion_emitters=false"
-if FAST not in os.environ.get("XLA_FLAGS", ""):
+# They are for CPUs: on a GPU (tests/gpu) kernels are to be those of a user.
+ON_CPU = os.environ.get("JAX_PLATFORMS", "cpu") in ("", "cpu")
+if ON_CPU and FAST not in os.environ.get("XLA_FLAGS", ""):
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST}"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="apo_jax_tests_")

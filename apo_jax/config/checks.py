@@ -68,6 +68,31 @@ def _check_model(config: Config) -> None:
       )
     if len(set(lora.modules)) < len(lora.modules):
       raise ConfigError(f"config.{player}.lora.modules is {lora.modules}; name each only once.")
+  _check_frozen(config)
+  _check_masters(config)
+
+
+def _check_frozen(config: Config) -> None:
+  """Another type of frozen weights asks for some that are frozen."""
+  frozen_dtype = config.model.frozen_dtype
+  if frozen_dtype != "float32" and not (config.policy.lora.rank or config.reward.lora.rank):
+    raise ConfigError(
+      f"config.model.frozen_dtype is {frozen_dtype!r}, but nothing is frozen, as"
+      " config.policy.lora.rank and config.reward.lora.rank are 0; give one of them a rank, or"
+      " leave the type 'float32'."
+    )
+
+
+def _check_masters(config: Config) -> None:
+  """Another type of masters asks for a model that is trained whole."""
+  judge = config.testing_reward
+  has_masters = not (config.policy.lora.rank and config.reward.lora.rank) or judge.has_own_start
+  if config.model.master_dtype != "float32" and not has_masters:
+    raise ConfigError(
+      f"config.model.master_dtype is {config.model.master_dtype!r}, but no model is trained whole:"
+      " both players have adapters, which are float32; leave it 'float32' (frozen weights have"
+      " config.model.frozen_dtype)."
+    )
 
 
 def _check_random_start(config: Config) -> None:

@@ -43,12 +43,17 @@ class ShapeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """What both players start from, and how it is computed. Masters are float32."""
+  """What both players start from, and how it is computed. Adapters are float32."""
 
   checkpoint: str = ""  # directory or hub name with safetensors; "" starts at random, with `shape`
   shape: ShapeConfig | None = None  # left out where a checkpoint says it
   remat: Literal["none", "dots", "full"] = "full"  # what the backward pass computes again
   compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+  # Of weights that are trained whole, norms' scales apart; bfloat16 is rounded up or down at random
+  # (docs/memory.md).
+  master_dtype: Literal["float32", "bfloat16"] = "float32"
+  # How weights are kept that stay frozen beside adapters (docs/memory.md).
+  frozen_dtype: Literal["float32", "bfloat16", "int8", "nf4"] = "float32"
   # How whole rows are attended over, in training, scoring and reading of queries: products that XLA
   # compiles, or a fused kernel, cudnn on GPUs and splash on TPUs, where it can do what the model
   # needs (models/attention_kernels.py). "auto" is by platform.
@@ -134,6 +139,7 @@ class TrainingConfig:
   clip_norm: PositiveFloat = 1.0  # largest global norm of the gradient
   beta1: Decay = 0.9  # Adam's decay of the mean
   beta2: Decay = 0.95  # Adam's decay of the square
+  mean_dtype: Literal["float32", "bfloat16"] = "float32"  # of Adam's mean; its square is float32
 
 
 @dataclasses.dataclass(frozen=True)

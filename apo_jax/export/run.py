@@ -80,7 +80,7 @@ def export(
   config = _read_config(run)
   _check_output(output)
   _check_adapter(config, player, adapter)
-  origins = find_origins(config)
+  origins = find_origins(_with_whole_weights(config))
   check_weights(run, origins)
   codec = _codec(config, run, origins)
   if player == "policy":
@@ -124,6 +124,16 @@ def _read_config(run: RunDirectory) -> Config:
     ) from error
   fields = fields_of_json(given, f"the run in {run}")
   return read_fields(Config, ml_collections.ConfigDict(fields), "config")
+
+
+def _with_whole_weights(config: Config) -> Config:
+  """The config with frozen weights as their checkpoint has them.
+
+  Adapters are merged into these, as PEFT merges them, not into what they were trained beside.
+  """
+  return dataclasses.replace(
+    config, model=dataclasses.replace(config.model, frozen_dtype="float32")
+  )
 
 
 def _check_adapter(config: Config, player: Kind, adapter: bool) -> None:

@@ -1,8 +1,10 @@
 """A policy's weights as the sampler reads them: every step reads all of them, so they are made
 small and near once a phase.
 
-Adapters are added into their weights, weights come in the compute type, and they may be whole on
-every device (but for the mesh's tensor axis) where training splits them.
+Weights come in the compute type, and they may be whole on every device (but for the mesh's tensor
+axis) where training splits them. Adapters are added into float32 weights. Frozen weights of another
+type are kept so because memory is short: the sampler reads them as they are, each layer's adapters
+beside them, and has no copy of its own.
 """
 
 import dataclasses
@@ -36,7 +38,7 @@ class DecodingForm:
 
   Attributes:
     trained: the policy as it is trained.
-    definition: the policy as it is sampled, without adapters.
+    definition: the policy as it is sampled.
     stacks: how many its layers lie in (`devices.cpu.decoding_stacks`); of several, each is a copy.
   """
 
@@ -65,7 +67,9 @@ class DecodingForm:
   @functools.cached_property
   def _convert(self) -> Any:
     def convert(parameters: Parameters) -> Parameters:
-      whole = merged(parameters, self.trained.lora)
+      whole = parameters
+      if self.definition.lora is None:
+        whole = merged(parameters, self.trained.lora)
       return jax.tree.map(
         lambda leaf, like: leaf.astype(like.dtype), whole, self.definition.abstract
       )
@@ -84,18 +88,20 @@ class DecodingForm:
 
 def decoding_form(policy: Definition, mesh: Mesh, *, gather: bool) -> DecodingForm:
   """The form for a mesh; with `gather` no weight is split along the mesh's fsdp axis."""
-  definition = define_policy(policy.architecture, mesh)
+  architecture = policy.architecture
+  as_trained = policy.lora is not None and architecture.frozen_dtype != "float32"
+  definition = policy if as_trained else define_policy(architecture, mesh)
 
   def describe(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     # Normalisation computes in float32 and its scales are small.
-    is_norm = path[-1].key.endswith("norm")
-    dtype = leaf.dtype if is_norm else policy.architecture.compute_dtype
+    is_kept = as_trained or path[-1].key.endswith("norm")
+    dtype = leaf.dtype if is_kept else architecture.compute_dtype
     sharding = _gathered(leaf.sharding) if gather else leaf.sharding
     return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
 
   abstract = jax.tree_util.tree_map_with_path(describe, definition.abstract)
   definition = dataclasses.replace(definition, abstract=abstract)
-  return DecodingForm(policy, definition, decoding_stacks(mesh, policy.architecture.layers))
+  return DecodingForm(policy, definition, decoding_stacks(mesh, architecture.layers))
 
 
 def _gathered(sharding: NamedSharding) -> NamedSharding:

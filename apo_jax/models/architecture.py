@@ -60,7 +60,7 @@ class Architecture:
     scaled_embeddings: embeddings are multiplied by sqrt(embed_dim) (Gemma).
     query_scale: of attention's logits.
     attention_softcap, logits_softcap: cap * tanh(x / cap); 0 is off (Gemma 2).
-    remat, compute_dtype: as in `config.ModelConfig`.
+    remat, compute_dtype, master_dtype, frozen_dtype: as in `config.ModelConfig`.
     attention: the same; "auto" is "xla" until `definition` has chosen by the mesh.
   """
 
@@ -77,6 +77,8 @@ class Architecture:
   remat: Literal["none", "dots", "full"]
   compute_dtype: Literal["float32", "bfloat16"]
   attention: Literal["auto", "xla", "cudnn", "splash"]
+  master_dtype: Literal["float32", "bfloat16"] = "float32"
+  frozen_dtype: Literal["float32", "bfloat16", "int8", "nf4"] = "float32"
   activation: Literal["silu", "gelu_tanh"] = "silu"
   attention_bias: bool = False
   query_key_norms: bool = False
@@ -129,4 +131,6 @@ def architecture_from_shape(model: ModelConfig, vocab_size: int) -> Architecture
     remat=model.remat,
     compute_dtype=model.compute_dtype,
     attention=model.attention,
+    master_dtype=model.master_dtype,
+    frozen_dtype=model.frozen_dtype,
   )

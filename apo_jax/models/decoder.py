@@ -33,9 +33,9 @@ from apo_jax.models.layer import Layer, LayerInput, rms_norm
 class Decoder(nnx.Module):
   """Token ids to hidden states, and hidden states to logits.
 
-  Parameters are float32; activations have `architecture.compute_dtype`. Without a language-model
-  head (`head=False`, for reward models) no parameter or array has a vocabulary axis but the
-  embedding.
+  Parameters are made in float32, and kept in the types that `Definition` says; activations have
+  `architecture.compute_dtype`. Without a language-model head (`head=False`, for reward models) no
+  parameter or array has a vocabulary axis but the embedding.
   """
 
   def __init__(

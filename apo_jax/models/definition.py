@@ -1,7 +1,8 @@
 """A model split once: a static graph definition and a plain nested dictionary of parameters.
 
-With adapters only they and the reward head are trained; the other parameters are frozen, and
-players that start from one checkpoint share them. `Definition.split` takes the two apart, `join`
+With adapters only they and the reward head are trained; the other parameters are frozen, in a type
+of their own (`config.model.frozen_dtype`), and players that start from one checkpoint share them.
+`Definition.split` takes the two apart, `join`
 puts them together.
 """
 
@@ -17,6 +18,7 @@ from jaxtyping import Array, Int
 
 from apo_jax.config.schema import LoraConfig
 from apo_jax.devices.sharding import partition
+from apo_jax.models import frozen
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture, on_platform
 from apo_jax.models.decoder import Decoder
@@ -67,7 +69,11 @@ class Definition:
   def _initializer(self, part: Callable[[Parameters], Any]) -> Callable[[int], Any]:
     def create(seed: Int[Array, ""]) -> Any:
       rngs = nnx.Rngs(params=jax.random.key(seed))
-      return part(nnx.to_pure_dict(nnx.state(self.build(rngs))))
+      made = nnx.to_pure_dict(nnx.state(self.build(rngs)))
+      if self.lora is not None:
+        trained, kept = _divide(made)
+        return part(join(trained, frozen.keep(kept, self.architecture.frozen_dtype)))
+      return part(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), made, self.abstract))
 
     return jax.jit(create, out_shardings=part(self.shardings))
 
@@ -84,23 +90,23 @@ class Definition:
 
 def _divide(parameters: Parameters) -> tuple[Parameters, Parameters]:
   """The trained part of a nested dictionary, adapters and reward head, and the frozen rest."""
-  trained, frozen = {}, {}
+  trained, rest = {}, {}
   for name, value in parameters.items():
     if isinstance(value, dict):
-      inner_trained, inner_frozen = _divide(value)
+      inner_trained, inner_rest = _divide(value)
       trained |= {name: inner_trained} if inner_trained else {}
-      frozen |= {name: inner_frozen} if inner_frozen else {}
+      rest |= {name: inner_rest} if inner_rest else {}
     else:
       is_trained = name == REWARD_HEAD or name.startswith(lora_adapters.PREFIX)
-      (trained if is_trained else frozen)[name] = value
-  return trained, frozen
+      (trained if is_trained else rest)[name] = value
+  return trained, rest
 
 
-def join(trained: Parameters, frozen: Parameters) -> Parameters:
+def join(trained: Parameters, rest: Parameters) -> Parameters:
   """The parameters that were split into these two."""
-  joined = dict(frozen)
+  joined = dict(rest)
   for name, value in trained.items():
-    joined[name] = join(value, frozen.get(name, {})) if isinstance(value, dict) else value
+    joined[name] = join(value, rest.get(name, {})) if isinstance(value, dict) else value
   return joined
 
 
@@ -146,7 +152,24 @@ def _define(
     return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
 
   described = jax.tree.map(describe, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
-  return Definition(build, graphdef, nnx.to_pure_dict(described), architecture, lora)
+  abstract = nnx.to_pure_dict(described)
+  if lora is None:
+    abstract = _as_masters(abstract, architecture.master_dtype)
+  else:
+    trained, kept = _divide(abstract)
+    abstract = join(trained, frozen.describe(kept, architecture.frozen_dtype))
+  return Definition(build, graphdef, abstract, architecture, lora)
+
+
+def _as_masters(abstract: Parameters, master_dtype: str) -> Parameters:
+  """What is trained whole in its type: scales and the reward head are few, and stay float32."""
+
+  def describe(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    name = path[-1].key
+    dtype = leaf.dtype if name == REWARD_HEAD or name.endswith("norm") else master_dtype
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+
+  return jax.tree_util.tree_map_with_path(describe, abstract)
 
 
 def merged(parameters: Parameters, lora: LoraConfig | None) -> Parameters:

@@ -14,6 +14,7 @@ from apo_jax.devices.sharding import constrain
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.attention import rotate
+from apo_jax.models.frozen import Kept, in_full
 from apo_jax.models.projection import project
 
 
@@ -115,8 +116,7 @@ class Layer(nnx.Module):
     self, module: str, x: Float[Array, "B T *I"], dropout_key: Array | None
   ) -> Float[Array, "B T *O"]:
     """A projection of `x` by its weight, its bias and its adapter, where there are such."""
-    weight = getattr(self, module)[...].astype(x.dtype)
-    projected = project(x, weight)
+    projected = self._product(x, getattr(self, module).get_value())
     if self.architecture.attention_bias and module in ("query", "key", "value"):
       projected += getattr(self, f"{module}_bias")[...].astype(x.dtype)
     if self.lora is not None and module in self.lora.modules:
@@ -125,6 +125,17 @@ class Layer(nnx.Module):
         dropout_key = jax.random.fold_in(dropout_key, self.lora.modules.index(module))
       projected += lora_adapters.low_rank(x, a, b, self.lora, dropout_key)
     return projected
+
+  def _product(self, x: Float[Array, "B T *I"], weight: Kept) -> Float[Array, "B T *O"]:
+    """The product with a weight of any type, which is whole no longer than that takes."""
+
+    def product(x: Array, weight: Kept) -> Array:
+      return project(x, in_full(weight, x.dtype))
+
+    if self.lora is not None and self.architecture.remat == "none":
+      # Else the backward pass would keep every layer's weight as products read it.
+      product = jax.checkpoint(product, prevent_cse=False)
+    return product(x, weight)
 
   def _attention(
     self,

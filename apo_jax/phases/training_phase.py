@@ -63,7 +63,7 @@ def play(run: Run, phase: TrainingPhase) -> None:
   number, most, build, place = phase.batches
   optimizer = _optimizer(phase.training, most) if number else _NO_OPTIMIZER
   step = phase.make_update(optimizer)
-  dropout_key = derive_key(config.seed, "dropout", player.round, player.phase)
+  step_key = derive_key(config.seed, "dropout", player.round, player.phase)
   inputs = batches(number, build)
 
   def start() -> TrainState:
@@ -80,7 +80,7 @@ def play(run: Run, phase: TrainingPhase) -> None:
     state = resume(checkpoints, abstract_state(definition, optimizer), start, inputs)
     frozen = run.parameters.frozen(definition)
     state = train(
-      lambda state, batch: step(state, place(batch), frozen, dropout_key),
+      lambda state, batch: step(state, place(batch), frozen, step_key),
       state,
       inputs,
       number,

@@ -3,8 +3,8 @@
     python -m apo_jax.plan --config=configs/llama_7b_hh.py \
       --config.model.checkpoint=configs/shapes/llama_7b --topology=v5e:8x8
 
-compiles both steps, sampling and scoring for a TPU slice that is not there. It needs a checkpoint's
-config.json alone, and no data.
+compiles both steps, sampling and scoring for TPUs, or GPUs, that are not there. It needs a
+checkpoint's config.json alone, and no data.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The experiment; any field can be set, as in --config.model.remat=full."
 )
 _TOPOLOGY = flags.DEFINE_string(
-  "topology", "local", "A TPU slice such as v5e:16x16, or 'local' for the devices at hand."
+  "topology", "local", "A TPU slice such as v5e:16x16, GPUs such as h100:8, or 'local'."
 )
 _ONLY = flags.DEFINE_list(
   "only", [], "Programs to compile, as in --only='reward step,policy step'; by default all."

@@ -1,4 +1,4 @@
-"""The devices to plan for: those at hand, or those of a TPU slice that is not there."""
+"""The devices to plan for: those at hand, or TPUs or GPUs that are not there."""
 
 import importlib.util
 import os
@@ -11,20 +11,25 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.plan.gpus import GPUS
 
 LOCAL = "local"
 
 
 def find_devices(topology: str) -> Sequence[jax.Device]:
-  """The devices of `topology`: "local", or a TPU generation and its slice, such as "v5e:8x8".
+  """The devices of `topology`: "local", a TPU slice such as "v5e:8x8", GPUs such as "h100:1".
 
-  Those of a slice can be compiled for and nothing else. They need libtpu, and no TPU.
+  Those that are not there can be compiled for and nothing else. TPUs need libtpu, GPUs JAX's CUDA
+  plugin, which must not have been used before.
 
   Raises:
-    ConfigError: libtpu is not installed, or knows no such slice.
+    ConfigError: what compiles for them is not installed, or knows no such devices.
   """
   if topology == LOCAL:
     return jax.devices()
+  name, _, count = topology.partition(":")
+  if name in GPUS:
+    return _find_gpus(topology, GPUS[name], count)
   if importlib.util.find_spec("libtpu") is None:
     raise ConfigError(
       f"--topology is {topology!r}, for which libtpu compiles, and it is not installed: pip install"
@@ -37,8 +42,31 @@ def find_devices(topology: str) -> Sequence[jax.Device]:
   except Exception as error:  # of jaxlib; its class differs between what is wrong
     reason = " ".join(str(error).split()).rstrip(".")
     raise ConfigError(
-      f"--topology is {topology!r}, which libtpu does not know ({reason}); it must be 'local' or a"
-      " TPU slice such as 'v5e:8x8', 'v5p:4x4x4' or 'v6e:16x16'."
+      f"--topology is {topology!r}, which libtpu does not know ({reason}); it must be"
+      " 'local', a TPU slice such as 'v5e:8x8', 'v5p:4x4x4' or 'v6e:16x16', or GPUs such as"
+      " 'h100:8'."
+    ) from error
+
+
+def _find_gpus(topology: str, description: str, count: str) -> Sequence[jax.Device]:
+  """GPUs of one machine."""
+  if not count.isdecimal() or int(count) < 1:
+    raise ConfigError(
+      f"--topology is {topology!r}; behind the colon must be how many GPUs of one machine, as in"
+      " 'h100:8'."
+    )
+  # Else the compiler would time its kernels on a GPU.
+  flags = os.environ.get("XLA_FLAGS", "")
+  os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_autotune_level=0"
+  jax.devices()  # finds the plugin
+  try:
+    return topologies.get_topology_desc(
+      platform="cuda", topology=f"1x1x{count}", target_config=description
+    ).devices
+  except NotImplementedError as error:
+    raise ConfigError(
+      f"--topology is {topology!r}, for which JAX's CUDA plugin compiles, and it is not installed:"
+      " pip install 'apo_jax[cuda]', or give --topology=local."
     ) from error
 
 

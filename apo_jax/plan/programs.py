@@ -134,10 +134,11 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
 
 def device_bytes(tree: Any) -> float:
   """Bytes that one device holds of abstract arrays with shardings."""
-  total = 0
+  total = 0.0
   for leaf in jax.tree.leaves(tree):
-    total += int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
-  return float(total)
+    bits = jax.dtypes.itemsize_bits(leaf.dtype)
+    total += int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * bits / 8
+  return total
 
 
 def _resident(models: Models, definition: Definition) -> float:

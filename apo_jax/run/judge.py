@@ -7,12 +7,10 @@ fooled by the same tricks: its rewards of a policy may rise while the policy get
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from apo_jax.config.schema import Config, TrainingConfig
 from apo_jax.data.records import Preference
 from apo_jax.data.tokenised import Tokenised, TokenisedData
-from apo_jax.models.definition import Definition
+from apo_jax.models.parameters import count
 from apo_jax.run.models import Models
 from apo_jax.run.players import Player, Players
 from apo_jax.run.seeds import derive_seed
@@ -55,8 +53,8 @@ def judge_facts(config: Config, models: Models, data: TokenisedData) -> dict[str
     "starts_from": starts[0],
     "reward_starts_from": starts[1],
     "shares_start": starts[0] == starts[1] or _are_copies(models.origins.fingerprints),
-    "parameters": _count(models.testing_reward),
-    "reward_parameters": _count(models.reward),
+    "parameters": count(models.testing_reward.abstract),
+    "reward_parameters": count(models.reward.abstract),
     "preferences": len(learned),
     "shared_preferences": sum(_content(preference) in known for preference in learned),
     "seed": head_seed(config, judge),
@@ -103,7 +101,3 @@ def _are_copies(fingerprints: Mapping[str, str]) -> bool:
 
 def _content(preference: Tokenised[Preference]) -> tuple[str, tuple[str, ...]]:
   return preference.record.query, preference.record.responses
-
-
-def _count(definition: Definition) -> int:
-  return sum(leaf.size for leaf in jax.tree.leaves(definition.abstract))

@@ -1,10 +1,13 @@
 """The weights that the players begin with, and those that stay frozen beside adapters."""
 
 import jax
+import jax.numpy as jnp
 
-from apo_jax.models.definition import Definition, Parameters, merged, trunk_of
+from apo_jax.config.schema import TrainingConfig
+from apo_jax.models.definition import Definition, Parameters, join, merged, trunk_of
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.models.hugging_face.importing import import_decoder, import_reward_head
+from apo_jax.models.parameters import count, size_in_bytes
 from apo_jax.models.reward_model import REWARD_HEAD
 from apo_jax.run.origins import Origins
 
@@ -63,7 +66,23 @@ def first_reward(
     return trained | {REWARD_HEAD: _imported_head(checkpoint, reward_model, field)}
   if checkpoint is not None:
     return imported_reward(checkpoint, reward_model, field)
-  return reward_on_trunk(merged(supervised, policy.lora), reward_model, seed)
+  if policy.lora is not None:
+    supervised = _merged_masters(origins, policy, reward_model, supervised)
+  return reward_on_trunk(supervised, reward_model, seed)
+
+
+def _merged_masters(
+  origins: Origins, policy: Definition, reward_model: Definition, parameters: Parameters
+) -> Parameters:
+  """A policy's trunk with its adapters merged, in the types in which it is to be trained.
+
+  The weights under them are the checkpoint's own, read again: the frozen ones may be rounded.
+  """
+  checkpoint, field = _given(origins.policy_checkpoint), "config.model.checkpoint"
+  abstract = reward_model.abstract["trunk"]
+  base = import_decoder(checkpoint, abstract, field)
+  whole = merged(join(policy.split(parameters)[0], base), policy.lora)
+  return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), whole, abstract)
 
 
 def imported_reward(checkpoint: Checkpoint, reward_model: Definition, field: str) -> Parameters:
@@ -88,16 +107,17 @@ def share_frozen(origins: Origins, policy: Definition, reward_model: Definition)
   return both_adapt and origins.reward_checkpoint is None
 
 
-def describe(name: str, definition: Definition) -> str:
+def describe(name: str, definition: Definition, training: TrainingConfig) -> str:
   """How much of a model is trained, and what the optimizer keeps of it, in one sentence."""
-  trained, frozen = map(_count, definition.split(definition.abstract))
-  # Adam keeps two float32 moments of each.
-  moments = f"{8 * trained / 1e6:,.1f} MB of optimizer state"
+  trained, frozen = map(count, definition.split(definition.abstract))
+  # Adam keeps a mean and a square of each, the square in float32.
+  bytes_of_each = jnp.dtype(training.mean_dtype).itemsize + 4
+  moments = f"{bytes_of_each * trained / 1e6:,.1f} MB of optimizer state"
   if definition.lora is None:
     return f"The {name} has {trained / 1e6:,.1f} M parameters, all trained: {moments}."
   return (
     f"The {name} has {frozen / 1e6:,.1f} M frozen parameters and {trained / 1e6:,.2f} M trained"
-    f" ones: {moments}, where training all would take {8 * frozen / 1e6:,.1f} MB."
+    f" ones: {moments}, where training all would take {bytes_of_each * frozen / 1e6:,.1f} MB."
   )
 
 
@@ -111,12 +131,8 @@ def describe_sharing(
   if share_frozen(origins, policy, reward_model):
     models = "reward models" if testing_reward is reward_model else "reward model"
     sharers = f"The policy, its reference and the {models}"
-  frozen = 4 * _count(policy.split(policy.abstract)[1]) / 1e6
+  frozen = size_in_bytes(policy.split(policy.abstract)[1]) / 1e6
   return f"{sharers} share one copy of the frozen parameters, {frozen:,.1f} MB."
-
-
-def _count(parameters: Parameters) -> int:
-  return sum(leaf.size for leaf in jax.tree.leaves(parameters))
 
 
 def _given(checkpoint: Checkpoint | None) -> Checkpoint:

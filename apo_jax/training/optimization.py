@@ -42,7 +42,12 @@ def make_schedule(config: TrainingConfig, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTransformation:
-  """AdamW behind clipping by global norm. Weight decay spares scales and biases."""
+  """AdamW behind clipping by global norm. Weight decay spares scales and biases.
+
+  It computes in float32 and keeps the mean as `config.mean_dtype`, whatever type parameters and
+  gradients have. The square stays float32: with a `beta2` near 1 it changes by less than bfloat16
+  can say.
+  """
 
   def decayed(parameters: Parameters) -> Any:
     def is_weight(path: tuple[Any, ...], _: jax.Array) -> bool:
@@ -50,16 +55,32 @@ def make_optimizer(config: TrainingConfig, total_steps: int) -> optax.GradientTr
 
     return jax.tree_util.tree_map_with_path(is_weight, parameters)
 
-  return optax.chain(
-    clip_by_global_norm(config.clip_norm),
-    optax.adamw(
-      make_schedule(config, total_steps),
-      b1=config.beta1,
-      b2=config.beta2,
-      weight_decay=config.weight_decay,
-      mask=decayed,
-    ),
+  adamw = optax.adamw(
+    make_schedule(config, total_steps),
+    b1=config.beta1,
+    b2=config.beta2,
+    mu_dtype=config.mean_dtype,
+    weight_decay=config.weight_decay,
+    mask=decayed,
   )
+  return optax.chain(clip_by_global_norm(config.clip_norm), in_float32(adamw))
+
+
+def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+  """The optimizer for parameters and gradients of any type, as if they were float32."""
+
+  def widened(tree: Any) -> Any:  # optax also asks with placeholders
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
+
+  def init(parameters: Any) -> optax.OptState:
+    return optimizer.init(widened(parameters))
+
+  def update(
+    gradients: Parameters, state: optax.OptState, parameters: Parameters
+  ) -> tuple[Parameters, optax.OptState]:
+    return optimizer.update(widened(gradients), state, widened(parameters))
+
+  return optax.GradientTransformation(init, update)
 
 
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:

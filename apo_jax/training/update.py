@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from jax.stages import Lowered
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float, Key, UInt32
 
 from apo_jax.devices import cpu
 from apo_jax.devices.sharding import constrain, named
 from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.objectives import Sums, mean
 from apo_jax.training.optimization import TrainState, abstract_state
+from apo_jax.training.rounding import add_updates
 
 Metrics = dict[str, Float[Array, ""]]
 # `state, metrics = update(state, batch, frozen, key)`, see `make_update`.
@@ -55,17 +56,16 @@ def make_update(
   Returns:
     `state, metrics = update(state, batch, frozen, key)`, with the frozen parameters beside adapters
     (`Definition.split`; none without), which are not donated, and the raw key UInt32[2] of the
-    adapters' dropout (`seeds.derive_key`), one a training phase. Metrics are `loss`,
+    adapters' dropout or of rounding (`seeds.derive_key`), one a training phase. Metrics are `loss`,
     `gradient_norm`, and those of `measure` and `combine`.
   """
 
   def update(
     state: TrainState, batch: Any, frozen: Parameters, key: UInt32[Array, "2"]
   ) -> tuple[TrainState, Metrics]:
-    dropout_key = None
-    if definition.lora is not None:
-      key = jax.random.wrap_key_data(key, impl="threefry2x32")
-      dropout_key = jax.random.fold_in(key, state.step)
+    step_key = jax.random.fold_in(jax.random.wrap_key_data(key, impl="threefry2x32"), state.step)
+    # Adapters have dropout, masters may be rounded at random; no model has both.
+    dropout_key = None if definition.lora is None else step_key
 
     def said(trained: Parameters, batch: Any, dropout_key: Array | None) -> Any:
       return forward(definition.bind(join(trained, frozen)), batch, dropout_key)
@@ -88,7 +88,7 @@ def make_update(
       loss, state.parameters, batch, accumulation, dropout_key
     )
     metrics["gradient_norm"] = optax.tree.norm(gradients)
-    return apply_gradients(state, gradients, optimizer), metrics
+    return apply_gradients(state, gradients, optimizer, step_key), metrics
 
   layout = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(definition, optimizer))
   frozen = definition.split(definition.shardings)[1]
@@ -144,9 +144,12 @@ def accumulate_gradients(
 
 
 def apply_gradients(
-  state: TrainState, gradients: Parameters, optimizer: optax.GradientTransformation
+  state: TrainState,
+  gradients: Parameters,
+  optimizer: optax.GradientTransformation,
+  key: Key[Array, ""],
 ) -> TrainState:
-  """The state after one update."""
+  """The state after one update; `key` is for the rounding of parameters in bfloat16."""
   updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.parameters)
-  parameters = optax.apply_updates(state.parameters, updates)
+  parameters = add_updates(state.parameters, updates, key)
   return TrainState(state.step + 1, parameters, optimizer_state)

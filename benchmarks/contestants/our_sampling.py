@@ -16,9 +16,9 @@ from apo_jax.inference.sampler import Sampler
 from apo_jax.models.definition import define_policy
 from apo_jax.run.seeds import derive_key
 from benchmarks import data
+from benchmarks.contestants import our_parameters
 from benchmarks.contestants.our_model import mesh
-from benchmarks.contestants.our_weights import SEED
-from benchmarks.model import architecture
+from benchmarks.model import adapters, architecture
 
 
 class TokenIds(NamedTuple):
@@ -53,7 +53,7 @@ def make_sampler(job: Mapping[str, Any]) -> Sampler:
   shape = architecture(job["model"])
   end = data.eos(shape.vocab_size)
   return Sampler(
-    define_policy(shape, mesh()),
+    define_policy(shape, mesh(), adapters(job["model"])),
     TokenIds(end, size=end),
     mesh(),
     buckets=(len(job["queries"][0]),),
@@ -100,7 +100,7 @@ def sampling_run(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
   draw = make_sampler(job)
   seeds = sampling_seeds(len(job["queries"]))
   end_on_schedule(seeds, job["lengths"])
-  parameters = draw.form.trained.init(SEED)
+  parameters = our_parameters.make(draw.form.trained)
   config = sampling_config(job)
 
   def run() -> dict[str, Any]:

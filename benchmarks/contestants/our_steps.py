@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from apo_jax.inference.scoring import make_logprob_scorer, make_reward_scorer
 from apo_jax.models.definition import Definition, define_policy, define_reward_model
@@ -13,23 +14,27 @@ from apo_jax.objectives import APO, DPO, RRHF, MaximumLikelihood, PolicyLoss
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
 from apo_jax.rows.rows import Response, row_length
-from apo_jax.training.optimization import TrainState, init_state, make_optimizer
+from apo_jax.training.optimization import init_state, make_optimizer
 from apo_jax.training.update import Update
-from benchmarks.contestants import our_batches
+from benchmarks.contestants import our_batches, our_parameters
 from benchmarks.contestants.our_model import STEPS, TRAINING, mesh
-from benchmarks.contestants.our_weights import SEED
-from benchmarks.model import architecture
+from benchmarks.model import adapters, architecture
 
-NO_KEY = np.zeros(2, np.uint32)  # of adapters, which there are none of
+NO_KEY = np.zeros(2, np.uint32)  # of adapters' dropout, which there is none of
 
 Run = Callable[[], dict[str, Any]]
 
 
 def dpo(job: Mapping[str, Any]) -> Run:
-  """A DPO step on `job["items"]`; the reference's log-probabilities are given, as in a round."""
-  definition = define_policy(architecture(job["model"]), mesh())
-  reference = _scorer(make_logprob_scorer, definition, job["items"])()
-  reference = reference.reshape(len(job["items"]), -1)
+  """A DPO step on `job["items"]`; the reference's log-probabilities are given, as in a round.
+
+  Where `job["zero_reference"]` is true they are zeros, which spares a program and changes no step.
+  """
+  definition = define_policy(architecture(job["model"]), mesh(), adapters(job["model"]))
+  reference = np.zeros((len(job["items"]), len(job["items"][0][1])), np.float32)
+  if not job.get("zero_reference"):
+    scores = _scorer(make_logprob_scorer, definition, job["items"])()
+    reference = scores.reshape(reference.shape)
   batch = our_batches.policy_batch(job["items"], reference)
   return _policy_step(definition, DPO(), batch)
 
@@ -51,11 +56,11 @@ def sft(job: Mapping[str, Any]) -> Run:
 
 def reward(job: Mapping[str, Any]) -> Run:
   """A reward step on `job["items"]`, the first response of each golden."""
-  definition = define_reward_model(architecture(job["model"]), "eos", mesh())
+  model = job["model"]
+  definition = define_reward_model(architecture(model), "eos", mesh(), adapters(model))
   optimizer = make_optimizer(TRAINING, STEPS)
   update = make_reward_update(definition, optimizer, APO(), mesh(), num_samples=1)
-  state = init_state(definition, optimizer, definition.init(SEED))
-  return _repeated(update, state, our_batches.reward_batch(job["items"]))
+  return _repeated(update, definition, optimizer, our_batches.reward_batch(job["items"]))
 
 
 def reward_scores(job: Mapping[str, Any]) -> Run:
@@ -73,18 +78,21 @@ def logprob_scores(job: Mapping[str, Any]) -> Run:
 def _policy_step(definition: Definition, loss: PolicyLoss, batch: Any) -> Run:
   optimizer = make_optimizer(TRAINING, STEPS)
   update = make_policy_update(definition, optimizer, loss, mesh())
-  state = init_state(definition, optimizer, definition.init(SEED))
-  return _repeated(update, state, batch)
+  return _repeated(update, definition, optimizer, batch)
 
 
-def _repeated(update: Update, state: TrainState, batch: Any) -> Run:
+def _repeated(
+  update: Update, definition: Definition, optimizer: optax.GradientTransformation, batch: Any
+) -> Run:
   """One update a run, each from the last one's state."""
+  trained, frozen = definition.split(our_parameters.make(definition))
   # The state is donated: nothing else may hold it, or two are in memory.
-  held, batch = [state], jax.device_put(batch)
+  held, batch = [init_state(definition, optimizer, trained)], jax.device_put(batch)
+  del trained
 
   def run() -> dict[str, Any]:
     began = time.perf_counter()
-    state, metrics = update(held.pop(), batch, {}, NO_KEY)
+    state, metrics = update(held.pop(), batch, frozen, NO_KEY)
     jax.block_until_ready((state, metrics))
     seconds = time.perf_counter() - began
     held.append(state)
@@ -106,7 +114,7 @@ def _scorer(make: Callable[..., Any], definition: Definition, items: Any) -> Cal
     lengths=(length,),
     eos=eos,
   )
-  parameters = definition.init(SEED)
+  parameters = our_parameters.make(definition)
   return lambda: scorer(parameters, sequences)
 
 

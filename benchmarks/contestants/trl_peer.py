@@ -7,8 +7,9 @@ recompute activations (the trainers' default).
 """
 
 import importlib.metadata
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ import transformers
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from benchmarks import data, resident
+from benchmarks.contestants import torch_peer
+from benchmarks.contestants.torch_peer import ON_GPU
 from benchmarks.protocol import Server
-from benchmarks.rate import COPIED_BYTES, rate
 
 MOST_STEPS = 10**6  # the benchmark ends the process before
-ON_GPU = torch.cuda.is_available()
-DEVICE = "cuda" if ON_GPU else "cpu"
 PAD, EOS = "<pad>", "<eos>"
 
 OPTIMIZER = {
@@ -44,76 +44,22 @@ def main() -> None:
   held = resident.held_bytes()
   dtype = getattr(torch, server.job["model"]["dtype"])
   server.handlers = {
-    "limits": lambda: limits(dtype),
-    "memory": lambda: {"bytes": peak_bytes(held)},
+    "limits": lambda: torch_peer.limits(dtype),
+    "memory": lambda: {"bytes": torch_peer.peak_bytes(held)},
   }
   names = ("torch", "transformers", "trl")
   facts = {
     "versions": {name: importlib.metadata.version(name) for name in names},
-    "device": torch.cuda.get_device_name() if ON_GPU else f"cpu, {torch.get_num_threads()} threads",
+    "device": torch_peer.device_name(),
   }
   work = server.job["work"]
   if work == "sampling":
-    server.handlers["run"] = sampling(server.job)
+    server.handlers["run"] = torch_peer.sampling(server.job)
     server.answer(facts)
     server.serve()
   trainer = {"dpo": dpo, "reward": reward}[work](server)
   server.answer(facts)
   trainer.train()
-
-
-def sampling(job: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
-  """`generate` on one batch of queries after another, several sequences of each.
-
-  Each response ends on the schedule as it would end by eos; like after an eos, its row stays in the
-  batch until the last one ends.
-  """
-  model = transformers.AutoModelForCausalLM.from_pretrained(
-    Path(job["weights"]) / "policy", dtype=getattr(torch, job["model"]["dtype"])
-  ).to(DEVICE)
-  # Only the schedule ends a response.
-  model.generation_config.eos_token_id = None
-  size, samples = job["batch"], len(job["lengths"][0])
-  batches = [
-    (
-      torch.tensor(job["queries"][first : first + size], device=DEVICE),
-      torch.tensor(job["lengths"][first : first + size], device=DEVICE).reshape(-1),
-    )
-    for first in range(0, len(job["queries"]), size)
-  ]
-
-  class Schedule(transformers.StoppingCriteria):
-    """A row is over when it has as many tokens as its response is to have."""
-
-    def __init__(self, width: int, limits: torch.Tensor) -> None:
-      self.width, self.limits = width, limits
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
-      return input_ids.shape[1] - self.width >= self.limits
-
-  def generate(queries: torch.Tensor, limits: torch.Tensor) -> int:
-    """Samples one batch; says how many tokens of it count."""
-    width = queries.shape[1]
-    drawn = model.generate(
-      input_ids=queries,
-      attention_mask=torch.ones_like(queries),
-      do_sample=True,
-      temperature=1.0,
-      top_k=0,
-      top_p=1.0,
-      num_return_sequences=samples,
-      max_new_tokens=int(limits.max()),
-      pad_token_id=data.PADDING,
-      stopping_criteria=transformers.StoppingCriteriaList([Schedule(width, limits)]),
-    ).cpu()
-    return int(torch.clamp(limits, max=drawn.shape[1] - width).sum())
-
-  def run() -> dict[str, Any]:
-    began = time.perf_counter()
-    tokens = sum(generate(*batch) for batch in batches)
-    return {"seconds": time.perf_counter() - began, "tokens": tokens}
-
-  return run
 
 
 def dpo(server: Server) -> transformers.Trainer:
@@ -124,9 +70,7 @@ def dpo(server: Server) -> transformers.Trainer:
     {"prompt": _text(query) + " ", "chosen": _text(chosen, EOS), "rejected": _text(rejected, EOS)}
     for query, (chosen, rejected) in job["items"]
   ]
-  model = transformers.AutoModelForCausalLM.from_pretrained(
-    Path(job["weights"]) / "policy", dtype=torch.float32
-  )
+  model = torch_peer.policy(job, torch.float32)
   arguments = DPOConfig(
     **_arguments(job, len(rows)), beta=0.1, max_length=None, precompute_ref_log_probs=True
   )
@@ -173,8 +117,7 @@ class Turns(transformers.TrainerCallback):
 
   def on_step_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
     """Stops the clock."""
-    if ON_GPU:
-      torch.cuda.synchronize()
+    torch_peer.synchronize()
     seconds = time.perf_counter() - self.began
     self.server.answer({"seconds": seconds, "loss": float(options["model"].last_loss)})
 
@@ -191,35 +134,6 @@ def word_tokenizer(vocab_size: int) -> transformers.PreTrainedTokenizerFast:
   )
 
 
-def limits(dtype: torch.dtype) -> dict[str, float]:
-  """FLOP/s of a large matrix product in `dtype`, and bytes/s of a large copy, read and written."""
-  size = 8192 if ON_GPU else 3072
-  matrix = torch.ones((size, size), dtype=dtype, device=DEVICE)
-  array = torch.ones((COPIED_BYTES // 4,), device=DEVICE)
-  copied = torch.empty_like(array)
-  return {
-    "flops": _rate(2.0 * size**3, lambda: torch.matmul(matrix, matrix)),
-    "bandwidth": _rate(2.0 * COPIED_BYTES, lambda: torch.add(array, 1, out=copied)),
-  }
-
-
-def peak_bytes(held: int) -> int:
-  """The most memory so far: the device's, or on a CPU the process's above the `held` bytes."""
-  return torch.cuda.max_memory_allocated() if ON_GPU else resident.peak_bytes() - held
-
-
-def _rate(amount: float, call: Callable[[], Any]) -> float:
-  """Amounts a second of calls that do so much each."""
-
-  def calls(count: int) -> None:
-    for _ in range(count):
-      call()
-    if ON_GPU:
-      torch.cuda.synchronize()
-
-  return rate(amount, calls, accelerator=ON_GPU)
-
-
 def _timed(trainer: type[transformers.Trainer]) -> type[transformers.Trainer]:
   """The trainer, which leaves each step's loss where `Turns` finds it."""
 
@@ -234,7 +148,7 @@ def _timed(trainer: type[transformers.Trainer]) -> type[transformers.Trainer]:
 
 def _arguments(job: Mapping[str, Any], batch_size: int) -> dict[str, Any]:
   return OPTIMIZER | {
-    "output_dir": str(Path(job["weights"]).parent / "trainer"),
+    "output_dir": str(Path(tempfile.gettempdir()) / "trainer"),  # nothing is saved
     "per_device_train_batch_size": batch_size,
     "max_steps": MOST_STEPS,
     "gradient_checkpointing": job["checkpointing"],

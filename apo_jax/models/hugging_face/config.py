@@ -96,7 +96,7 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
 
   Args:
     directory: of the checkpoint.
-    model: gives `remat`, `compute_dtype` and `attention`, which no checkpoint says.
+    model: gives `remat`, the types and `attention`, which no checkpoint says.
     field: the config field that named the checkpoint, for errors.
 
   Raises:
@@ -176,6 +176,8 @@ def _architecture(
     remat=model.remat,
     compute_dtype=model.compute_dtype,
     attention=model.attention,
+    master_dtype=model.master_dtype,
+    frozen_dtype=model.frozen_dtype,
     activation=_ACTIVATIONS[activation],
     # Qwen2 has biases without saying so. Other families' switch would add one to the output too.
     attention_bias=family == "qwen2",

@@ -9,18 +9,21 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import qwix
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Num
 from safetensors import SafetensorError, safe_open
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.models.frozen import Kept, quantise
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.models.hugging_face.names import TensorName, reward_head_name, tensor_names
-from apo_jax.models.lora import Parameters
+from apo_jax.models.lora import INPUT_AXES, Parameters
 
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -35,12 +38,15 @@ _COMPARED_ROWS = 4096
 
 
 def import_decoder(checkpoint: Checkpoint, abstract: Parameters, field: str) -> Parameters:
-  """A decoder's parameters, float32, laid out as `abstract` says.
+  """A decoder's parameters, of the types and laid out as `abstract` says.
+
+  Each tensor gets its type on the host, or is quantised on the devices before the next is read: no
+  copy in the file's type, or a wider one, is ever whole.
 
   Args:
     checkpoint: from `read_architecture`; `abstract` must be of its architecture.
-    abstract: shapes and shardings of a policy or a reward model's trunk, adapters not among them.
-      Where it has no "head", the checkpoint's language-model head is not read.
+    abstract: shapes, types and shardings of a policy or a reward model's trunk, adapters not among
+      them. Where it has no "head", the checkpoint's language-model head is not read.
     field: the config field that named the checkpoint, for errors.
 
   Raises:
@@ -68,7 +74,7 @@ def import_decoder(checkpoint: Checkpoint, abstract: Parameters, field: str) -> 
 def import_reward_head(
   checkpoint: Checkpoint, abstract: jax.ShapeDtypeStruct, field: str
 ) -> Float[Array, "D"]:
-  """A reward checkpoint's head, float32, laid out as `abstract` says.
+  """A reward checkpoint's head, of the type and laid out as `abstract` says.
 
   Raises:
     ConfigError: as `import_decoder`, and for a checkpoint of a language model.
@@ -178,41 +184,62 @@ def _import_one(
   files: TensorFiles, name: TensorName, abstract: jax.ShapeDtypeStruct
 ) -> Float[Array, "..."]:
   """A parameter that is one tensor."""
-  return _place(files, name, 0, abstract.sharding)
+  return _place(files, name, 0, abstract.dtype, abstract.sharding)
 
 
 def _import_stacked(
-  files: TensorFiles, name: TensorName, abstract: jax.ShapeDtypeStruct
-) -> Float[Array, "L ..."]:
+  files: TensorFiles, name: TensorName, abstract: jax.ShapeDtypeStruct | qwix.QArray
+) -> Kept:
   """A parameter that stacks one tensor a layer, written in place layer by layer."""
-  sharding = abstract.sharding
-  one_layer = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
-  make = jax.jit(lambda: jnp.zeros(abstract.shape, jnp.float32), out_shardings=sharding)
-  stacked = make()
-  write = _writer(sharding)
+  leaves = jax.tree.leaves(abstract)
+  widest = leaves[0].sharding  # of the weight, or of its codes
+  one_layer = NamedSharding(widest.mesh, PartitionSpec(*widest.spec[1:]))
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+
+  def zeros() -> Kept:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
+
+  stacked = jax.jit(zeros, out_shardings=shardings)()
+  quantised, dtype = None, leaves[0].dtype
+  if isinstance(abstract, qwix.QArray):
+    quantised, dtype = (abstract.qtype, INPUT_AXES[name.path[-1]]), jnp.dtype("float32")
+  write = _writer(quantised, shardings)
   for layer in range(abstract.shape[0]):
-    stacked = write(stacked, _place(files, name, layer, one_layer), layer)
+    stacked = write(stacked, _place(files, name, layer, dtype, one_layer), layer)
     # Otherwise the host would run ahead, and hold every tensor that waits for its device.
-    stacked.block_until_ready()
+    jax.block_until_ready(stacked)
   return stacked
 
 
 @functools.lru_cache
-def _writer(sharding: NamedSharding) -> Callable[[Array, Array, int], Array]:
-  """Writes one layer into an array of all layers, which it gives up."""
+def _writer(
+  quantised: tuple[str, int] | None, shardings: Any
+) -> Callable[[Kept, Array, int], Kept]:
+  """Writes one layer into an array of all layers, which it gives up.
 
-  def write(
-    stacked: Float[Array, "L ..."], one: Float[Array, "..."], layer: Int[Array, ""]
-  ) -> Float[Array, "L ..."]:
-    return jax.lax.dynamic_update_index_in_dim(stacked, one, layer, axis=0)
+  With `quantised`, a type and the number of the weight's input axes, its codes and scales.
+  """
 
-  return jax.jit(write, donate_argnums=0, out_shardings=sharding)
+  def write(stacked: Kept, one: Float[Array, "..."], layer: Int[Array, ""]) -> Kept:
+    if quantised is not None:
+      frozen_dtype, inputs = quantised
+      one = quantise(one, frozen_dtype, range(inputs))
+    return jax.tree.map(
+      lambda whole, part: jax.lax.dynamic_update_index_in_dim(whole, part, layer, axis=0),
+      stacked,
+      one,
+    )
+
+  return jax.jit(write, donate_argnums=0, out_shardings=shardings)
 
 
 def _place(
-  files: TensorFiles, name: TensorName, layer: int, sharding: NamedSharding
+  files: TensorFiles, name: TensorName, layer: int, dtype: jnp.dtype, sharding: NamedSharding
 ) -> Float[Array, "..."]:
-  """One tensor as one layer of ours; each process reads what its devices hold, once."""
+  """One tensor as one layer of ours, rounded to `dtype`.
+
+  Each process reads what its devices hold, once.
+  """
 
   @functools.cache
   def read(bounds: tuple[tuple[int, int], ...]) -> Float[np.ndarray, "..."]:
@@ -222,7 +249,7 @@ def _place(
       part = np.zeros([span.stop - span.start for span in slices], np.float32)
     else:
       part = files.read(name.name(layer), slices)
-    return np.ascontiguousarray(name.part_to_ours(part, index), dtype=np.float32)
+    return np.ascontiguousarray(name.part_to_ours(part, index), dtype=dtype)
 
   def part(index: tuple[slice, ...]) -> Float[np.ndarray, "..."]:
     # Devices that hold copies ask with equal slices, which have no hash before Python 3.12.

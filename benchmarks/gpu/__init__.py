@@ -1,0 +1,1 @@
+"""The whole check of the project on a GPU, as one command (README.md)."""
