@@ -1,7 +1,7 @@
 """Runs with every type of frozen weights: imported, one policy step, exported.
 
     python -m tests.golden.make_frozen OUTPUT
-    python tests/golden/check_frozen.py OUTPUT     # where torch, transformers, peft, bitsandbytes are
+    python tests/golden/check_frozen.py OUTPUT     # with torch, transformers, peft, bitsandbytes
 
 OUTPUT gets the base checkpoint and, for each type, an export of the adapters, one of the whole
 model, and TYPE.json: what our policy computes beside frozen weights of that type.
