@@ -12,6 +12,7 @@ import json
 import pathlib
 import sys
 
+import bitsandbytes.functional as bitsandbytes
 import peft
 import torch
 import transformers
@@ -48,23 +49,16 @@ def main() -> None:
 
 def load(directory: pathlib.Path, frozen_dtype: str) -> torch.nn.Module:
   """A checkpoint with its weights held in a type, and computing in float32."""
-  settings = {}
-  if frozen_dtype == "nf4":
-    settings["quantization_config"] = transformers.BitsAndBytesConfig(
-      load_in_4bit=True,
-      bnb_4bit_quant_type="nf4",
-      bnb_4bit_compute_dtype=torch.float32,
-      llm_int8_skip_modules=["lm_head"],
-    )
-  model = transformers.AutoModelForCausalLM.from_pretrained(
-    directory, dtype=torch.float32, **settings
-  )
+  model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
   for name, parameter in model.named_parameters():
     projection = "_proj" in name
-    if frozen_dtype == "int8" and projection:
-      scale = parameter.data.abs().amax(1, keepdim=True) / 127.5
-      codes = (parameter.data / scale).round().clamp(-128, 127)
-      parameter.data = codes * scale
+    if frozen_dtype == "nf4" and projection:
+      # Not its layers: on CPUs they multiply in fewer bits.
+      kept = bitsandbytes.quantize_4bit(parameter.data, blocksize=64, quant_type="nf4")
+      parameter.data = bitsandbytes.dequantize_4bit(*kept)
+    elif frozen_dtype == "int8" and projection:
+      scale = parameter.data.abs().amax(1, keepdim=True) / 127
+      parameter.data = (parameter.data / scale).round() * scale
     elif frozen_dtype == "bfloat16" or (frozen_dtype != "float32" and not projection):
       parameter.data = parameter.data.to(torch.bfloat16).to(torch.float32)
   return model.eval()
