@@ -182,6 +182,24 @@ def test_a_reward_checkpoint_brings_its_head_and_its_trunk(checkpoint, reward_ch
   np.testing.assert_array_equal(whole["trunk"]["embedding"], first["trunk"]["embedding"])
 
 
+def test_a_whole_reward_model_starts_from_the_checkpoint_s_own_weights(checkpoint):
+  """Merged with the policy's adapters, not from the frozen weights, which may be rounded."""
+  starting = []
+  for frozen_dtype in ("float32", "nf4"):
+    settings = config(checkpoint, policy__lora__rank=2, model__frozen_dtype=frozen_dtype)
+    origins, policy, reward_model = definitions(settings)
+    adapters, _ = policy.split(policy.init(0))
+    awake = jax.tree.map(lambda leaf: leaf + 0.1, adapters)
+    supervised = join(awake, starts.frozen_policy(origins, policy))
+    starting.append(starts.first_reward(origins, policy, reward_model, supervised, 0))
+  jax.tree.map(np.testing.assert_array_equal, *starting)
+  plain = import_decoder(
+    origins.policy_checkpoint, reward_model.abstract["trunk"], "config.model.checkpoint"
+  )
+  moved = starting[0]["trunk"]["layers"]["query"] - plain["layers"]["query"]
+  assert np.abs(moved).min() > 0
+
+
 @pytest.mark.slow
 def test_a_game_plays_from_a_reward_checkpoint(checkpoint, reward_checkpoint, tmp_path):
   settings = config(

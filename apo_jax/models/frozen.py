@@ -4,7 +4,7 @@
 projections, by far most of a model, and keep the others in bfloat16. A quantised weight is qwix's
 `QArray`, its codes and their scales, and stands where the weight stood:
 
-  int8  an integer times a scale of each output, its largest magnitude / 127.5
+  int8  an integer times a scale of each output, its largest magnitude / 127
   nf4   one of the 16 numbers of QLoRA (arXiv 2305.14314, appendix E) times a scale of each block of
         64 inputs to an output, its largest magnitude; the blocks of bitsandbytes, not quantised
         a second time
@@ -27,6 +27,9 @@ QUANTISED = ("int8", "nf4")
 # Inputs that share a scale; where an axis has no whole number of them, the largest divisor of both.
 _BLOCK = 64
 
+# The largest magnitude's integer is 127; by itself qwix would put it half way between two.
+_INT8_RANGE = f"absmax,{127.5 / 127}"
+
 # A weight, or its codes and scales.
 Kept = Array | qwix.QArray
 
@@ -41,13 +44,17 @@ def quantise(
     frozen_dtype: "int8" or "nf4".
     input_axes: ascending, those that a product with the weight sums over.
   """
-  tiled, inner = {}, set(input_axes)
+  tiled, inner, calibration = {}, set(input_axes), _INT8_RANGE
   if frozen_dtype == "nf4":
     last = input_axes[-1]
-    tiled, inner = {last: math.gcd(_BLOCK, weight.shape[last])}, {last}
+    tiled, inner, calibration = {last: math.gcd(_BLOCK, weight.shape[last])}, {last}, "absmax"
   outer = [axis for axis in range(weight.ndim) if axis not in inner]
   return qwix.quantize(
-    weight.astype(jnp.float32), frozen_dtype, channelwise_axes=outer, tiled_axes=tiled
+    weight.astype(jnp.float32),
+    frozen_dtype,
+    channelwise_axes=outer,
+    tiled_axes=tiled,
+    calibration_method=calibration,
   )
 
 

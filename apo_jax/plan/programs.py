@@ -65,8 +65,8 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
   """The programs that a round calls, in its order."""
   sampling, inference = config.sampling, make_inference(config, models, codec)
   sampler = inference.sampler
-  # The sampler has weights of its own, or reads those of training.
-  beside_sampler = _resident(models, models.policy) if sampler.form.changes else 0.0
+  # The sampler has weights of its own, beside all of the policy's, or reads those of training.
+  beside_sampler = device_bytes(models.policy.abstract) if sampler.form.changes else 0.0
   policy = reward = judge = 0.0
   if not config.memory.park_idle_player:
     policy, reward = _resident(models, models.policy), _resident(models, models.reward)

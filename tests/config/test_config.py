@@ -156,6 +156,10 @@ def test_a_field_reference_is_resolved():
     ("memory.park_idle_player", 1, ["config.memory.park_idle_player is 1", "True or False"]),
     ("model.remat", 1, ["config.model.remat is 1", "'none', 'dots' or 'full'"]),
     ("model.compute_dtype", "int8", ["config.model.compute_dtype", "'float32' or 'bfloat16'"]),
+    ("model.frozen_dtype", "fp4", ["config.model.frozen_dtype is 'fp4'", "'int8' or 'nf4'"]),
+    ("model.frozen_dtype", "nf4", ["config.model.frozen_dtype is 'nf4'", "nothing is frozen"]),
+    ("model.master_dtype", "int8", ["config.model.master_dtype", "'float32' or 'bfloat16'"]),
+    ("policy.training.mean_dtype", "int8", ["config.policy.training.mean_dtype is 'int8'"]),
     ("data.source", "hub", ["config.data.source is 'hub'", "'embedded' or 'files'"]),
     ("supervised.schedule", "step", ["config.supervised.schedule", "'constant' or 'cosine'"]),
     (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +184,22 @@ def test_adapters_are_merged_or_kept_apart(adapted, base, tmp_path):
     change = 4.0 / 2 * adapter[f"{stem}.lora_B.weight"] @ adapter[f"{stem}.lora_A.weight"]
     np.testing.assert_allclose(merged[name], frozen[name] + change, atol=1e-5)
   assert "AutoPeftModelForCausalLM" in (tmp_path / "adapter" / CARD).read_text()
+
+
+@pytest.mark.parametrize("frozen_dtype", ["bfloat16", "int8", "nf4"])
+@pytest.mark.parametrize("player", ["policy", "reward"])
+def test_adapters_are_merged_into_the_checkpoint_s_own_weights(
+  adapted, tmp_path, player, frozen_dtype
+):
+  """Whatever they were trained beside: as PEFT merges them into the checkpoint that it loads."""
+  run_dir = shutil.copytree(adapted, tmp_path / "run")
+  config = json.loads((run_dir / "config.json").read_text())
+  config["model"]["frozen_dtype"] = frozen_dtype
+  (run_dir / "config.json").write_text(json.dumps(config))
+  for source, output in ((adapted, "exact"), (run_dir, "kept")):
+    export(source, tmp_path / output, player=player)
+  exact, kept = (tmp_path / name / "model.safetensors" for name in ("exact", "kept"))
+  assert exact.read_bytes() == kept.read_bytes()
 
 
 def test_a_reward_s_adapters_bring_its_head(adapted, tmp_path):

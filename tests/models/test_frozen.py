@@ -71,10 +71,10 @@ def test_int8_is_off_by_half_a_step_at_most():
   quantised = frozen.quantise(jnp.asarray(weight), "int8", (0, 1))
   largest = np.abs(weight).max((0, 1))
   np.testing.assert_allclose(
-    quantised.scale[0, 0, [0, 1, 3, 4]] * 127.5, largest[[0, 1, 3, 4]], rtol=1e-6
+    quantised.scale[0, 0, [0, 1, 3, 4]] * 127, largest[[0, 1, 3, 4]], rtol=1e-6
   )
   off = np.abs(frozen.in_full(quantised, "float32") - weight).max((0, 1))
-  assert np.all(off <= largest / 127.5 / 2 * 1.0001)
+  assert np.all(off <= largest / 127 / 2 * 1.0001)
   assert off[0] > 0
 
 
@@ -89,7 +89,14 @@ def test_a_checkpoint_is_kept_as_its_weights_are(frozen_dtype, tmp_path):
   imported = import_decoder(checkpoint, described, cases.FIELD)
   plain = define_policy(checkpoint.architecture, tiny.mesh())
   whole = import_decoder(checkpoint, plain.abstract, cases.FIELD)
-  jax.tree.map(np.testing.assert_array_equal, imported, frozen.keep(whole, frozen_dtype))
+  kept = frozen.keep(whole, frozen_dtype)
+  assert jax.tree.structure(imported) == jax.tree.structure(kept)
+  # Compiled and not, a scale may differ in its last bit.
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6),
+    in_full(imported),
+    in_full(kept),
+  )
   kept_as = {"bfloat16": set(), "int8": {"int8", "float32"}, "nf4": {"uint4", "float32"}}
   assert types(imported) == {"bfloat16"} | kept_as[frozen_dtype]
   assert types(imported) == types(described)

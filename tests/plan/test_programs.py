@@ -12,11 +12,11 @@ from apo_jax.models.block_attention import attended_pairs
 from apo_jax.plan.descriptions import describe_codec, read_described
 from apo_jax.plan.devices import torus_coordinates
 from apo_jax.plan.measure import measure
-from apo_jax.plan.programs import programs
+from apo_jax.plan.programs import device_bytes, programs
 from apo_jax.plan.round_work import round_work
 from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
-from tests import tiny
+from tests import checkpoints, tiny
 
 STEPS = ("reward step", "policy step")
 DECODE = f"sample: {STEPS_A_CALL} tokens"
@@ -198,3 +198,28 @@ def test_a_judge_of_its_own_has_programs_of_its_own():
     assert ours.calls + theirs.calls == twin[name].calls
     assert theirs.flops < ours.flops == twin[name].flops
     assert theirs.kept >= ours.kept > 0
+
+
+def test_frozen_weights_are_counted_once_in_their_type(tmp_path):
+  """Beside a sampler that has merged a copy all of the policy waits; one that has not holds it."""
+  checkpoint = str(checkpoints.write(tmp_path / "checkpoint"))
+  adapters = {f"{player}__lora__rank": 2 for player in ("policy", "reward")}
+
+  def sizes(frozen_dtype):
+    config = tiny.config(
+      model__checkpoint=checkpoint,
+      model__compute_dtype="bfloat16",
+      model__frozen_dtype=frozen_dtype,
+      **adapters,
+    )
+    models = models_of(config)
+    trained, frozen = models.policy.split(models.policy.abstract)
+    reward = device_bytes(models.reward.trained)
+    return device_bytes(trained), device_bytes(frozen), reward, listed(config)[DECODE].kept
+
+  trained, frozen, reward, kept = sizes("float32")
+  assert kept == trained + frozen + reward
+  assert sizes("bfloat16") == (trained, frozen / 2, reward, reward)
+  _, small, _, kept = sizes("nf4")
+  # 4 bits and a float32 scale of 32 inputs (8 of an attention head); the embedding has 16 bits.
+  assert small < 0.3 * frozen and kept == reward
