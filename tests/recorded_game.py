@@ -68,13 +68,13 @@ def recording(value: Any, note: Callable[[str], None], path: str = "") -> Any:
       if not has_values:
         return object.__hash__(self)
       note_all()
-      return hash(value)
+      # As a dataclass does. It may be a changed copy (`dataclasses.replace`).
+      return hash(tuple(object.__getattribute__(self, name) for name in names))
 
     def __eq__(self, other: object) -> bool:
       if not has_values:
         return self is other
-      note_all()
-      return hash(value) == hash(other)
+      return hash(self) == hash(other)
 
   made = object.__new__(Recording)
   for name in names:
