@@ -10,7 +10,7 @@ from tests.tiny import ROOT
 PACKAGE = ROOT / "apo_jax"
 # From the top down. What shares a floor knows nothing of each other.
 FLOORS = (
-  ("main", "plan", "export"),
+  ("main", "plan", "export", "evaluate"),
   ("game",),
   ("phases", "report"),
   ("run", "reward_step", "policy_step"),

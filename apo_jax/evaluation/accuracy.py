@@ -25,6 +25,55 @@ def accuracy(values: Float[ndarray, "B R"], scores: Float[ndarray, "B R"]) -> Es
   return ratio(right, np.sum(pairs, axis=(1, 2), dtype=float))
 
 
+def accuracy_by_length(
+  values: Float[ndarray, "B R"], lengths: Float[ndarray, "B R"], scores: Float[ndarray, "B R"]
+) -> dict[str, Estimate]:
+  """Accuracy where the preferred response is the longer, the shorter, and their difference.
+
+      length_bias = Acc(. | preferred longer) - Acc(. | preferred shorter)
+
+  (arXiv 2408.13006): above 0 where length itself is preferred. Pairs of one length are left out.
+
+  Args:
+    values: rewards, the higher is guessed to be preferred.
+    lengths: of the responses.
+    scores: as in `accuracy`.
+
+  Returns:
+    "accuracy_longer_preferred", "accuracy_shorter_preferred" and "length_bias"; nan without a pair.
+  """
+  right, by_length = 1 - _errors(values), np.sign(lengths[:, :, None] - lengths[:, None, :])
+  sums = []
+  for sign in (1, -1):
+    pairs = _pairs(scores) & (by_length == sign)
+    sums.append(np.sum(np.where(pairs, right, 0.0), axis=(1, 2)))
+    sums.append(np.sum(pairs, axis=(1, 2), dtype=float))
+  return difference_by_group(*sums, names=("longer_preferred", "shorter_preferred"))
+
+
+def difference_by_group(
+  right: Float[ndarray, " n"],
+  count: Float[ndarray, " n"],
+  other_right: Float[ndarray, " n"],
+  other_count: Float[ndarray, " n"],
+  names: tuple[str, str],
+) -> dict[str, Estimate]:
+  """The accuracies of two groups of pairs, and "length_bias", the first less the second.
+
+  Each query has totals of right pairs and of pairs in both groups.
+  """
+  longer, shorter = ratio(right, count), ratio(other_right, other_count)
+
+  def gap(one: Float[ndarray, "4 *n"]) -> Float[ndarray, "*n"]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+      return one[0] / one[1] - one[2] / one[3]
+
+  each = np.stack([right, count, other_right, other_count])
+  total = np.sum(each, axis=1)
+  bias = jackknife(float(gap(total)), gap(total[:, None] - each))
+  return {f"accuracy_{names[0]}": longer, f"accuracy_{names[1]}": shorter, "length_bias": bias}
+
+
 def error_correlation(
   values: Float[ndarray, "B R"], others: Float[ndarray, "B R"], scores: Float[ndarray, "B R"]
 ) -> Estimate:
