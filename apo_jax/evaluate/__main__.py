@@ -7,6 +7,8 @@
 docs/evaluate.md has what can be asked for. A run is only read.
 """
 
+import os
+
 from absl import app, flags, logging
 
 from apo_jax.config import command_line
@@ -40,6 +42,17 @@ flags.DEFINE_integer("samples", None, "Answers a query; by default as the run, o
 flags.DEFINE_float("temperature", None, "Of samples; by default as the run, or 1. 0 is greedy.")
 flags.DEFINE_float("top_p", None, "Of samples; by default as the run, or 1.")
 flags.DEFINE_integer("max_new_tokens", None, "Of an answer; by default as the run, or 256.")
+flags.DEFINE_string("judge", "", "An LLM that compares answers, or preferred responses to others.")
+flags.DEFINE_string("judge_url", "", "The judge's OpenAI-compatible endpoint, as https://host/v1.")
+flags.DEFINE_string(
+  "judge_key_env", _JUDGE.key_env, "The environment variable with its key; '' where it wants none."
+)
+flags.DEFINE_float("judge_temperature", _JUDGE.temperature, "At which the judge answers.")
+flags.DEFINE_integer("judge_repeats", 1, "How often a fifth is asked, for its self-consistency.")
+flags.DEFINE_integer("judge_budget", None, "The most calls; what is missing then is said.")
+flags.DEFINE_integer("judge_token_budget", None, "The tokens after which nothing more is asked.")
+flags.DEFINE_integer("judge_parallel", _JUDGE.parallel, "Calls at a time.")
+flags.DEFINE_float("judge_timeout", _JUDGE.timeout, "Seconds that a call may take.")
 
 
 def main(arguments: list[str]) -> int:
@@ -62,17 +75,22 @@ def main(arguments: list[str]) -> int:
 
   try:
     distributed.initialize(*command_line.process_flags())
-    table, output = evaluate(asked, say)
+    output = evaluate(asked, say)
   except ConfigError as error:
     return distributed.leave(command_line.refuse(str(error)))
-  say(f"\n{table}\n\nAll of it is in {output}.")
+  except KeyboardInterrupt:
+    print("\nStopped. A judge's answers are kept; the same command goes on.", flush=True)
+    os._exit(130)  # calls that are under way are waited for by nobody
+  say(f"\nAll of it is in {output}.")
   return 0
 
 
 def _request() -> Request:
   given = flags.FLAGS.flag_values_dict()
   names = [name for name in vars(_ASKED) if name != "judge"]
-  return Request(**{name: given[name] for name in names})
+  own = [name for name in vars(_JUDGE) if name != "model"]
+  judge = JudgeRequest(given["judge"], **{name: given[f"judge_{name}"] for name in own})
+  return Request(**{name: given[name] for name in names}, judge=judge)
 
 
 if __name__ == "__main__":

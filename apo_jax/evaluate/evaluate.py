@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,12 @@ from jax.sharding import Mesh
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import SamplerConfig
+from apo_jax.devices.processes import barrier
 from apo_jax.evaluate import data
 from apo_jax.evaluate.implicit import Values, implicit_section
+from apo_jax.evaluate.judge.endpoint import Endpoint
+from apo_jax.evaluate.judge.prompt import Comparison
+from apo_jax.evaluate.judge.section import judge_section, of_preference
 from apo_jax.evaluate.matrix import matrix_sections, pairs_of_rounds, reward_models
 from apo_jax.evaluate.models import OpenedRun, Source, open_run
 from apo_jax.evaluate.named import named_source, split_run
@@ -42,6 +46,7 @@ class _Found(NamedTuple):
   """All that an evaluation reads, found before any weights are.
 
   Attributes:
+    endpoint: where an LLM judge is asked.
     rewards: the reward models to be judged by preferences, by their sections' names.
     judge: the reward model that judges answers.
     policy: whose answers are judged.
@@ -51,6 +56,7 @@ class _Found(NamedTuple):
   """
 
   run: OpenedRun | None
+  endpoint: Endpoint | None
   preferences: data.Preferences | None
   queries: data.Queries | None
   bench: Bench | None
@@ -72,14 +78,14 @@ class _Found(NamedTuple):
     ]
 
 
-def evaluate(asked: Request, say: Say = lambda line: None) -> tuple[str, Path]:
-  """Evaluates what is asked for; returns the table of the results and their directory.
+def evaluate(asked: Request, say: Say = lambda line: None) -> Path:
+  """Evaluates what is asked for, shows the results and returns the directory they are in.
 
   With several processes every one calls this, and the first writes.
 
   Raises:
     ConfigError: what is asked for does not fit together, or is not there; found before any work is
-      done, but for numbers that a model gives and that are none.
+      done. Later, where a model gives what is no number, or a judge no verdict at all.
   """
   check(asked)
   found = _find(asked)
@@ -90,10 +96,33 @@ def evaluate(asked: Request, say: Say = lambda line: None) -> tuple[str, Path]:
     given, sections = _rewards(asked, found, mesh, say)
     sections += _implicit(asked, found, given.get("reward"), mesh, say)
     sections += _matrix(asked, found, mesh, say)
-    sections += _policy(asked, found, mesh, say)
-  if jax.process_index() != 0:
-    return "", output
-  return write_sections(output, dataclasses.asdict(asked), sections), output
+    answered = None
+    if found.queries is not None and found.policy is not None:
+      answered = _answers(asked, found, mesh, say)
+      sections.append(_policy(asked, found, answered, mesh))
+  if jax.process_index() == 0:
+    record = dataclasses.asdict(asked)
+    _tell(output, record, sections, sections, say)
+    if found.endpoint is not None:
+      # Behind all else, and each written as it is there: an endpoint may fail.
+      for one in _judge(asked, found, answered, output, say):
+        sections.append(one)
+        _tell(output, record, sections, [one], say)
+  barrier("evaluation")
+  return output
+
+
+def _tell(
+  output: Path,
+  record: dict[str, Any],
+  sections: Sequence[Section],
+  new: Sequence[Section],
+  say: Say,
+) -> None:
+  """Writes all sections and shows the new ones."""
+  write_sections(output, record, sections)
+  for section in new:
+    say(f"\n{section.text()}")
 
 
 def _find(asked: Request) -> _Found:
@@ -125,8 +154,10 @@ def _find(asked: Request) -> _Found:
     policy = run.source("policy", asked.round)
   if asked.implicit:
     reference = _reference(asked, run, sampler)
+  asks_here = asked.judge.model and jax.process_index() == 0
   return _Found(
     run=run,
+    endpoint=Endpoint(asked.judge) if asks_here else None,
     preferences=preferences,
     queries=queries,
     bench=bench,
@@ -222,17 +253,17 @@ def _matrix(asked: Request, found: _Found, mesh: Mesh, say: Say) -> list[Section
   return matrix_sections(found.matrix, mesh, pairs, found.preferences, found.run, size)
 
 
-def _policy(asked: Request, found: _Found, mesh: Mesh, say: Say) -> list[Section]:
-  queries, policy = found.queries, found.policy
-  if queries is None or policy is None:
-    return []
-  ours, theirs = _answers(asked, found, mesh, say)
+def _policy(
+  asked: Request, found: _Found, answered: tuple[Answered, Answered | None], mesh: Mesh
+) -> Section:
+  (ours, theirs), queries = answered, found.queries
+  assert queries is not None  # else nothing was answered
   rewards = None
   if found.judge is not None:
     items = items_of(queries, ours, *([] if theirs is None else [theirs]))
     rewards = rewards_of(found.judge, mesh, items, asked.batch_size or _USUAL_BATCH_SIZE)
   judge = None if found.judge is None else found.judge.name
-  return [policy_section(queries, ours, theirs, rewards, judge)]
+  return policy_section(queries, ours, theirs, rewards, judge)
 
 
 def _answers(
@@ -251,6 +282,51 @@ def _answers(
     return ours, found.opponent
   say(f"{found.opponent.name}: {len(queries.records):,} queries to answer")
   return ours, sample(found.opponent, mesh, queries.records, found.sampler, **settings)
+
+
+def _judge(
+  asked: Request,
+  found: _Found,
+  answered: tuple[Answered, Answered | None] | None,
+  output: Path,
+  say: Say,
+) -> Iterator[Section]:
+  """What an LLM says of the preferences, and of the policy's answers beside its opponent's."""
+  if found.endpoint is None:
+    return
+  if found.preferences is not None:
+    records = found.preferences.records
+    comparisons = [of_preference(record) for record in records]
+    about = f"preferred responses of {found.preferences.name} against others"
+    say(f"{asked.judge.model}: {len(comparisons):,} preferences to judge")
+    yield judge_section(
+      "judge_preferences",
+      about,
+      comparisons,
+      asked.judge,
+      found.endpoint,
+      output,
+      of_people=True,
+    )
+  if answered is not None and answered[1] is not None and found.queries is not None:
+    ours, theirs = answered
+    comparisons = [
+      Comparison(record.query_id, record.query, one[0].text, other[0].text)
+      for record, one, other in zip(
+        found.queries.records, ours.answers, theirs.answers, strict=True
+      )
+      if one and other
+    ]
+    say(f"{asked.judge.model}: {len(comparisons):,} pairs of answers to judge")
+    yield judge_section(
+      "judge_policy",
+      f"{ours.name} against {theirs.name}",
+      comparisons,
+      asked.judge,
+      found.endpoint,
+      output,
+      of_people=False,
+    )
 
 
 def _output(asked: Request) -> Path:
@@ -275,7 +351,10 @@ def _output(asked: Request) -> Path:
 def _name(asked: Request) -> str:
   """What is evaluated, and a short hash of the whole request."""
   subject = asked.policy or asked.run or asked.reward or asked.judge.model
-  given = json.dumps(dataclasses.asdict(asked), sort_keys=True)
+  # How fast and how far a judge is asked makes no other evaluation of it.
+  fixed = {"budget": None, "token_budget": None, "parallel": 1, "timeout": 60.0, "key_env": ""}
+  same = dataclasses.replace(asked, judge=dataclasses.replace(asked.judge, **fixed))
+  given = json.dumps(dataclasses.asdict(same), sort_keys=True)
   digest = hashlib.sha256(given.encode()).hexdigest()[:8]
   stem = Path(subject).absolute().name if Path(subject).exists() else subject.replace("/", "-")
   return f"{stem}-{digest}"

@@ -19,6 +19,7 @@ from apo_jax.evaluate.models import Source
 from apo_jax.evaluate.preferences import left_out_note
 from apo_jax.evaluate.reading import Answer, Item, query_buckets
 from apo_jax.evaluate.section import Section
+from apo_jax.evaluation.length_control import length_controlled_win_rate
 from apo_jax.evaluation.text import distinct_2
 from apo_jax.evaluation.uncertainty import Estimate, Measured, mean
 from apo_jax.evaluation.win_rate import win_rates
@@ -112,6 +113,7 @@ def policy_section(
       testing_reward                 mean over its answers
       opponent_reward                the same of the opponent's
       win_rate                       share of pairs won by the testing reward, ties half
+      length_controlled_win_rate     the same at equal lengths (evaluation/length_control.py)
       response_length                tokens
       length, opponent_length        characters
       longer                         share of pairs whose answer is the longer, ties half
@@ -187,9 +189,14 @@ def _against(
   numbers["longer"] = mean(_wins([(_lengths(own), _lengths(other)) for own, other in pairs], pairs))
   if rewards is None:
     return numbers
+  wins = _wins(rewards, pairs)
+  ours_longer = np.array(
+    [float(np.mean(_lengths(own)) - np.mean(_lengths(other))) for own, other in pairs]
+  )
   return {
     "opponent_reward": mean(np.array([np.mean(other) for _, other in rewards])),
-    "win_rate": mean(_wins(rewards, pairs)),
+    "win_rate": mean(wins),
+    "length_controlled_win_rate": length_controlled_win_rate(wins, ours_longer),
     **numbers,
   }
 

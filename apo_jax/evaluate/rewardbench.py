@@ -172,15 +172,18 @@ def bench_scores(subsets: ndarray, right: Float[ndarray, " n"]) -> dict[str, Est
   }
   sections = {section: members for section, members in sections.items() if members}
 
-  def score(members: Sequence[str], sums: ndarray, counts: ndarray) -> ndarray:
+  def score(
+    members: Sequence[str], sums: Float[ndarray, "n s"], counts: Float[ndarray, "n s"]
+  ) -> Float[ndarray, " n"]:
     columns = [order.index(one) for one in members]
     shares = np.array([weights[one] for one in members], float)
     with np.errstate(invalid="ignore", divide="ignore"):
-      means = sums[..., columns] / counts[..., columns]
+      means = sums[:, columns] / counts[:, columns]
     return np.sum(means * shares, axis=-1) / np.sum(shares)
 
   each = np.stack([of_subset[one] for one in order], axis=1).astype(float)  # [n, subsets]
-  sums, counts = np.sum(each * right[:, None], axis=0), np.sum(each, axis=0)
+  sums = np.sum(each * right[:, None], axis=0, keepdims=True)
+  counts = np.sum(each, axis=0, keepdims=True)
   without = sums - each * right[:, None], counts - each
 
   def estimate(parts: Sequence[Sequence[str]]) -> Estimate:

@@ -69,22 +69,20 @@ class Section:
     }
 
 
-def write_sections(output: Path, asked: Mapping[str, Any], sections: Sequence[Section]) -> str:
-  """Writes all files of an evaluation, and returns its table.
+def write_sections(output: Path, asked: Mapping[str, Any], sections: Sequence[Section]) -> None:
+  """Writes all files of an evaluation.
 
   Raises:
     ConfigError: the directory cannot be written.
   """
-  table = "\n\n".join(section.text() for section in sections)
   try:
     for section in sections:
       if section.items:
         files.write_jsonl(output / f"{section.key}.jsonl", section.items)
     judgements = {section.key: section.judgements() for section in sections}
     files.write_text(output / JUDGEMENTS, files.json_line(judgements) + "\n")
-    files.write_text(output / TABLE, table + "\n")
+    files.write_text(output / TABLE, "\n\n".join(one.text() for one in sections) + "\n")
     record = {"asked": asked, "sections": {section.key: section.record() for section in sections}}
     files.write_json(output / EVALUATION, record)
   except OSError as error:
     raise ConfigError(f"--output is {str(output)!r}, which cannot be written: {error}.") from error
-  return table
