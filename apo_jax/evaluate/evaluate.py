@@ -333,14 +333,9 @@ def _output(asked: Request) -> Path:
   """The directory of the results, made; the same request has the same by default.
 
   Raises:
-    ConfigError: it lies in the run, which is only read, or cannot be made.
+    ConfigError: it cannot be made.
   """
   output = Path(asked.output or f"runs/evaluations/{_name(asked)}")
-  if asked.run and Path(asked.run).resolve() in (output.resolve(), *output.resolve().parents):
-    raise ConfigError(
-      f"--output is {str(output)!r}, which lies in the run; a run is only read, so give another"
-      " directory."
-    )
   try:
     output.mkdir(parents=True, exist_ok=True)
   except OSError as error:

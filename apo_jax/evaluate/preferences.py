@@ -65,7 +65,9 @@ def left_out_note(left_out: Mapping[str, int]) -> list[str]:
   return [f"Left out: {listed}."] if listed else []
 
 
-def padded(rows: Sequence[Sequence[float]], padding: float) -> Float[ndarray, "B R"]:
+def padded(
+  rows: Sequence[Sequence[float] | Float[ndarray, " R"]], padding: float
+) -> Float[ndarray, "B R"]:
   """The rows as one array as wide as the longest."""
   array = np.full((len(rows), max(map(len, rows), default=1)), padding)
   for row, values in zip(array, rows, strict=True):

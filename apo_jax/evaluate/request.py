@@ -167,6 +167,12 @@ def _check_ranges(asked: Request) -> None:
     raise ConfigError(f"--top_p is {asked.top_p}; it must be above 0 and at most 1.")
   if asked.output and "://" in asked.output:
     raise ConfigError(f"--output is {asked.output!r}; it must be a path of the file system.")
+  output = Path(asked.output).resolve()
+  if asked.run and asked.output and Path(asked.run).resolve() in (output, *output.parents):
+    raise ConfigError(
+      f"--output is {asked.output!r}, which lies in the run; a run is only read, so give another"
+      " directory."
+    )
 
 
 def _check_judge(asked: Request) -> None:

@@ -48,30 +48,21 @@ def accuracy_by_length(
     pairs = _pairs(scores) & (by_length == sign)
     sums.append(np.sum(np.where(pairs, right, 0.0), axis=(1, 2)))
     sums.append(np.sum(pairs, axis=(1, 2), dtype=float))
-  return difference_by_group(*sums, names=("longer_preferred", "shorter_preferred"))
+  longer, shorter = ratio(*sums[:2]), ratio(*sums[2:])
+  each = np.stack(sums)
+  total = np.sum(each, axis=1, keepdims=True)
+  return {
+    "accuracy_longer_preferred": longer,
+    "accuracy_shorter_preferred": shorter,
+    "length_bias": jackknife(float(_gap(total)[0]), _gap(total - each)),
+  }
 
 
-def difference_by_group(
-  right: Float[ndarray, " n"],
-  count: Float[ndarray, " n"],
-  other_right: Float[ndarray, " n"],
-  other_count: Float[ndarray, " n"],
-  names: tuple[str, str],
-) -> dict[str, Estimate]:
-  """The accuracies of two groups of pairs, and "length_bias", the first less the second.
-
-  Each query has totals of right pairs and of pairs in both groups.
-  """
-  longer, shorter = ratio(right, count), ratio(other_right, other_count)
-
-  def gap(one: Float[ndarray, "4 *n"]) -> Float[ndarray, "*n"]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-      return one[0] / one[1] - one[2] / one[3]
-
-  each = np.stack([right, count, other_right, other_count])
-  total = np.sum(each, axis=1)
-  bias = jackknife(float(gap(total)), gap(total[:, None] - each))
-  return {f"accuracy_{names[0]}": longer, f"accuracy_{names[1]}": shorter, "length_bias": bias}
+def _gap(sums: Float[ndarray, "4 m"]) -> Float[ndarray, " m"]:
+  """What one accuracy has more than another, from the right pairs and all pairs of both."""
+  right, count, other_right, other_count = sums
+  with np.errstate(invalid="ignore", divide="ignore"):
+    return right / count - other_right / other_count
 
 
 def error_correlation(

@@ -34,14 +34,24 @@ def length_controlled_win_rate(
   count = len(wins)
   if not count:
     return Estimate(float("nan"), np.zeros(0))
-  others = ~np.eye(count, dtype=bool)
-  without = [_controlled(wins[row], differences[row]) for row in others]
-  return jackknife(_controlled(wins, differences), np.array(without))
+  whole = _fitted(wins, differences, (0.0, 0.0))
+  near = (0.0, 0.0) if whole is None else whole
+  without = np.array(
+    [
+      _controlled(wins[row], _fitted(wins[row], differences[row], near))
+      for row in ~np.eye(count, dtype=bool)
+    ]
+  )
+  return jackknife(_controlled(wins, whole), without)
 
 
-def fit(wins: Float[ndarray, " n"], features: Float[ndarray, " n"]) -> tuple[float, float]:
+def fit(
+  wins: Float[ndarray, " n"],
+  features: Float[ndarray, " n"],
+  start: tuple[float, float] = (0.0, 0.0),
+) -> tuple[float, float]:
   """theta and phi by Newton's method; there must be some win and some loss, ties being both."""
-  theta_phi = np.zeros(2)
+  theta_phi = np.array(start, float)
   design = np.stack([np.ones_like(features), features], axis=1)
   penalty = np.array([0.0, 1.0])
   for _ in range(_MOST_STEPS):
@@ -59,15 +69,21 @@ def fit(wins: Float[ndarray, " n"], features: Float[ndarray, " n"]) -> tuple[flo
   return float(theta_phi[0]), float(theta_phi[1])
 
 
-def _controlled(wins: Float[ndarray, " n"], differences: Float[ndarray, " n"]) -> float:
-  if not len(wins):
-    return float("nan")
+def _fitted(
+  wins: Float[ndarray, " n"], differences: Float[ndarray, " n"], start: tuple[float, float]
+) -> tuple[float, float] | None:
+  """theta and phi; None where there are only wins or only losses, and theta would be infinite."""
   if np.all(wins == 1) or np.all(wins == 0):
-    return float(wins[0])  # where theta would be infinite
+    return None
   spread = float(np.std(differences))
   features = np.tanh(differences / spread) if spread > 0 else np.zeros_like(differences)
-  theta, _ = fit(wins, features)
-  return float(_sigmoid(np.array([theta]))[0])
+  return fit(wins, features, start)
+
+
+def _controlled(wins: Float[ndarray, " n"], fitted: tuple[float, float] | None) -> float:
+  if not len(wins):
+    return float("nan")
+  return float(wins[0]) if fitted is None else float(_sigmoid(np.array([fitted[0]]))[0])
 
 
 def _loss(theta_phi: Float[ndarray, "2"], design: Float[ndarray, "n 2"], wins: ndarray) -> float:

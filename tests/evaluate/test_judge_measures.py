@@ -45,7 +45,7 @@ def test_a_win_counts_only_in_both_orders():
   given = votes(first=[1, 1, 0, 0.5, 0, 1], second=[1, 0, 0, 0.5, 1, 0.5], differences=[0] * 6)
   assert win_values(given).tolist() == [1, 0.5, 0, 0.5, 0.5, 0.5]
   found = win_measures(given)
-  assert found["win_rate"].value == pytest.approx(3.5 / 6)
+  assert found["win_rate"].value == pytest.approx(3 / 6)
   assert found["wins"].value == found["losses"].value == pytest.approx(1 / 6)
   assert found["orders_disagree"].value == pytest.approx(2 / 6)
 

@@ -67,6 +67,12 @@ def test_what_fits(given):
   check(Request(**given))
 
 
+def test_a_run_is_only_read(tmp_path):
+  asked = Request(run=str(tmp_path), output=str(tmp_path / "evaluation"))
+  with pytest.raises(ConfigError, match=r"--output is .*which lies in the run"):
+    check(asked)
+
+
 def command(*arguments):
   return subprocess.run(
     [sys.executable, "-m", "apo_jax.evaluate", *arguments],
