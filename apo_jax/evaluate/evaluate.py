@@ -38,6 +38,8 @@ from apo_jax.run.players import Players
 
 GOLDEN = "golden"
 _USUAL_BATCH_SIZE = 32
+# What --against names is a file, though maybe none that is there, not a model of the hub.
+_FILE_SUFFIXES = (".json", ".jsonl", ".parquet", ".gz", ".zst")
 
 Say = Callable[[str], None]
 
@@ -192,8 +194,8 @@ def _opponent(
     return None
   if name == GOLDEN:
     return golden_answers(queries)
-  is_model = split_run(name) is not None or Path(name).is_dir()
-  if is_model or not (Path(name).exists() or "://" in name or name.endswith((".json", ".jsonl"))):
+  is_file = Path(name).is_file() or "://" in name or name.endswith(_FILE_SUFFIXES)
+  if split_run(name) is not None or not is_file:
     return named_source(name, "--against", "policy", sampler)
   answers = data.read_answers(name, queries.records)
   return Answered(name, [() if one is None else (one,) for one in answers])

@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -261,3 +263,32 @@ def test_the_same_policy_twice_ties_and_the_command_says_so(place, tmp_path):
   assert result.returncode == 0, result.stderr
   assert f"All of it is in {tmp_path / 'out'}." in result.stdout
   assert numbers(tmp_path / "out", "policy")["win_rate"] == 0.5
+
+
+@pytest.mark.slow
+def test_an_interrupted_judge_keeps_its_answers(place, tmp_path):
+  command = [
+    *(sys.executable, "-m", "apo_jax.evaluate", "--judge=stub", "--judge_key_env="),
+    *(f"--preferences={place / 'preferences.jsonl'}", "--judge_parallel=1"),
+    f"--output={tmp_path / 'out'}",
+  ]
+  kept = tmp_path / "out" / "judge_stub.jsonl"
+  with serve(lambda asked: Said("A", seconds=0.5)) as server:
+    process = subprocess.Popen(
+      [*command, f"--judge_url={server.url}"],
+      cwd=tiny.ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      env={**os.environ, "JAX_PLATFORMS": "cpu"},
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    for _ in range(1200):
+      if kept.exists() and len(kept.read_text().splitlines()) >= 2:
+        break
+      time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+  assert process.returncode == 130, errors
+  assert "Stopped. A judge's answers are kept" in said and "Traceback" not in errors
+  assert 2 <= len(kept.read_text().splitlines()) < 2 * COUNT

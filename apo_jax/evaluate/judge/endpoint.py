@@ -77,7 +77,8 @@ class Endpoint:
       said = " ".join(self.without_key(str(error.message)).split())[:200]
       # The key, the model's name or the address is wrong: so it would be the next time.
       is_final = error.status_code in (401, 403, 404)
-      raise AskingFailed(f"status {error.status_code}: {said}", is_final=is_final) from None
+      reason = said if str(error.status_code) in said else f"status {error.status_code}: {said}"
+      raise AskingFailed(reason, is_final=is_final) from None
     # What does not speak the protocol fails in the client's ways.
     except (errors.OpenAIError, ValueError, TypeError, AttributeError, LookupError):
       raise AskingFailed("an answer in another form than the protocol's", is_final=False) from None

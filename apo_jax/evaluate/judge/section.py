@@ -63,7 +63,7 @@ def judge_section(
   if not np.any(both):
     raise ConfigError(
       f"--judge is {judge.model!r} at --judge_url {judge.url!r}, which gave no verdict on any of"
-      f" the {len(comparisons):,} comparisons: {_why(found)}."
+      f" the {len(comparisons):,} comparisons: {_why(found).rstrip('.')}."
     )
   measures = preference_measures(votes) if of_people else win_measures(votes)
   missing = len(comparisons) - int(np.sum(both))
