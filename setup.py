@@ -31,6 +31,8 @@ RUNTIME = [
 
 TENSORBOARD = ["tensorboardX>=2.6.5,<3"]
 
+JUDGE = ["openai>=3.57,<4"]
+
 EXTRAS = {
   "test": [
     "beartype>=0.23,<0.24",
@@ -38,11 +40,13 @@ EXTRAS = {
     "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",
     *TENSORBOARD,
+    *JUDGE,
   ],
   "tpu": ["jax[tpu]>=0.10.2,<0.13"],
   # CUDA 13 needs an NVIDIA driver of at least 580; under an older one install jax[cuda12] instead.
   "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
   "tensorboard": TENSORBOARD,
+  "judge": JUDGE,
   "wandb": ["wandb>=0.31,<1"],
 }
 
@@ -54,7 +58,7 @@ setup(
   license_files=["LICENSE"],
   python_requires=">=3.11",
   packages=find_packages(include=["apo_jax", "apo_jax.*"]),
-  package_data={"apo_jax": ["py.typed"]},
+  package_data={"apo_jax": ["py.typed"], "apo_jax.evaluate.judge": ["prompt.txt"]},
   install_requires=RUNTIME,
   extras_require=EXTRAS,
 )

@@ -102,9 +102,11 @@ def tokenise(codec: Codec, data: GameData) -> TokenisedData:
   )
 
 
-def tokenise_records(codec: Codec, records: Sequence[Record]) -> tuple[Tokenised[Record], ...]:
-  """The ids of those records that fit a training row, in their order."""
-  made = _tokenise_or_say_why(codec, records, codec.row_length)
+def tokenise_records(
+  codec: Codec, records: Sequence[Record], length: int | None = None
+) -> tuple[Tokenised[Record], ...]:
+  """The ids of those records that fit rows of a length, by default training's, in their order."""
+  made = _tokenise_or_say_why(codec, records, length or codec.row_length)
   return tuple(one for one in made if not isinstance(one, str))
 
 

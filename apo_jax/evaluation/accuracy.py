@@ -25,6 +25,46 @@ def accuracy(values: Float[ndarray, "B R"], scores: Float[ndarray, "B R"]) -> Es
   return ratio(right, np.sum(pairs, axis=(1, 2), dtype=float))
 
 
+def accuracy_by_length(
+  values: Float[ndarray, "B R"], lengths: Float[ndarray, "B R"], scores: Float[ndarray, "B R"]
+) -> dict[str, Estimate]:
+  """Accuracy where the preferred response is the longer, the shorter, and their difference.
+
+      length_bias = Acc(. | preferred longer) - Acc(. | preferred shorter)
+
+  (arXiv 2408.13006): above 0 where length itself is preferred. Pairs of one length are left out.
+
+  Args:
+    values: rewards, the higher is guessed to be preferred.
+    lengths: of the responses.
+    scores: as in `accuracy`.
+
+  Returns:
+    "accuracy_longer_preferred", "accuracy_shorter_preferred" and "length_bias"; nan without a pair.
+  """
+  right, by_length = 1 - _errors(values), np.sign(lengths[:, :, None] - lengths[:, None, :])
+  sums = []
+  for sign in (1, -1):
+    pairs = _pairs(scores) & (by_length == sign)
+    sums.append(np.sum(np.where(pairs, right, 0.0), axis=(1, 2)))
+    sums.append(np.sum(pairs, axis=(1, 2), dtype=float))
+  longer, shorter = ratio(*sums[:2]), ratio(*sums[2:])
+  each = np.stack(sums)
+  total = np.sum(each, axis=1, keepdims=True)
+  return {
+    "accuracy_longer_preferred": longer,
+    "accuracy_shorter_preferred": shorter,
+    "length_bias": jackknife(float(_gap(total)[0]), _gap(total - each)),
+  }
+
+
+def _gap(sums: Float[ndarray, "4 m"]) -> Float[ndarray, " m"]:
+  """What one accuracy has more than another, from the right pairs and all pairs of both."""
+  right, count, other_right, other_count = sums
+  with np.errstate(invalid="ignore", divide="ignore"):
+    return right / count - other_right / other_count
+
+
 def error_correlation(
   values: Float[ndarray, "B R"], others: Float[ndarray, "B R"], scores: Float[ndarray, "B R"]
 ) -> Estimate:

@@ -1,8 +1,6 @@
 """Exports a player of a run: finds its parameters, and writes all that belongs to them."""
 
 import contextlib
-import dataclasses
-import math
 import os
 import shutil
 import sys
@@ -12,16 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
-from jax.sharding import Mesh
 
-from apo_jax.config.base import fields_of_json
-from apo_jax.config.fields import ConfigError, read_fields
-from apo_jax.config.schema import Config, MeshConfig
-from apo_jax.data.templates import HH
+from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import Config
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.processes import barrier, of_the_first
-from apo_jax.devices.sharding import make_mesh, tpu_slices
 from apo_jax.export import peft as peft_export
 from apo_jax.export import weights
 from apo_jax.export.card import Origin, model_card
@@ -32,16 +25,16 @@ from apo_jax.export.tokenizer import (
   reward_padding,
 )
 from apo_jax.export.weights import DataType
-from apo_jax.logs.files import read_json, write_json, write_text
-from apo_jax.logs.run_directory import EVALUATION, SCORE, RunDirectory
+from apo_jax.logs.files import write_json, write_text
+from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.definition import Definition
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.run.models import Models, make_models
-from apo_jax.run.origins import Origins, find_origins
+from apo_jax.run.opening import find_player, mesh_for, read_run_config, run_codec
+from apo_jax.run.origins import find_origins
 from apo_jax.run.ownership import check_weights
 from apo_jax.run.parameters import ParameterStore
-from apo_jax.run.players import Kind, Player, Players
-from apo_jax.run.tokenizer import load_own_tokenizer, make_run_codec
+from apo_jax.run.players import Kind, Player
 from apo_jax.training.checkpoints import load_parameters
 
 # The family of models whose weights started at random (models/architecture.py).
@@ -77,20 +70,20 @@ def export(
   """
   output = output.absolute()
   run = RunDirectory(run_dir)
-  config = _read_config(run)
+  config = read_run_config(run)
   _check_output(output)
   _check_adapter(config, player, adapter)
   origins = find_origins(_with_whole_weights(config))
   check_weights(run, origins)
-  codec = _codec(config, run, origins)
+  codec = run_codec(config, run, origins)
   if player == "policy":
     padding = policy_padding(codec)
   else:
     padding = reward_padding(codec, config.reward.pooling)
-  mesh = _mesh(origins)
+  mesh = mesh_for((origins.policy, origins.reward, origins.testing_reward))
   with jax.set_mesh(mesh):
     models = make_models(config, origins, mesh)
-    round, found = _find(run, config, player, round)
+    round, found = find_player(run, config, player, round)
     origin = Origin(
       run=run_dir.absolute().name,
       config=config,
@@ -111,19 +104,6 @@ def export(
         _write_small_files(directory, origin, codec, padding)
     barrier("export")
   return f"The {player} of round {round}{', its adapters alone,' if adapter else ''}"
-
-
-def _read_config(run: RunDirectory) -> Config:
-  # Not checked against files and devices again: the data may be gone, and the mesh is another.
-  try:
-    given = read_json(run.config)
-  except (OSError, ValueError) as error:
-    raise ConfigError(
-      f"--run is {str(run)!r}, which holds no config.json that can be read; it must be the "
-      "directory of a run."
-    ) from error
-  fields = fields_of_json(given, f"the run in {run}")
-  return read_fields(Config, ml_collections.ConfigDict(fields), "config")
 
 
 def _with_whole_weights(config: Config) -> Config:
@@ -154,55 +134,6 @@ def _check_output(output: Path) -> None:
   is_new = not output.exists() or (output.is_dir() and not any(output.iterdir()))
   if not of_the_first(is_new):
     raise ConfigError(f"--output is {str(output)!r}, which is there already; give a new directory.")
-
-
-def _codec(config: Config, run: RunDirectory, origins: Origins) -> Codec:
-  """The run's codec; its tokenizer brings the chat template, whose file may be gone."""
-  if config.data.chat_template != HH:
-    data = dataclasses.replace(config.data, chat_template="")
-    config = dataclasses.replace(config, data=data)
-  return make_run_codec(load_own_tokenizer(run), config, origins)
-
-
-def _mesh(origins: Origins) -> Mesh:
-  """All devices, the weights split over as many of a slice as they can be."""
-  devices = jax.device_count()
-  of_a_slice = devices // tpu_slices(jax.devices())
-  models = origins.policy, origins.reward, origins.testing_reward
-  shards = math.gcd(of_a_slice, *(one.embed_dim for one in models))
-  return make_mesh(MeshConfig(data=devices // shards, fsdp=shards, tensor=1))
-
-
-def _find(run: RunDirectory, config: Config, kind: Kind, round: int | None) -> tuple[int, Player]:
-  """The round, and the player that it left.
-
-  Raises:
-    ConfigError: the round is not finished, or its checkpoint is no longer kept.
-  """
-  if kind == "testing_reward":
-    round = 0  # it is trained once, before the first round
-  finished = [int(path.parent.name) for path in run.rounds.glob(f"*/{EVALUATION}")]
-  last = of_the_first(max(finished, default=-1))
-  if round is None and last < 0:
-    raise ConfigError(f"--run is {str(run)!r}, in which no round is finished yet.")
-  round = last if round is None else round
-  players = Players(config)
-  player = {
-    "policy": players.policy_after(round),
-    "reward": players.reward_after(round),
-    "testing_reward": players.testing_reward,
-  }[kind]
-  # A reward model that stays fixed has no training in a round; it is done where all is scored.
-  result = f"{player.phase}.json" if player.round == round else SCORE
-  if round < 0 or not of_the_first((run.round(round) / result).exists()):
-    until = f"the last finished is {last}" if last >= 0 else "none is finished yet"
-    raise ConfigError(f"--round is {round}, in which no {kind} was finished; {until}.")
-  if not of_the_first(run.checkpoints(player.name).exists()):
-    raise ConfigError(
-      f"--round is {round}, whose {kind} is no longer kept: config.checkpoints.keep is "
-      f"{config.checkpoints.keep}, and the last round is {last}."
-    )
-  return round, player
 
 
 def _base(config: Config, player: Kind) -> str:

@@ -35,7 +35,7 @@ def draw(
 
   `purpose` names what the samples are for; it and a query's query_id decide its random key.
   """
-  keys = _keys(run.config.seed, purpose, [one.record.query_id for one in asked])
+  keys = query_keys(run.config.seed, purpose, [one.record.query_id for one in asked])
   queries, parameters = [one.query for one in asked], run.parameters.of(player)
   drawn = run.inference.sampler(parameters, queries, keys, config, progress.advance)
   return [_sampled(run, one, responses) for one, responses in zip(asked, drawn, strict=True)]
@@ -224,10 +224,10 @@ def _with(
   ]
 
 
-def _keys(
+def query_keys(
   seed: int, purpose: Sequence[str | int], query_ids: Sequence[str]
 ) -> UInt32[np.ndarray, "N 2"]:
-  """A key a query, from its query_id and how often that has come before."""
+  """A key a query for its samples, from its query_id and how often that has come before."""
   seen: collections.Counter[str] = collections.Counter()
   keys = np.zeros((len(query_ids), 2), np.uint32)
   for row, query_id in enumerate(query_ids):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from apo_jax.evaluation.accuracy import accuracy, error_correlation
+from apo_jax.evaluation.accuracy import accuracy, accuracy_by_length, error_correlation
 
 
 def padded(preferences):
@@ -52,3 +52,18 @@ def test_error_correlation_by_hand():
   once = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
   phi = 2 / math.sqrt(2 * 2 * 1 * 3)
   assert error_correlation(ours, once, scores).value == pytest.approx(phi)
+
+
+def test_accuracy_by_length_by_hand():
+  # Preferred and longer: right, wrong; preferred and shorter: a tie; of one length: left out.
+  rewards = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [3.0, 0.0]])
+  lengths = np.array([[9.0, 1.0], [5.0, 4.0], [1.0, 2.0], [7.0, 7.0]])
+  scores = np.array([[1.0, 0.0]] * 4)
+  found = accuracy_by_length(rewards, lengths, scores)
+  assert found["accuracy_longer_preferred"].value == 0.5
+  assert found["accuracy_shorter_preferred"].value == 0.5
+  assert found["length_bias"].value == 0.0
+  # A model that goes by length alone is biased as far as can be.
+  by_length = accuracy_by_length(lengths, lengths, scores)["length_bias"]
+  assert by_length.value == 1.0
+  assert math.isnan(accuracy_by_length(rewards[3:], lengths[3:], scores[3:])["length_bias"].value)

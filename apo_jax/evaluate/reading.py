@@ -1,0 +1,179 @@
+"""What a model says of text: rewards and log-probabilities, through its own tokenizer and template.
+
+Ids that a model's own tokenizer has drawn are read as they are; all other text is tokenised.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from apo_jax.config.fields import ConfigError
+from apo_jax.data.tokens import Codec
+from apo_jax.evaluate.models import Source
+from apo_jax.inference.scoring import (
+  Scorer,
+  TokenSequence,
+  make_logprob_scorer,
+  make_reward_scorer,
+)
+from apo_jax.models.definition import Parameters
+from apo_jax.rows.rows import Response
+
+# Padded lengths are multiples of it, so that few programs are compiled.
+_LENGTH_STEP = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """One response.
+
+  Attributes:
+    text: what people read; a space comes first (data/dialogue.py).
+    finished: it ended, not by a sampler's limit.
+    ids: those that were drawn, where a policy has drawn it; None of text alone.
+    codec: whose ids they are.
+  """
+
+  text: str
+  finished: bool = True
+  ids: Response | None = None
+  codec: Codec | None = None
+
+  @property
+  def is_empty(self) -> bool:
+    """Whether it says nothing."""
+    return not self.text.strip()
+
+  def same_as(self, other: "Answer") -> bool:
+    """Whether both say the same."""
+    return self.text.strip() == other.text.strip() and self.finished == other.finished
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+  """A query with answers to it."""
+
+  query_id: str
+  query: str
+  answers: tuple[Answer, ...]
+
+
+def rewards_of(
+  source: Source, mesh: Mesh, items: Sequence[Item], batch_size: int
+) -> list[Float[np.ndarray, " R"]]:
+  """The reward of every answer of every item; nan for all of an item that fits no row.
+
+  Raises:
+    ConfigError: a reward is not a number.
+  """
+  definition, parameters = source.load(mesh)
+
+  def make(**settings: Any) -> Scorer:
+    return make_reward_scorer(definition, mesh, **settings)
+
+  return _scores(source, make, parameters, items, batch_size, "reward")
+
+
+def logprobs_of(
+  source: Source, mesh: Mesh, items: Sequence[Item], batch_size: int
+) -> list[Float[np.ndarray, " R"]]:
+  """log pi(y|x) of every answer, in nats, its end included; nan for items that fit no row.
+
+  Raises:
+    ConfigError: one is not a number.
+  """
+  definition, parameters = source.load(mesh)
+
+  def make(**settings: Any) -> Scorer:
+    return make_logprob_scorer(definition, mesh, **settings)
+
+  return _scores(source, make, parameters, items, batch_size, "log-probability")
+
+
+def lengths_in_tokens(source: Source, items: Sequence[Item]) -> list[Float[np.ndarray, " R"]]:
+  """Tokens of every answer with its end; nan for items that fit no row."""
+  return [
+    np.full(len(item.answers), np.nan)
+    if sequences is None
+    else np.array([float(response.num_slots) for _, response in sequences])
+    for item, sequences in zip(items, _read(source, items), strict=True)
+  ]
+
+
+def query_buckets(lengths: Sequence[int], limit: int) -> tuple[int, ...]:
+  """Padded lengths for queries of these lengths: one for the shorter half, one for the longest."""
+  wanted = (statistics.median_high(lengths), max(lengths))
+  return tuple(sorted({_padded(length, limit) for length in wanted}))
+
+
+def _scores(
+  source: Source,
+  make: Callable[..., Scorer],
+  parameters: Parameters,
+  items: Sequence[Item],
+  batch_size: int,
+  what: str,
+) -> list[Float[np.ndarray, " R"]]:
+  read = _read(source, items)
+  sequences = [sequence for one in read if one is not None for sequence in one]
+  if not sequences:
+    raise ConfigError(
+      f"{source.name} reads rows of at most {source.limit} tokens, and none of the {len(items)} "
+      "items fits one."
+    )
+  longest = max(len(query) + response.num_slots for query, response in sequences)
+  usual = statistics.median_high(len(q) + response.num_slots for q, response in sequences)
+  scorer = make(
+    batch_size=batch_size,
+    query_length=_padded(max(len(query) for query, _ in sequences), source.limit),
+    lengths=[_padded(length, source.limit) for length in (usual, longest)],
+    eos=source.codec.eos,
+  )
+  scores = np.asarray(scorer(parameters, sequences), float)
+  if not np.all(np.isfinite(scores)):
+    bad = int(np.sum(~np.isfinite(scores)))
+    raise ConfigError(
+      f"{source.name} gives a {what} that is not a finite number to {bad} of {len(scores)} "
+      "responses; its weights may hold such numbers."
+    )
+  values = iter(scores)
+  return [
+    np.array([np.nan if one is None else next(values) for _ in item.answers])
+    for item, one in zip(items, read, strict=True)
+  ]
+
+
+def _read(source: Source, items: Sequence[Item]) -> list[list[TokenSequence] | None]:
+  """The ids of every answer behind its query; None for an item that fits no row.
+
+  A query loses its left where the longest of its answers needs the room, for all of them alike.
+  """
+  codec = source.codec
+  queries = codec.form.query_ids([item.query for item in items])
+  texts = [one.text for item in items for one in item.answers]
+  encoded = iter(codec.encode_responses(texts))
+  found: list[list[TokenSequence] | None] = []
+  for item, ids in zip(items, queries, strict=True):
+    responses = [_response(codec, one, next(encoded)) for one in item.answers]
+    room = source.limit - max(response.num_slots for response in responses)
+    if room < codec.shortest_query:
+      found.append(None)
+      continue
+    query = codec.cut_query(ids, min(codec.query_length, room))
+    found.append([(query, response) for response in responses])
+  return found
+
+
+def _response(codec: Codec, answer: Answer, encoded: Response) -> Response:
+  if answer.ids is not None and answer.codec is codec:
+    return answer.ids
+  return encoded._replace(finished=answer.finished)
+
+
+def _padded(length: int, limit: int) -> int:
+  return min(-(-length // _LENGTH_STEP) * _LENGTH_STEP, limit)
