@@ -22,6 +22,7 @@ RUNTIME = [
   "pyarrow>=26,<27",
   "rich>=15,<16",
   "safetensors>=0.8,<0.9",
+  "scipy>=1.17,<2",
   "tensorflow-datasets>=4.9.10,<5",
   "tokenizers>=0.23,<0.24",
   "transformers>=5.23,<6",

@@ -16,6 +16,7 @@ from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
 from apo_jax.report.data import Run, read_run
 from apo_jax.report.elements import rounded, section
+from apo_jax.report.health import health_section
 from apo_jax.report.judge import judge_section
 from apo_jax.report.plots import GOLDEN, SAMPLES, Line, Panel, Scored
 from apo_jax.report.style import STYLE
@@ -57,6 +58,7 @@ def page(run: Run) -> str:
   sections = (
     rounds_table(run),
     differences_table(run),
+    health_section(run),
     judge_section(run),
     samples_table(run),
     _curves(run),
