@@ -69,6 +69,7 @@ def test_the_run_directory_holds_everything(finished):
         "score.json",
         "policy.json",
         "evaluation.json",
+        "health.json",
       )
     }
   assert expected <= found
@@ -375,7 +376,7 @@ def test_more_rounds_continue_the_same_run(finished, tmp_path):
 
 def test_identity_ignores_where_and_how_long():
   one = identity(tiny.config())
-  assert one == identity(tiny.config(rounds=5, logging__tensorboard=True))
+  assert one == identity(tiny.config(rounds=5, health__kl=3.0, logging__tensorboard=True))
   assert one != identity(tiny.config(seed=1))
 
 

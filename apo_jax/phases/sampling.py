@@ -62,11 +62,11 @@ def score_samples(run: Run, round: int) -> None:
     scored[0] = with_reference_logprobs(scored[0], logprobs, read)
   for path, sampled in zip(paths, scored, strict=True):
     _write(run, path, sampled)
-  summary = _described(run, scored[0], "sample")
+  summary = describe_samples(run, scored[0], "sample")
   summary |= _best_reward(scored[0], run.config.policy.unfinished)
   summary["read_samples"] = float(np.mean(read))
   if adversarial:
-    summary |= _described(run, scored[1], "golden_sample") | _described_golden(scored[1])
+    summary |= describe_samples(run, scored[1], "golden_sample") | describe_golden(scored[1])
   run.logs.metrics.resume(round=round, phase="score", step=0)
   run.logs.metrics.write(summary, round=round, phase="score", step=1)
   if run.logs.is_writer:
@@ -88,7 +88,7 @@ def _write(run: Run, path: Path, sampled: Sequence[SampledQuery]) -> None:
     write_samples(path, sampled)
 
 
-def _described(run: Run, sampled: Sequence[SampledQuery], name: str) -> dict[str, float]:
+def describe_samples(run: Run, sampled: Sequence[SampledQuery], name: str) -> dict[str, float]:
   """What samples are like: means over them, and how many of a query's differ."""
   firsts = np.array([query.is_first for query in sampled])
   rewards, lengths = of_samples(sampled, "reward"), of_samples(sampled, "length")
@@ -115,7 +115,7 @@ def _best_reward(sampled: Sequence[SampledQuery], unfinished: str) -> dict[str, 
   return {"best_reward": float(np.mean(known))} if known.size else {}
 
 
-def _described_golden(sampled: Sequence[SampledQuery]) -> dict[str, float]:
+def describe_golden(sampled: Sequence[SampledQuery]) -> dict[str, float]:
   """What golden responses are like, beside samples to the same queries."""
   twins = np.array([query.is_twin for query in sampled])
   rewards = np.array([query.golden_reward for query in sampled])

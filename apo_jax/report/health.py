@@ -12,9 +12,10 @@ def health_section(run: Run) -> str:
   if not checked:
     return ""
   rows = "".join(
-    f"<tr><th>{number}</th><td>{html.escape(phase)}</td><td>{html.escape(sentence)}</td></tr>"
+    f"<tr><th>{'' if place else number}</th><td>{html.escape(phase)}</td>"
+    f"<td>{html.escape(sentence)}</td></tr>"
     for number, findings in checked
-    for phase, sentence in _said(findings)
+    for place, (phase, sentence) in enumerate(_said(findings))
   )
   return section(
     "Health",
