@@ -106,7 +106,9 @@ class DataConfig:
   # Paths or URIs for source="files" (data/locations.py), "" where absent.
   demonstrations: str = ""
   preferences: str = ""
-  golden: str = ""  # "chosen" takes the best responses of the preferences
+  # "chosen" takes the best responses of the preferences; of the embedded data too, on the reward
+  # model's side.
+  golden: str = ""
   queries: str = ""  # "preferences" takes the queries of the preferences
   on_bad_row: Literal["skip", "error"] = "skip"  # a row that cannot be used is counted, or the end
   chat_template: str = ""  # "" the tokenizer's own or else "hh"; "hh"; a Jinja file, or its text

@@ -14,7 +14,7 @@ from apo_jax.logs.files import read_json, write_json, write_jsonl
 from apo_jax.logs.progress import Progress
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.phases.health import check_health, findings_of_round
-from apo_jax.phases.sampling import describe_samples, describe_golden
+from apo_jax.phases.sampling import describe_golden, describe_samples
 from apo_jax.run.run import Run
 from tests import tiny
 
@@ -181,13 +181,14 @@ def sampled_query(texts, rewards, golden_reward):
 
 
 def test_what_the_score_says_of_samples():
-  texts = [" Ann.", "", " Ann has the red box.", " a b c d a b c d", " Ann."]
+  texts = [" Ann.", "", " Ann has the red box.", " a b c d a b c d a b c d", " Ann."]
   query = sampled_query(texts, [1.0, 0.0, 2.0, 3.0, 1.0], 2.0)
-  run = mock.Mock(codec=tiny.codec())
+  run = mock.Mock(spec=Run)
+  run.codec = tiny.codec()
   found = describe_samples(run, [query], "sample")
   assert found["sample_empty"] == pytest.approx(1 / 5)
   assert found["sample_distinct"] == 4
-  assert found["sample_repetition"] == pytest.approx((1 / 5) / 5)  # one of five runs of words
+  assert found["sample_repetition"] == pytest.approx((5 / 9) / 5)  # four of nine runs are new
   assert found["sample_length_correlation"] == pytest.approx(1.0)
   golden = describe_golden([query])
   # The sample that is the golden response makes no pair.
@@ -199,6 +200,7 @@ def test_what_the_score_says_of_samples():
 
 def test_numbers_that_are_not_defined_are_left_out():
   query = sampled_query([" Ann has the red box."] * 2, [1.0, 1.0], 1.0)
-  run = mock.Mock(codec=tiny.codec())
+  run = mock.Mock(spec=Run)
+  run.codec = tiny.codec()
   assert "sample_length_correlation" not in describe_samples(run, [query], "sample")
   assert not {"golden_gradient", "golden_length_agreement"} & describe_golden([query]).keys()

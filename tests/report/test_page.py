@@ -398,6 +398,7 @@ def test_only_the_start_has_been_judged(tmp_path):
   # One round makes no curve, and there are no samples of training yet.
   assert sections_of(content) == {
     "Rounds",
+    "Health",
     "The judge",
     "Training losses",
     "The same queries over the rounds",
