@@ -16,9 +16,9 @@ def forgets_preferences(difference: float, standard_error: float, allowed: float
     return None
   sentence = (
     f"The reward model forgets preferences: its accuracy on test preferences is {-difference:.3f} "
-    f"below its base's, more than {allowed:g} standard errors of {standard_error:.3f} allow. It "
-    "leaves the preferences that keep it honest. Try a larger "
-    "config.reward.apo.preference_coefficient, a smaller config.reward.apo.golden_coefficient or "
-    'config.reward.training.learning_rate, or config.reward.start="base".'
+    f"below its base's, more than {allowed:g} standard errors of {standard_error:.3f} allow. "
+    "What it rewards is less what people prefer. Try a smaller config.reward.training.learning_rate"
+    ' or config.reward.start="base"; with the golden term, a larger '
+    "config.reward.apo.preference_coefficient or a smaller config.reward.apo.golden_coefficient."
   )
   return Finding("forgets_preferences", difference, threshold, sentence)
