@@ -31,6 +31,7 @@ from apo_jax.logs.run_directory import (
   RunDirectory,
 )
 from apo_jax.phases.evaluation import evaluate
+from apo_jax.phases.health import check_health
 from apo_jax.phases.sampling import (
   sample_golden_queries,
   sample_policy_queries,
@@ -167,6 +168,8 @@ def play(
     )
     if logs.is_writer:
       _introduce(run, texts.reports)
+    for round in range(config.rounds + 1):
+      check_health(run, round)  # an earlier process may have had other thresholds
     shared = None
     if share is not None:
       shared = shared_phases(share, config, models, codec, directory, logs.progress.message)
@@ -200,6 +203,7 @@ def _play(run: Run, phase: Phase, shared: SharedPhases | None) -> None:
     barrier(f"{phase.round} {phase.result}")
   if not run.logs.is_writer:
     return
+  check_health(run, phase.round)
   ends_round = phase.result == EVALUATION
   if ends_round and phase.round < run.config.rounds:
     write_report(run.directory.path)

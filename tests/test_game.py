@@ -82,6 +82,7 @@ def test_the_run_directory_holds_everything(finished):
         "score.json",
         "policy.json",
         "evaluation.json",
+        "health.json",
       )
     }
   assert expected <= found
@@ -396,7 +397,7 @@ def test_a_report_that_is_missing_is_written_by_the_next_start(finished, tmp_pat
 
 def test_identity_ignores_where_and_how_long():
   one = identity(tiny.config())
-  assert one == identity(tiny.config(rounds=5, logging__tensorboard=True))
+  assert one == identity(tiny.config(rounds=5, health__kl=3.0, logging__tensorboard=True))
   assert one != identity(tiny.config(seed=1))
 
 

@@ -45,6 +45,8 @@ DEMO = "--config=configs/demo.py"
     ([DEMO, "--config.policy.dpo.beta=-1"], ["config.policy.dpo.beta is -1.0", "above 0"]),
     ([DEMO, "--config.reward.mode=never"], ["config.reward.mode", "never", "fixed"]),
     (["--config=configs/smollm2_hh.py:big"], ["smollm2_hh.py:big", "small or full"]),
+    (["--config=configs/paper/reward_base.py:big"], ["paper/reward_base.py:big", "must be toy"]),
+    ([DEMO, "--config.health.empty=2"], ["config.health.empty is 2.0", "at least 0 and at most 1"]),
     ([DEMO, "--config.rounds=many"], ["rounds", "many"]),
     ([DEMO, "--config.sampling.training.num_samples=1"], ["num_samples is 1", "at least 2"]),
     ([DEMO, "--config.reward.preference_batch_size=0"], ["preference_batch_size", "0"]),

@@ -23,6 +23,7 @@ from apo_jax.objectives.ranges import (
   PositiveFloat,
   PositiveInt,
   Probability,
+  Share,
 )
 
 
@@ -110,7 +111,9 @@ class DataConfig:
   # Paths or URIs for source="files" (data/locations.py), "" where absent.
   demonstrations: str = ""
   preferences: str = ""
-  golden: str = ""  # "chosen" takes the best responses of the preferences
+  # "chosen" takes the best responses of the preferences; of the embedded data too, on the reward
+  # model's side.
+  golden: str = ""
   queries: str = ""  # "preferences" takes the queries of the preferences
   on_bad_row: Literal["skip", "error"] = "skip"  # a row that cannot be used is counted, or the end
   chat_template: str = ""  # "" the tokenizer's own or else "hh"; "hh"; a Jinja file, or its text
@@ -244,6 +247,40 @@ class EvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class HealthConfig:
+  """From where on a run is warned of; no threshold ever stops or changes it.
+
+  1 silences a share that must not be above its threshold, 0 one that must not be below.
+  """
+
+  # The least mean of sigmoid(-margin) over pairs of golden response and sample. It begins at 0.5;
+  # at 0.01 a step of the golden term is a fiftieth of the first.
+  golden_gradient: Share = 0.01
+  # The largest rank correlation of reward and length among a query's samples, to either side. At
+  # 0.7 length explains half of the variance of the ranks.
+  length_correlation: Share = 0.7
+  # The largest share of pairs of golden response and sample that differ in length and are ordered
+  # as by length. Quality that goes with length gives high shares too, one near 1 is hardly chance.
+  length_agreement: Share = 0.95
+  # Standard errors by which the accuracy on test preferences may fall below the base's: 2 are
+  # passed by chance in a fortieth of healthy rounds.
+  forgetting: NonNegativeFloat = 2.0
+  # Nats a response from the start. The best of 4 samples is 0.6 away from the policy they are of
+  # (log S - (S - 1) / S), so 20 is far more than some rounds of choosing give.
+  kl: NonNegativeFloat = 20.0
+  # The largest factor by which that may grow in a round, from 1 nat on. It grows with the square of
+  # equal steps that add up, so fourfold from the first round to the second.
+  kl_growth: PositiveFloat = 5.0
+  empty: Share = 0.05  # the largest share of samples: a preference pair has no use for these
+  unfinished: Share = 0.2  # the largest share of samples: a fifth of the sampler's work is lost
+  repetition: Share = 0.1  # runs of four words that a response had before: people's texts have few
+  distinct: Share = (
+    0.5  # the least share of a query's samples: with fewer than half, few pairs form
+  )
+  clipped: Share = 0.5  # the largest share of updates whose gradient is longer than clip_norm
+
+
+@dataclasses.dataclass(frozen=True)
 class MeshConfig:
   """Devices along each mesh axis; at most one axis is -1, which takes what is left."""
 
@@ -294,6 +331,7 @@ class Config:
   policy: PolicyConfig = PolicyConfig()
   sampling: SamplingConfig = SamplingConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
+  health: HealthConfig = HealthConfig()
   mesh: MeshConfig = MeshConfig()
   memory: MemoryConfig = MemoryConfig()
   checkpoints: CheckpointConfig = CheckpointConfig()

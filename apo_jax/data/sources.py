@@ -106,7 +106,7 @@ def side_of(query: str) -> str:
 def _embedded(config: Config) -> GameData:
   data = config.data
   try:
-    return dialogues.generate(
+    game = dialogues.generate(
       config.seed,
       num_demonstrations=data.num_demonstrations,
       num_preferences=data.num_preferences,
@@ -118,6 +118,17 @@ def _embedded(config: Config) -> GameData:
     )
   except ValueError as error:
     raise ConfigError(f"config.data: {error}") from error
+  return _with_chosen(game, data.num_golden) if data.golden == "chosen" else game
+
+
+def _with_chosen(game: GameData, number: int) -> GameData:
+  """The game with preferred responses as golden ones; those that policies are judged by stay."""
+  chosen = [
+    Demonstration(one.query_id, one.query, one.responses[one.scores.index(max(one.scores))])
+    for one in game.reward.preferences
+  ]
+  golden = _first_by_hash(chosen, number)
+  return dataclasses.replace(game, reward=dataclasses.replace(game.reward, golden=golden))
 
 
 def _read_sources(data: DataConfig) -> dict[str, Reading]:

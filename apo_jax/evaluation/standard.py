@@ -1,5 +1,6 @@
 """The numbers that every round has."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy import ndarray
 from apo_jax.evaluation.accuracy import accuracy, error_correlation
 from apo_jax.evaluation.calibration import calibration
 from apo_jax.evaluation.judged_round import JudgedRound
-from apo_jax.evaluation.text import distinct_2
+from apo_jax.evaluation.text import distinct_2, repetition
 from apo_jax.evaluation.uncertainty import Measured, mean, ratio
 from apo_jax.evaluation.win_rate import win_rates
 
@@ -36,6 +37,8 @@ def standard_numbers(judged: JudgedRound, *, calibration_bins: int) -> Numbers:
       kl_to_start                    of unfiltered samples, in nats (below)
       response_length, golden_length     tokens
       unfinished, golden_unfinished  shares that ran into the limit, or were cut
+      empty                          share that says nothing
+      repetition                     runs of four words that a response had before, in the mean
       distinct_2                     distinct word pairs over all of them
       distinct_samples               different samples a query
       equals_golden                  share of samples that equal the golden response
@@ -64,6 +67,8 @@ def standard_numbers(judged: JudgedRound, *, calibration_bins: int) -> Numbers:
     "golden_length": mean(judged.golden_lengths.astype(float)),
     "unfinished": mean(_each(~judged.finished)),
     "golden_unfinished": mean((~judged.golden_finished).astype(float)),
+    "empty": mean(_of_texts(judged, lambda text: not text.strip())),
+    "repetition": mean(_of_texts(judged, repetition)),
     "distinct_2": distinct_2(judged.texts),
     "distinct_samples": mean(judged.distinct.astype(float)),
     "equals_golden": mean(_each(judged.equals_golden)),
@@ -89,6 +94,11 @@ def standard_numbers(judged: JudgedRound, *, calibration_bins: int) -> Numbers:
 def _each(of_samples: ndarray) -> Float[ndarray, " Q"]:
   """The mean over each query's samples, [Q, S] to [Q]."""
   return np.mean(of_samples, axis=1, dtype=float)
+
+
+def _of_texts(judged: JudgedRound, number: Callable[[str], float]) -> Float[ndarray, " Q"]:
+  """The mean of a number of texts over each query's samples."""
+  return np.array([np.mean([number(text) for text in texts]) for texts in judged.texts], float)
 
 
 def _kl(judged: JudgedRound) -> Float[ndarray, " Q"]:

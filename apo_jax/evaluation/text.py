@@ -27,5 +27,14 @@ def distinct_2(texts: Sequence[Sequence[str]]) -> Estimate:
   return jackknife(distinct / max(total, 1), without)
 
 
+def repetition(text: str) -> float:
+  """The share of a text's runs of four words that have stood in it before (seq-rep-4 of arXiv
+  1908.04319, over words); 0 where it has fewer than four.
+  """
+  words = text.split()
+  runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
+  return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
 def _word_pairs(texts: Sequence[str]) -> collections.Counter[tuple[str, str]]:
   return collections.Counter(pair for text in texts for pair in itertools.pairwise(text.split()))

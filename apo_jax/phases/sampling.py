@@ -1,11 +1,16 @@
 """The phases that let the policy speak and the reward model judge."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
+from scipy.special import expit
 
 from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_samples
+from apo_jax.evaluation.length_order import agreement, rank_correlation
+from apo_jax.evaluation.text import repetition
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
 from apo_jax.phases.responses import (
@@ -57,11 +62,11 @@ def score_samples(run: Run, round: int) -> None:
     scored[0] = with_reference_logprobs(scored[0], logprobs, read)
   for path, sampled in zip(paths, scored, strict=True):
     _write(run, path, sampled)
-  summary = _described(run, scored[0], "sample")
+  summary = describe_samples(run, scored[0], "sample")
   summary |= _best_reward(scored[0], run.config.policy.unfinished)
   summary["read_samples"] = float(np.mean(read))
   if adversarial:
-    summary |= _described(run, scored[1], "golden_sample") | _described_golden(scored[1])
+    summary |= describe_samples(run, scored[1], "golden_sample") | describe_golden(scored[1])
   run.logs.metrics.resume(round=round, phase="score", step=0)
   run.logs.metrics.write(summary, round=round, phase="score", step=1)
   if run.logs.is_writer:
@@ -83,15 +88,22 @@ def _write(run: Run, path: Path, sampled: Sequence[SampledQuery]) -> None:
     write_samples(path, sampled)
 
 
-def _described(run: Run, sampled: Sequence[SampledQuery], name: str) -> dict[str, float]:
+def describe_samples(run: Run, sampled: Sequence[SampledQuery], name: str) -> dict[str, float]:
   """What samples are like: means over them, and how many of a query's differ."""
-  return {
-    f"{name}_reward": float(np.mean(of_samples(sampled, "reward"))),
-    f"{name}_length": float(np.mean(of_samples(sampled, "length"))),
+  firsts = np.array([query.is_first for query in sampled])
+  rewards, lengths = of_samples(sampled, "reward"), of_samples(sampled, "length")
+  correlation = rank_correlation(rewards, lengths, firsts)
+  texts = of_samples(sampled, "text").reshape(-1)
+  described = {
+    f"{name}_reward": float(np.mean(rewards)),
+    f"{name}_length": float(np.mean(lengths)),
+    f"{name}_empty": float(np.mean(of_samples(sampled, "is_empty"))),
     f"{name}_unfinished": float(np.mean(~of_samples(sampled, "finished"))),
-    f"{name}_distinct": float(np.mean([sum(query.is_first) for query in sampled])),
+    f"{name}_repetition": float(np.mean([repetition(text) for text in texts])),
+    f"{name}_distinct": float(np.mean(np.sum(firsts, axis=1))),
     f"{name}_non_canonical": 1 - float(np.mean(canonical(run.codec, sampled))),
   }
+  return described | _defined({f"{name}_length_correlation": correlation})
 
 
 def _best_reward(sampled: Sequence[SampledQuery], unfinished: str) -> dict[str, float]:
@@ -103,16 +115,37 @@ def _best_reward(sampled: Sequence[SampledQuery], unfinished: str) -> dict[str, 
   return {"best_reward": float(np.mean(known))} if known.size else {}
 
 
-def _described_golden(sampled: Sequence[SampledQuery]) -> dict[str, float]:
+def describe_golden(sampled: Sequence[SampledQuery]) -> dict[str, float]:
   """What golden responses are like, beside samples to the same queries."""
   twins = np.array([query.is_twin for query in sampled])
   rewards = np.array([query.golden_reward for query in sampled])
+  lengths = np.array([len(query.golden.tokens) for query in sampled])
   margins = (rewards[:, None] - of_samples(sampled, "reward"))[~twins]
+  longer_by = (lengths[:, None] - of_samples(sampled, "length"))[~twins]
   described = {
     "golden_reward": float(np.mean(rewards)),
-    "golden_length": float(np.mean([len(query.golden.tokens) for query in sampled])),
+    "golden_length": float(np.mean(lengths)),
     "golden_unfinished": float(np.mean([not query.golden.finished for query in sampled])),
     "equals_golden": float(np.mean(twins)),
   }
-  # Over samples that differ; where none does there is no margin.
-  return described | ({"golden_margin": float(np.mean(margins))} if margins.size else {})
+  if not margins.size:
+    return described  # the rest is over samples that are not the golden response
+  return described | _defined(
+    {
+      "golden_margin": float(np.mean(margins)),
+      "golden_gradient": float(np.mean(expit(-margins))),
+      "golden_accuracy": _share_above_zero(margins),
+      "golden_longer": _share_above_zero(longer_by),
+      "golden_length_agreement": agreement(margins, longer_by),
+    }
+  )
+
+
+def _share_above_zero(differences: Shaped[np.ndarray, " P"]) -> float:
+  """Zeros count half."""
+  return float(np.mean((1 + np.sign(differences)) / 2))
+
+
+def _defined(numbers: dict[str, float]) -> dict[str, float]:
+  """Those that are: JSON and the metrics have no nan."""
+  return {name: value for name, value in numbers.items() if math.isfinite(value)}

@@ -1,6 +1,6 @@
 """What the report is made from: the files of a run directory, read as they are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from apo_jax.logs.metrics import read_metrics
 from apo_jax.logs.run_directory import (
   EVALUATION,
   GOLDEN_SAMPLES,
+  HEALTH,
   JUDGE,
   POLICY_SAMPLES,
   SCORE,
@@ -28,6 +29,7 @@ class Round:
   golden_samples: list[dict[str, Any]]
   policy_samples: list[dict[str, Any]]
   test_samples: list[dict[str, Any]]
+  health: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def _read_round(directory: Path) -> Round:
     golden_samples=rows(GOLDEN_SAMPLES),
     policy_samples=rows(POLICY_SAMPLES),
     test_samples=rows(TEST_SAMPLES),
+    health=_object(directory / HEALTH),
   )
 
 

@@ -22,6 +22,7 @@ from apo_jax.report.elements import (
   response,
   section,
 )
+from apo_jax.report.health import health_section
 from apo_jax.report.judge import judge_section
 from apo_jax.report.plots import GOLDEN, SAMPLES, Line, Panel, Scored
 from apo_jax.report.tables import differences_table, rounds_table, samples_table
@@ -62,6 +63,7 @@ def page(run: Run) -> str:
   sections = (
     rounds_table(run),
     differences_table(run),
+    health_section(run),
     judge_section(run),
     samples_table(run),
     _curves(run),

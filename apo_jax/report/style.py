@@ -28,6 +28,10 @@ th {{ font-weight: 600; }}
   vertical-align: bottom; }}
 .rounds small {{ display: block; color: var(--quiet); font-size: 11.5px; white-space: nowrap; }}
 .rounds th:first-child {{ text-align: left; padding-left: 0; }}
+.health th, .health td {{ vertical-align: top; text-align: left; }}
+.health thead th {{ color: var(--quiet); font-size: 12.5px; }}
+.health th:first-child {{ padding-left: 0; }}
+.health td:nth-child(2) {{ white-space: nowrap; }}
 .samples {{ table-layout: fixed; width: 100%; font-size: 13.5px; }}
 .samples th {{ text-align: left; }}
 .samples td {{ vertical-align: top; overflow-wrap: anywhere; }}

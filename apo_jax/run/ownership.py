@@ -22,8 +22,8 @@ from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.data_description import describe_data, examples
 from apo_jax.run.origins import Origins
 
-# What may differ when a run goes on: where it runs, how much it says, and how long it plays.
-_MAY_CHANGE = ("rounds", "mesh", "memory", "checkpoints", "logging")
+# What may differ when a run goes on: where it runs, what it says, and how long it plays.
+_MAY_CHANGE = ("rounds", "health", "mesh", "memory", "checkpoints", "logging")
 
 
 def identity(config: Config) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -274,6 +275,20 @@ def test_embedded_data_have_the_sizes_of_the_config():
     sizes += [len(split.preferences), len(split.golden), len(split.queries)]
   assert sizes == [64, *[32, 16, 16] * 2, 16, 16, 16]
   assert data.utility(data.test.golden[0].query, data.test.golden[0].response) == 1.0
+
+
+def test_embedded_golden_responses_may_be_the_chosen_ones():
+  """The reward model's alone: policies are judged by the same golden responses."""
+  data, usual = load_data(tiny.config(data__golden="chosen")), load_data(tiny.config())
+  assert len(data.reward.golden) == len(usual.reward.golden) == 16
+  best = {
+    one.query_id: one.responses[int(np.argmax(one.scores))] for one in usual.reward.preferences
+  }
+  for one in data.reward.golden:
+    assert one.response == best[one.query_id]
+  utilities = [data.utility(one.query, one.response) for one in data.reward.golden]
+  assert min(utilities) < 1.0  # nobody is asked for the best answer
+  assert data.test == usual.test and data.reward.preferences == usual.reward.preferences
 
 
 @pytest.mark.parametrize("switch", [{"covers_failures": True}, {"label_sharpness": 0.0}])

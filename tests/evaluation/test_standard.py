@@ -30,6 +30,8 @@ def test_numbers_by_hand():
     "golden_length": 3.5,
     "unfinished": 0.25,
     "golden_unfinished": 0.5,
+    "empty": 0.0,
+    "repetition": 0.0,
     # Pairs a-b twice and c-d.
     "distinct_2": 2 / 3,
     "distinct_samples": 1.5,
@@ -86,6 +88,12 @@ def with_samples(judged, order):
   }
   texts = [[of_query[index] for index in order] for of_query in judged.texts]
   return dataclasses.replace(judged, texts=texts, **chosen)
+
+
+def test_empty_and_repeated_samples_count_within_their_query():
+  judged = dataclasses.replace(ROUND, texts=[["", " \n"], ["a b c d a b c d", ""]])
+  assert values(judged)["empty"] == pytest.approx((1 + 1 / 2) / 2)
+  assert values(judged)["repetition"] == pytest.approx((0 + 1 / 10) / 2)
 
 
 @pytest.mark.parametrize("order", [[2, 0, 1], [0, 1, 2, 0, 1, 2], [0, 0, 1, 1, 2, 2]])

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from apo_jax.evaluation.text import distinct_2
+from apo_jax.evaluation.text import distinct_2, repetition
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,20 @@ def test_distinct_2_by_hand(texts, expected):
 
 def test_distinct_2_falls_where_all_texts_are_the_same():
   assert distinct_2([[" Ann has it."]] * 50).value == 2 / 100
+
+
+@pytest.mark.parametrize(
+  ("text", "expected"),
+  [
+    ("", 0.0),
+    ("a b c", 0.0),
+    ("a b c d e f", 0.0),
+    # Runs: abcd, bcda, cdab, dabc, abcd.
+    ("a b c d a b c d", 1 / 5),
+    ("a a a a a a", 2 / 3),
+    # Other words between them make other runs.
+    ("a b c x a b c y", 0.0),
+  ],
+)
+def test_repetition_by_hand(text, expected):
+  assert math.isclose(repetition(text), expected)

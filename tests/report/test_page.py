@@ -17,6 +17,7 @@ NAMES = ("Ann", "Ben", "Cleo", "Dan")
 SECTIONS = {
   "Rounds",
   "Differences between rounds",
+  "Health",
   "The judge",
   "What the players learn from",
   "Over the rounds",
@@ -187,6 +188,7 @@ def make_run(run_dir, num_rounds=3, known_utility=True, text="", updates=60):
   for round in range(num_rounds + 1):
     directory = run_dir / "rounds" / f"{round:02d}"
     write_json(directory / "evaluation.json", evaluation_of(round, known_utility))
+    write_json(directory / "health.json", {"findings": []})
     rows = sample_rows(random, round, 24, 1, known_utility, text)
     write_jsonl(directory / "test_samples.jsonl", rows)
     if round:
@@ -396,6 +398,7 @@ def test_only_the_start_has_been_judged(tmp_path):
   # One round makes no curve, and there are no samples of training yet.
   assert sections_of(content) == {
     "Rounds",
+    "Health",
     "The judge",
     "Training losses",
     "The same queries over the rounds",
