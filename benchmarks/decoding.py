@@ -77,19 +77,17 @@ def _step_seconds(form: DecodingForm, weights: DecodingWeights, groups: int, wid
   )
 
   @jax.jit
-  def begin(parameters: Parameters) -> decoding.State:
-    policy = form.definition.bind(parameters)
+  def begin(weights: DecodingWeights) -> decoding.State:
+    policy = form.definition.bind(weights.whole())
     dtype = form.definition.architecture.compute_dtype
     return decoding.start(policy, batch, config, choose, cache_dtype=dtype, stacks=form.stacks)
 
   @functools.partial(jax.jit, donate_argnums=1)
   def proceed(weights: DecodingWeights, state: decoding.State) -> decoding.State:
-    policy = form.definition.bind(weights.parameters)
+    policy = form.definition.bind(weights.whole())
     return decoding.decode(policy, state, STEPS_A_CALL, choose, weights.stacks)
 
-  return (
-    _median(lambda: begin(weights.parameters), functools.partial(proceed, weights)) / STEPS_A_CALL
-  )
+  return _median(lambda: begin(weights), functools.partial(proceed, weights)) / STEPS_A_CALL
 
 
 def _products_seconds(form: DecodingForm, weights: DecodingWeights, rows: int) -> float:
@@ -108,7 +106,7 @@ def _products_seconds(form: DecodingForm, weights: DecodingWeights, rows: int) -
   def step(weights: DecodingWeights, x: Float[Array, "R D"]) -> Float[Array, "R V"]:
     for stack in weights.stacks:
       x, _ = jax.lax.scan(lambda x, own: (layer(x, own), None), x, stack)
-    return form.definition.bind(weights.parameters).logits(x)
+    return form.definition.bind(weights.whole()).logits(x)
 
   features = form.definition.architecture.embed_dim
   x = jnp.ones((rows, features), form.definition.architecture.compute_dtype)

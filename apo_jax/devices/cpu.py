@@ -15,15 +15,6 @@ def is_one_cpu(mesh: Mesh) -> bool:
   return mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
 
 
-def decoding_stacks(mesh: Mesh, layers: int) -> int:
-  """In how many stacks a decoder's layers lie while it is sampled: one, but on a CPU one a layer.
-
-  A scan over a stack copies each layer's weights out of it before it multiplies with them. On a
-  CPU, with the few rows of a step of decoding, that can take as long as the products.
-  """
-  return layers if is_one_cpu(mesh) else 1
-
-
 def compiler_options(mesh: Mesh, remat: str) -> dict[str, str] | None:
   """For a training step that recomputes all activations (`remat` "full") in order to save memory.
 

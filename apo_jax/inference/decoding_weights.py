@@ -12,24 +12,34 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from apo_jax.devices.cpu import decoding_stacks
+from apo_jax.devices.cpu import is_one_cpu
 from apo_jax.models.cache import split_stack
 from apo_jax.models.definition import Definition, define_policy, merged
 from apo_jax.models.parameters import Parameters
+
+LAYERS = "layers"
 
 
 class DecodingWeights(NamedTuple):
   """What the sampler's functions take.
 
   Attributes:
-    parameters: of `DecodingForm.definition`.
+    parameters: of `DecodingForm.definition`, the layers' but where they would be a second copy.
     stacks: the layers', in the form's number of stacks.
   """
 
   parameters: Parameters
   stacks: tuple[Parameters, ...]
+
+  def whole(self) -> Parameters:
+    """All parameters, the layers in one stack; to be used inside jitted functions."""
+    if LAYERS in self.parameters:
+      return self.parameters
+    layers = jax.tree.map(lambda *parts: jnp.concatenate(parts), *self.stacks)
+    return {**self.parameters, LAYERS: layers}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +49,7 @@ class DecodingForm:
   Attributes:
     trained: the policy as it is trained.
     definition: the policy as it is sampled.
-    stacks: how many its layers lie in (`devices.cpu.decoding_stacks`); of several, each is a copy.
+    stacks: how many its layers lie in (`decoding_stacks`); of several, each is a copy.
   """
 
   trained: Definition
@@ -48,16 +58,27 @@ class DecodingForm:
 
   def __call__(self, parameters: Parameters) -> DecodingWeights:
     """The weights of a policy with these parameters, which are left as they are."""
-    converted = self._convert(parameters) if self.changes else parameters
-    return DecodingWeights(converted, self._stacks(converted))
+    return self._convert(parameters) if self.changes else self._lay_out(parameters)
 
   @property
   def abstract(self) -> DecodingWeights:
     """Shapes, types and shardings of the weights."""
     parameters = self.definition.abstract
     if self.stacks == 1:
-      return DecodingWeights(parameters, self._stacks(parameters))
-    return DecodingWeights(parameters, jax.eval_shape(self._stacks, parameters))
+      return self._lay_out(parameters)
+    shapes = jax.eval_shape(self._lay_out, parameters)
+    return jax.tree.map(
+      lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+      shapes,
+      self.shardings,
+    )
+
+  @property
+  def shardings(self) -> DecodingWeights:
+    """Of every array. Stacks are split over devices as the layers are: along none of the layers."""
+    shardings = self.definition.shardings
+    stacks = (shardings[LAYERS],) * self.stacks
+    return DecodingWeights(self._beside_stacks(shardings), stacks)
 
   @property
   def changes(self) -> bool:
@@ -66,24 +87,30 @@ class DecodingForm:
 
   @functools.cached_property
   def _convert(self) -> Any:
-    def convert(parameters: Parameters) -> Parameters:
+    def convert(parameters: Parameters) -> DecodingWeights:
       whole = parameters
       if self.definition.lora is None:
         whole = merged(parameters, self.trained.lora)
-      return jax.tree.map(
-        lambda leaf, like: leaf.astype(like.dtype), whole, self.definition.abstract
+      return self._lay_out(
+        jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), whole, self.definition.abstract)
       )
 
     return jax.jit(
       convert,
       in_shardings=(self.trained.shardings,),
-      out_shardings=self.definition.shardings,
+      out_shardings=self.shardings,
     )
 
-  def _stacks(self, parameters: Parameters) -> tuple[Parameters, ...]:
-    if self.stacks == 1:
-      return (parameters["layers"],)
-    return _split(parameters["layers"], self.stacks)
+  def _lay_out(self, parameters: Parameters) -> DecodingWeights:
+    layers = parameters[LAYERS]
+    stacks = (layers,) if self.stacks == 1 else _split(layers, self.stacks)
+    return DecodingWeights(self._beside_stacks(parameters), stacks)
+
+  def _beside_stacks(self, parameters: Parameters) -> Parameters:
+    """Where several stacks are all that is left of the layers, what is not in them."""
+    if self.stacks == 1 or not self.changes:
+      return parameters
+    return {name: value for name, value in parameters.items() if name != LAYERS}
 
 
 def decoding_form(policy: Definition, mesh: Mesh, *, gather: bool) -> DecodingForm:
@@ -101,7 +128,19 @@ def decoding_form(policy: Definition, mesh: Mesh, *, gather: bool) -> DecodingFo
 
   abstract = jax.tree_util.tree_map_with_path(describe, definition.abstract)
   definition = dataclasses.replace(definition, abstract=abstract)
-  return DecodingForm(policy, definition, decoding_stacks(mesh, architecture.layers))
+  stacks = 1 if as_trained else decoding_stacks(mesh, architecture.layers)
+  return DecodingForm(policy, definition, stacks)
+
+
+def decoding_stacks(mesh: Mesh, layers: int) -> int:
+  """In how many stacks a decoder's layers lie while it is sampled: one, or one a layer.
+
+  A scan over a stack copies each layer's weights out of it before it multiplies with them, which
+  takes a GPU longer than the products of a step (docs/benchmarks.md), and one CPU as long
+  (docs/cpu.md). With a stack a layer nothing is copied, and every layer is compiled.
+  """
+  is_gpu = mesh.devices.flat[0].platform == "gpu"
+  return layers if is_gpu or is_one_cpu(mesh) else 1
 
 
 def _gathered(sharding: NamedSharding) -> NamedSharding:

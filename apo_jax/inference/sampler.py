@@ -42,12 +42,12 @@ class _Functions(NamedTuple):
   """What is compiled for one sampler configuration, once a bucket and shape of the batch.
 
   Attributes:
-    start: parameters and queries to a `State`.
+    start: weights and queries to a `State`.
     decode: weights and a `State` to the state some steps later, and a copy of its samples and live
       rows for every process.
   """
 
-  start: Callable[[Parameters, QueryBatch], State]
+  start: Callable[[DecodingWeights, QueryBatch], State]
   decode: Callable[[DecodingWeights, State], tuple[State, tuple[Samples, jax.Array]]]
 
 
@@ -133,9 +133,9 @@ class Sampler:
       return QueryBatch(*(jax.ShapeDtypeStruct(*field) for field in fields))
 
     # Shapes alone: `decode` has its own layouts.
-    state = jax.eval_shape(functions.start, weights.parameters, queries(self.batch_size))
+    state = jax.eval_shape(functions.start, weights, queries(self.batch_size))
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    first = functions.start.lower(weights.parameters, queries(self.start_size))
+    first = functions.start.lower(weights, queries(self.start_size))
     return first, functions.decode.lower(weights, state)
 
   def _draw(self, task: _Task, width: int, indices: list[int]) -> Iterator[int]:
@@ -180,7 +180,7 @@ class Sampler:
     rows = local_rows(self.mesh, size)
     local = QueryBatch(tokens[rows], lengths[rows], seeds[rows])
     placed = place_batch(self.mesh, local, size)
-    state = self._functions(task.config).start(task.weights.parameters, placed)
+    state = self._functions(task.config).start(task.weights, placed)
     return Batch(state, owners, np.broadcast_to(np.arange(samples), owners.shape))
 
   def _room(self, batch: Batch | None) -> int:
@@ -217,17 +217,17 @@ class Sampler:
       table=table,
     )
 
-    def begin(parameters: Parameters, batch: QueryBatch) -> State:
-      policy = form.definition.bind(parameters)
+    def begin(weights: DecodingWeights, batch: QueryBatch) -> State:
+      policy = form.definition.bind(weights.whole())
       dtype, stacks = self._cache_dtype, form.stacks
       return start(policy, batch, config, choose, cache_dtype=dtype, stacks=stacks)
 
     def proceed(weights: DecodingWeights, state: State):
-      policy = form.definition.bind(weights.parameters)
+      policy = form.definition.bind(weights.whole())
       state = decode(policy, state, STEPS_A_CALL, choose, weights.stacks)
       return state, (state.drawing.samples, state.drawing.live)
 
-    mesh, whole = self.mesh, form.definition.shardings
+    mesh = self.mesh
     layouts = State(
       prompts=named(mesh, "layers", "batch", "kv_heads"),
       responses=named(mesh, "layers", "batch", None, "kv_heads"),
@@ -236,10 +236,10 @@ class Sampler:
       clock=named(mesh),
     )
     self._made[config] = _Functions(
-      jax.jit(begin, in_shardings=(whole, named(mesh, "batch")), out_shardings=layouts),
+      jax.jit(begin, in_shardings=(form.shardings, named(mesh, "batch")), out_shardings=layouts),
       jax.jit(
         proceed,
-        in_shardings=(DecodingWeights(whole, None), layouts),
+        in_shardings=(form.shardings, layouts),
         out_shardings=(layouts, named(mesh)),
         donate_argnums=1,
       ),

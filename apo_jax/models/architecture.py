@@ -8,7 +8,7 @@ import dataclasses
 from typing import Literal
 
 from apo_jax.config.schema import ModelConfig
-from apo_jax.devices.platforms import FUSED_ATTENTION
+from apo_jax.devices.platforms import FUSED_ATTENTION, LOGITS_AT_ONCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Architecture:
     attention_softcap, logits_softcap: cap * tanh(x / cap); 0 is off (Gemma 2).
     remat, compute_dtype, master_dtype, frozen_dtype: as in `config.ModelConfig`.
     attention: the same; "auto" is "xla" until `definition` has chosen by the mesh.
+    logits_at_once: most logits that a device holds at a time while log-probabilities are computed,
+      so that memory does not grow with the vocabulary. `definition` chooses it by the mesh.
   """
 
   vocab_size: int
@@ -79,6 +81,7 @@ class Architecture:
   attention: Literal["auto", "xla", "cudnn", "splash"]
   master_dtype: Literal["float32", "bfloat16"] = "float32"
   frozen_dtype: Literal["float32", "bfloat16", "int8", "nf4"] = "float32"
+  logits_at_once: int = 2**25
   activation: Literal["silu", "gelu_tanh"] = "silu"
   attention_bias: bool = False
   query_key_norms: bool = False
@@ -108,10 +111,12 @@ class Architecture:
 
 
 def on_platform(architecture: Architecture, platform: str) -> Architecture:
-  """The architecture with its attention chosen for "tpu", "gpu" or "cpu" where it is "auto"."""
-  if architecture.attention != "auto":
-    return architecture
-  return dataclasses.replace(architecture, attention=FUSED_ATTENTION.get(platform, "xla"))
+  """The architecture on "tpu", "gpu" or "cpu": its attention where it is "auto", its chunks."""
+  attention, at_once = architecture.attention, architecture.logits_at_once
+  if attention == "auto":
+    attention = FUSED_ATTENTION.get(platform, "xla")
+  at_once = LOGITS_AT_ONCE.get(platform, at_once)
+  return dataclasses.replace(architecture, attention=attention, logits_at_once=at_once)
 
 
 def architecture_from_shape(model: ModelConfig, vocab_size: int) -> Architecture:

@@ -21,13 +21,13 @@ from apo_jax.models.attention import (
   attention_mask,
   rope_frequencies,
   rope_turns,
-  soft_cap,
   within_window,
 )
 from apo_jax.models.attention_kernels import make_kernel
 from apo_jax.models.block_attention import KEPT, attend_earlier
 from apo_jax.models.cache import Cache, KeyValues, Place, split_stack, write_newest
 from apo_jax.models.layer import Layer, LayerInput, rms_norm
+from apo_jax.models.vocabulary import logits_of
 
 
 class Decoder(nnx.Module):
@@ -178,16 +178,12 @@ class Decoder(nnx.Module):
 
   def logits(self, hidden: Float[Array, "*N D"]) -> Float[Array, "*N V"]:
     """Next-token logits, float32, -inf where no token is."""
-    architecture = self.architecture
-    table = self.embedding if architecture.tied_embeddings else self.head
-    table = table[...].astype(hidden.dtype)
-    logits = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
-    if architecture.logits_softcap:
-      logits = soft_cap(logits, architecture.logits_softcap)
-    if architecture.vocab_rows > architecture.vocab_size:
-      known = jnp.arange(architecture.vocab_rows) < architecture.vocab_size
-      logits = jnp.where(known, logits, -jnp.inf)
-    return logits
+    return logits_of(hidden, self.table, self.architecture)
+
+  @property
+  def table(self) -> Float[Array, "V D"]:
+    """What logits are products with."""
+    return (self.embedding if self.architecture.tied_embeddings else self.head)[...]
 
 
 def _remat(body, policy: str):

@@ -7,12 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from apo_jax.models.decoder import Decoder
+from apo_jax.models.vocabulary import logprobs_by_chunks, logprobs_of
 from apo_jax.rows.reading import predicting_slots, sum_by_response
 from apo_jax.rows.rows import Rows
-
-# Most logits that a device holds at a time, float32: 128 MiB. Tokens are read in chunks of at most
-# that size, so that memory does not grow with the vocabulary.
-CHUNK_LOGITS = 2**25
 
 
 def sequence_logprobs(
@@ -71,19 +68,19 @@ def token_logprobs(
   """The log-probability of each token that `mask` marks, float32, 0 elsewhere.
 
   The token at slot t is predicted from the hidden state at slot `previous[t]`, where None stands
-  for t - 1; the first has none. Where all logits would not fit into `CHUNK_LOGITS`, the marked
-  tokens of every row are moved to its left and read in chunks, whose logits the backward pass
-  computes again; chunks without marked tokens cost nothing.
+  for t - 1; the first has none. Where all logits would be more than `architecture.logits_at_once`,
+  the marked tokens of every row are moved to its left and read in chunks, whose logits the backward
+  pass computes again; chunks without marked tokens cost nothing.
   """
   targets, wanted = tokens[:, 1:], mask[:, 1:]
   batch, length = targets.shape
   mesh = jax.sharding.get_abstract_mesh()
   logits_a_slot = batch * policy.architecture.vocab_rows // max(math.prod(mesh.shape.values()), 1)
   # A power of two, as most counts of tokens are multiples of one: no chunk is nearly empty.
-  width = 2 ** int(math.log2(max(CHUNK_LOGITS // logits_a_slot, 1)))
+  width = 2 ** int(math.log2(max(policy.architecture.logits_at_once // logits_a_slot, 1)))
   if width >= length:
     before = hidden[:, :-1] if previous is None else _rows_at(hidden, previous[:, 1:])
-    found = _chosen(policy, before, targets, wanted)
+    found = logprobs_of(policy.logits(before), targets, wanted)
   else:
     order = jnp.argsort(~wanted, axis=1, stable=True)
     # One gather moves them and finds what predicts them. In `targets` slot t stands at t - 1.
@@ -103,18 +100,6 @@ def _rows_at(hidden: Float[Array, "B T D"], slots: Int[Array, "B K"]) -> Float[A
   return jnp.take_along_axis(hidden, slots[..., None], axis=1)
 
 
-def _chosen(
-  policy: Decoder,
-  hidden: Float[Array, "B K D"],
-  targets: Int[Array, "B K"],
-  wanted: Bool[Array, "B K"],
-) -> Float[Array, "B K"]:
-  """The wanted log-probabilities, each predicted from the hidden state of its own slot."""
-  logits = policy.logits(hidden)
-  chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-  return jnp.where(wanted, chosen - jax.nn.logsumexp(logits, axis=-1), 0.0)
-
-
 def _by_chunks(
   policy: Decoder,
   hidden: Float[Array, "B K D"],
@@ -122,7 +107,7 @@ def _by_chunks(
   wanted: Bool[Array, "B K"],
   width: int,
 ) -> Float[Array, "B K"]:
-  """The same, `width` slots of every row at a time."""
+  """The wanted log-probabilities, `width` slots of every row at a time."""
   batch, length = targets.shape
   chunks = -(-length // width)
 
@@ -131,16 +116,6 @@ def _by_chunks(
     parts = jnp.pad(array, padding).reshape(batch, chunks, width, *array.shape[2:])
     return jnp.moveaxis(parts, 1, 0)
 
-  def read(hidden: Array, targets: Array, wanted: Array) -> Array:
-    return _chosen(policy, hidden, targets, wanted)
-
-  def nothing(hidden: Array, targets: Array, wanted: Array) -> Array:
-    return jnp.zeros(targets.shape, jnp.float32)
-
-  # Around the branch, not in it: else every chunk would keep a copy of the table for its gradient.
-  @jax.checkpoint
-  def step(_: None, chunk: tuple[Array, Array, Array]) -> tuple[None, Array]:
-    return None, jax.lax.cond(jnp.any(chunk[2]), read, nothing, *chunk)
-
-  _, found = jax.lax.scan(step, None, (split(hidden), split(targets), split(wanted)))
+  parts = split(hidden), split(targets), split(wanted)
+  found = logprobs_by_chunks(policy.architecture, parts[0], policy.table, *parts[1:])
   return jnp.moveaxis(found, 0, 1).reshape(batch, chunks * width)[:, :length]

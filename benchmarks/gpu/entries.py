@@ -130,7 +130,7 @@ def _tests(settings: Settings) -> list[Entry]:
   del settings
   # Without the options of pyproject.toml: one process, no plugin that may be missing.
   options = ("-o", "addopts=", "-q", "-rs", "--durations=5", "-p", "no:cacheprovider")
-  return [Entry("b", "tests", 100, command=("-m", "pytest", "tests/gpu", *options))]
+  return [Entry("b", "tests", 200, command=("-m", "pytest", "tests/gpu", *options))]
 
 
 def _demo(settings: Settings) -> list[Entry]:
@@ -170,7 +170,7 @@ def _one_billion(settings: Settings) -> list[Entry]:
     theirs("DPO step, PyTorch", "dpo", 60, items=items, masters="float32")._replace(smaller=again),
     ours("sampling", "sampling", 100, profile=True, **drawn),
     theirs("sampling, generate", "sampling", 75, repeats=2, **drawn),
-    ours("reward step", "reward", 100, items=golden),
+    ours("reward step", "reward", 100, items=golden, profile=True),
   ]
   if tiny:  # what follows is no other code
     return first

@@ -165,7 +165,7 @@ def test_what_is_lowered_without_data_is_what_runs():
   assert first.in_avals[0][1].tokens.shape == (1, 4)
   assert steps.in_avals[0][1].drawing.samples.tokens.shape == (2, 2, 6)
   batch = QueryBatch(np.ones((1, 4), np.int32), np.array([4], np.int32), keys(1))
-  state = first.compile()(tiny.policy()[1], batch)
+  state = first.compile()(sampler.form(tiny.policy()[1]), batch)
   assert state.drawing.live.all()
 
 

@@ -39,7 +39,9 @@ def test_adapters_are_added_into_the_weights():
   parameters = definition.init(0)
   parameters["layers"]["lora_query_b"] += 0.5
   form = decoding_form(definition, tiny.mesh(), gather=False)
-  found = form(parameters).parameters
+  weights = form(parameters)
+  assert "layers" not in weights.parameters and len(weights.stacks) == form.stacks
+  found = weights.whole()
   jax.tree.map(np.testing.assert_array_equal, found, merged(parameters, LORA))
   assert "lora_query_a" not in found["layers"]
   assert np.abs(found["layers"]["query"] - parameters["layers"]["query"]).max() > 0.1
@@ -50,7 +52,7 @@ def test_weights_come_in_the_compute_type_and_norms_stay():
   definition = define_policy(architecture, tiny.mesh())
   parameters = definition.init(0)
   form = decoding_form(definition, tiny.mesh(), gather=False)
-  found = form(parameters).parameters
+  found = form(parameters).whole()
   assert found["layers"]["gate"].dtype == found["embedding"].dtype == jnp.bfloat16
   assert found["layers"]["mlp_norm"].dtype == found["final_norm"].dtype == jnp.float32
   np.testing.assert_array_equal(

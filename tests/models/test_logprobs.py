@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apo_jax.models import logprobs
 from apo_jax.models.architecture import LayerKind
 from apo_jax.models.definition import define_policy
 from apo_jax.models.logprobs import sequence_logprobs, token_logprobs
@@ -17,8 +16,14 @@ from tests import batches, tiny
 ROWS = Rows(*map(jnp.asarray, flatten(batches.policy_batch().rows)))
 
 
-def values_and_gradients():
-  definition, parameters = tiny.policy()
+def chunked(slots: int):
+  """The tiny policy, reading so many slots of every row at a time."""
+  at_once = slots * ROWS.tokens.shape[0] * tiny.architecture().vocab_rows
+  return define_policy(tiny.architecture(logits_at_once=at_once), tiny.mesh())
+
+
+def values_and_gradients(definition):
+  parameters = tiny.policy()[1]
 
   def loss(parameters):
     values = sequence_logprobs(definition.bind(parameters), ROWS)
@@ -29,11 +34,9 @@ def values_and_gradients():
 
 
 @pytest.mark.parametrize("slots", [1, 4, 7])
-def test_chunks_change_no_number_and_no_gradient(monkeypatch, slots):
-  expected, expected_gradients = values_and_gradients()
-  vocabulary = tiny.architecture().vocab_rows
-  monkeypatch.setattr(logprobs, "CHUNK_LOGITS", slots * ROWS.tokens.shape[0] * vocabulary)
-  values, gradients = values_and_gradients()
+def test_chunks_change_no_number_and_no_gradient(slots):
+  expected, expected_gradients = values_and_gradients(tiny.policy()[0])
+  values, gradients = values_and_gradients(chunked(slots))
   np.testing.assert_allclose(values, expected, rtol=1e-6)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4),
@@ -42,11 +45,9 @@ def test_chunks_change_no_number_and_no_gradient(monkeypatch, slots):
   )
 
 
-@pytest.mark.parametrize("chunked", [False, True])
-def test_each_token_has_its_log_probability_in_its_slot(monkeypatch, chunked):
-  if chunked:
-    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 1)
-  definition, parameters = tiny.policy()
+@pytest.mark.parametrize("slots", [100, 1])
+def test_each_token_has_its_log_probability_in_its_slot(slots):
+  definition, parameters = chunked(slots), tiny.policy()[1]
   policy = definition.bind(parameters)
   hidden, _ = policy(*ROWS[:3])
   found = np.asarray(token_logprobs(policy, hidden, ROWS.tokens, ROWS.response_mask))

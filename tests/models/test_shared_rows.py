@@ -1,5 +1,6 @@
 """Responses in one row behind their query: the numbers and gradients of rows of their own."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 
 from apo_jax.config.schema import LoraConfig
-from apo_jax.models import logprobs
 from apo_jax.models.architecture import LayerKind, Rope
 from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.models.logprobs import sequence_logprobs
@@ -86,12 +86,13 @@ def assert_equal(read, definition, parameters):
 
 @EVERY
 @pytest.mark.parametrize("slots", [None, 1, 5])
-def test_log_probabilities(monkeypatch, architecture, slots):
+def test_log_probabilities(architecture, slots):
   """Whole, and in chunks of so many slots of every shared row."""
   definition, parameters = policy(architecture)
   if slots:
     size = slots * len(PRESENT) * definition.architecture.vocab_rows
-    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", size)
+    smaller = dataclasses.replace(ARCHITECTURES[architecture], logits_at_once=size)
+    definition = define_policy(smaller, tiny.mesh())
   values = assert_equal(read_policy, definition, parameters)
   np.testing.assert_array_equal(values[~PRESENT], 0.0)
 
