@@ -1,6 +1,6 @@
 """One small CSV of finished runs, which the page's tables and figures are made from.
 
-    python -m benchmarks.does_apo_help.collect runs/sweeps/uncovered/reward.mode=* \
+    python -m benchmarks.does_apo_help.collect runs/sweeps/uncovered --only='reward.mode=*' \
       --output=docs/results/uncovered --played="python -m apo_jax.sweep --config=… --set …"
 
 A row is a run after a round: all numbers of evaluation.json and, as `score.NAME`, of score.json;
@@ -48,7 +48,10 @@ def main(arguments: Sequence[str]) -> int:
     allow_abbrev=False,
   )
   parser.add_argument(
-    "runs", nargs="+", type=Path, metavar="RUN", help="Runs, or folders that hold some."
+    "sweep", type=Path, metavar="SWEEP_DIR", help="The folder that the runs lie in."
+  )
+  parser.add_argument(
+    "--only", default="*", metavar="PATTERN", help="Which of its runs, such as 'reward.mode=*'."
   )
   parser.add_argument(
     "--output", type=Path, required=True, metavar="DIR", help="Such as docs/results/uncovered."
@@ -61,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
   )
   given = parser.parse_args(arguments)
   try:
-    commit = given.commit or _commit(given.runs[0])
-    rows, facts = collect(given.runs)
+    commit = given.commit or _commit(given.sweep)
+    rows, facts = collect(given.sweep, given.only)
     command = shlex.join(("python", "-m", "benchmarks.does_apo_help.collect", *arguments))
     provenance = {"played": given.played, "collected": command, "commit": commit, **facts}
     write_results(given.output, rows, provenance)
@@ -76,14 +79,18 @@ def main(arguments: Sequence[str]) -> int:
   return 0
 
 
-def collect(paths: Sequence[Path]) -> tuple[list[Row], dict[str, Any]]:
-  """The rows of all finished runs, and what is to be known of them.
+def collect(sweep: Path, only: str = "*") -> tuple[list[Row], dict[str, Any]]:
+  """The rows of all finished runs of a folder, and what is to be known of them.
+
+  Args:
+    sweep: the folder.
+    only: the pattern that the names of runs must match.
 
   Raises:
     ConfigError: no run is finished, or two are the same (`find_runs`, `make_settings`).
     OSError, ValueError: a file of samples is not there or is damaged.
   """
-  runs, left_out = _finished(paths)
+  runs, left_out = _finished(sweep, only)
   settings = make_settings(runs)
   fields = telling_fields(settings)
   rows = [
@@ -138,24 +145,24 @@ def _value(config: Mapping[str, Any], field: str) -> str:
   return str(value)
 
 
-def _finished(paths: Sequence[Path]) -> Found:
-  """The finished runs; one that is named and unfinished is left out as others are.
+def _finished(sweep: Path, only: str) -> Found:
+  """The finished runs, and a sentence for each other one.
 
   Raises:
     ConfigError: there is none.
   """
-  runs, left_out = [], []
-  for path in paths:
+  found = Found([], [])
+  for path in sorted(sweep.glob(only)):
+    if not (path / "config.json").is_file():
+      continue  # what runs share, or their comparison
     try:
-      found = find_runs([path])
+      found.runs.extend(find_runs([path]).runs)
     except ConfigError as error:
-      left_out.append(str(error))
-      continue
-    runs += found.runs
-    left_out += found.left_out
-  if not runs:
-    raise ConfigError(f"No run is left to collect. {' '.join(left_out)}")
-  return Found(runs, left_out)
+      found.left_out.append(str(error))
+  if not found.runs:
+    said = " ".join(found.left_out) or "It has no run."
+    raise ConfigError(f"{sweep} has no finished run whose name matches {only!r}. {said}")
+  return found
 
 
 def _devices(run: ComparedRun) -> str:

@@ -26,7 +26,7 @@ def gap_numbers(run: ComparedRun, round: int) -> dict[str, float]:
   gains = {
     "utility_gain": _gain(run, round, _UTILITY),
     "judge_gain": _gain(run, round, _JUDGE),
-    "reward_gain": -_gain(run, round, _MARGIN),
+    "reward_gain": 0.0 - _gain(run, round, _MARGIN),
   }
   gaps = {
     "judge_gap": gains["judge_gain"] - gains["utility_gain"],

@@ -1,0 +1,59 @@
+"""The parts of the experiment: what each folder of docs/results holds, and how it is played."""
+
+from typing import NamedTuple
+
+MODES = {
+  "adversarial": "adversarial",
+  "preferences_only": "preferences only",
+  "fixed": "fixed",
+}
+LOSSES = {"rjs": "RJS", "rrhf": "RRHF", "dpo": "DPO"}
+# What is compared, the first less the second.
+CONTRASTS = (
+  ("adversarial", "preferences_only"),
+  ("adversarial", "fixed"),
+  ("preferences_only", "fixed"),
+)
+
+
+class World(NamedTuple):
+  """A grid of all modes and losses in one world.
+
+  Attributes:
+    folder: in docs/results.
+    name: what it is called in tables.
+  """
+
+  folder: str
+  name: str
+
+
+class Factor(NamedTuple):
+  """One field that is varied for one arm.
+
+  Attributes:
+    folder: in docs/results.
+    field: of the config.
+    name: what its values are called in tables.
+    usual: the value that the grid has, which the others are compared with.
+  """
+
+  folder: str
+  field: str
+  name: str
+  usual: str
+
+
+WORLDS = (
+  World("uncovered", "preferences do not show the policy's failures"),
+  World("covered", "preferences show the policy's failures"),
+)
+FACTORS = (
+  Factor("golden_coefficient", "reward.apo.golden_coefficient", "c_apo", "1.0"),
+  Factor("samples", "sampling.training.num_samples", "S", "4"),
+  Factor("golden", "data.golden", "golden responses", ""),
+  Factor("reward_start", "reward.start", "the reward model starts a round from", "previous"),
+  Factor("policy_start", "policy.start", "the policy starts a round from", "previous"),
+)
+# What values are called that say little by themselves.
+VALUES = {"data.golden": {"": "of the stronger source", "chosen": "chosen"}}
