@@ -16,6 +16,8 @@ from benchmarks.does_apo_help.estimates import (
 from benchmarks.does_apo_help.parts import (
   CONTRASTS,
   FACTORS,
+  FIGURES,
+  GOLDEN_ONCE,
   LOSSES,
   MODES,
   VALUES,
@@ -72,6 +74,7 @@ def all_blocks(parts: Mapping[str, Results]) -> dict[str, str]:
   blocks["family"] = _family(tested)
   for factor in FACTORS:
     blocks[factor.folder] = _factor(factor, parts.get(factor.folder))
+  blocks[GOLDEN_ONCE] = _golden_once(parts.get(GOLDEN_ONCE), parts.get(WORLDS[0].folder))
   return blocks
 
 
@@ -103,13 +106,18 @@ def _world(
     return {f"{folder}.{name}": _NOT_YET for name in names}
   last = results.last_round
   texts = (
-    _of_arms(results, last, _OUTCOMES),
+    _of_arms(results, last, _OUTCOMES) + _figures(folder, "utility"),
     _tested(tested),
-    _of_arms(results, last, _REWARD_MODELS),
-    _described(results, last),
+    _of_arms(results, last, _REWARD_MODELS) + _figures(folder, "own_accuracy"),
+    _described(results, last) + _figures(folder, "judge_gap", "reward_gap", "kl"),
     _first_round(results),
   )
   return {f"{folder}.{name}": text for name, text in zip(names, texts, strict=True)}
+
+
+def _figures(folder: str, *names: str) -> str:
+  shown = (f"![{FIGURES[name].label}, by round](results/{folder}/{name}.svg)" for name in names)
+  return "\n\n" + "\n".join(shown)
 
 
 def _of_arms(results: Results, round: int, columns: Mapping[str, tuple[str, int]]) -> str:
@@ -227,6 +235,28 @@ def _factor(factor: Factor, results: Results | None) -> str:
   heading = [factor.name, "seeds", *(titles[number][0] for number in columns)]
   usual = VALUES.get(factor.field, {}).get(factor.usual, factor.usual)
   return _table([*heading, f"utility less that of {usual}", "p", "p, Holm"], rows)
+
+
+def _golden_once(once: Results | None, grid: Results | None) -> str:
+  """The game against its own reward model of round 1, kept as it is, round by round."""
+  if once is None or grid is None:
+    return _NOT_YET
+  loss = once.rows[0].setting["policy.loss"]
+  last = min(once.last_round, grid.last_round)
+  titles = {**_OUTCOMES, **_REWARD_MODELS}
+  rows = []
+  for round in range(1, last + 1):
+    for number in (TESTED, "own_accuracy", "judge_gap"):
+      game = grid.by_seed(arm("adversarial", loss), round, number)
+      kept = once.by_seed(arm("fixed", loss), round, number)
+      name, digits = titles[number]
+      more = minus(game, kept)
+      is_tested = number == TESTED and round == last
+      test = _test(as_family([more])[0])[:2] if is_tested else ["", ""]
+      cells = [_cell(mean_of(one), digits) for one in (game, kept)]
+      rows.append([f"{round}", name, f"{len(more)}", *cells, _signed(mean_of(more), digits), *test])
+  heading = ["round", "", "seeds", "the game", "kept from round 1 on", "difference", "t", "p"]
+  return f"With {LOSSES[loss]}:\n\n" + _table(heading, rows)
 
 
 def _number(value: str) -> float:

@@ -16,6 +16,23 @@ CONTRASTS = (
 )
 
 
+class FigureOf(NamedTuple):
+  """The number that a figure shows, and what its axis says."""
+
+  number: str
+  label: str
+
+
+# By the names of their files.
+FIGURES = {
+  "utility": FigureOf("true_utility", "true utility"),
+  "own_accuracy": FigureOf("own_accuracy", "accuracy, own samples"),
+  "judge_gap": FigureOf("judge_gap", "judge's gap, std. dev."),
+  "reward_gap": FigureOf("reward_gap", "reward model's gap, std. dev."),
+  "kl": FigureOf("kl_to_start", "KL to the start, nats"),
+}
+
+
 class World(NamedTuple):
   """A grid of all modes and losses in one world.
 
@@ -55,5 +72,8 @@ FACTORS = (
   Factor("reward_start", "reward.start", "the reward model starts a round from", "previous"),
   Factor("policy_start", "policy.start", "the policy starts a round from", "previous"),
 )
+# Golden responses without adaptation: the game's reward model of round 1, kept as it is.
+GOLDEN_ONCE = "golden_once"
+FOLDERS = (*(part.folder for part in (*WORLDS, *FACTORS)), GOLDEN_ONCE)
 # What values are called that say little by themselves.
 VALUES = {"data.golden": {"": "of the stronger source", "chosen": "chosen"}}

@@ -11,23 +11,15 @@ from matplotlib.figure import Figure
 from apo_jax.logs.files import write_text
 from apo_jax.report.figures import WIDE_PANEL, grid, legend, round_axis, small, title
 from benchmarks.does_apo_help.estimates import arm, mean_of
-from benchmarks.does_apo_help.parts import LOSSES, MODES
+from benchmarks.does_apo_help.parts import FIGURES, LOSSES, MODES
 from benchmarks.does_apo_help.results import Results
 
 _COLORS = {"adversarial": "#2c7fb8", "preferences_only": "#e0892b", "fixed": "#d1495b"}
-# Figures by their files' names: the number, and what its axis says.
-NUMBERS = {
-  "utility": ("true_utility", "true utility"),
-  "own_accuracy": ("own_accuracy", "accuracy on the policy's own samples"),
-  "judge_gap": ("judge_gap", "judge's gap, standard deviations"),
-  "reward_gap": ("reward_gap", "reward model's gap, standard deviations"),
-  "kl": ("kl_to_start", "KL to the start, nats"),
-}
 
 
 def write_plots(results: Results, folder: Path) -> None:
-  """Writes an SVG for each of `NUMBERS` beside the results."""
-  for name, (number, label) in NUMBERS.items():
+  """Writes an SVG for each of `FIGURES` beside the results."""
+  for name, (number, label) in FIGURES.items():
     write_text(folder / f"{name}.svg", _svg(by_round(results, number, label), name))
 
 

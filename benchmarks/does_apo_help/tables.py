@@ -18,7 +18,7 @@ from apo_jax.config.command_line import refuse
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import write_text
 from benchmarks.does_apo_help.blocks import all_blocks
-from benchmarks.does_apo_help.parts import FACTORS, WORLDS
+from benchmarks.does_apo_help.parts import FOLDERS, WORLDS
 from benchmarks.does_apo_help.results import Results, read_results
 
 _BLOCK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -74,12 +74,11 @@ def read_parts(folder: Path) -> dict[str, Results]:
   Raises:
     ConfigError: a folder is of no known part, or holds no results.
   """
-  known = [part.folder for part in (*WORLDS, *FACTORS)]
   there = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
   for name in there:
-    if name not in known:
-      raise ConfigError(f"{folder / name} is no part of the experiment: {', '.join(known)}.")
-  return {name: read_results(folder / name) for name in known if name in there}
+    if name not in FOLDERS:
+      raise ConfigError(f"{folder / name} is no part of the experiment: {', '.join(FOLDERS)}.")
+  return {name: read_results(folder / name) for name in FOLDERS if name in there}
 
 
 def filled(page: str, blocks: Mapping[str, str]) -> str:
