@@ -101,12 +101,13 @@ def _runs(parts: Mapping[str, Results]) -> str:
 def _world(
   folder: str, results: Results | None, tested: Mapping[tuple, Contrast]
 ) -> dict[str, str]:
-  names = ("outcomes", "differences", "reward_models", "described", "first_round")
+  names = ("outcomes", "by_round", "differences", "reward_models", "described", "first_round")
   if results is None:
     return {f"{folder}.{name}": _NOT_YET for name in names}
   last = results.last_round
   texts = (
-    _of_arms(results, last, _OUTCOMES) + _figures(folder, "utility"),
+    _of_arms(results, last, _OUTCOMES),
+    _by_round(results) + _figures(folder, "utility"),
     _tested(tested),
     _of_arms(results, last, _REWARD_MODELS) + _figures(folder, "own_accuracy"),
     _described(results, last) + _figures(folder, "judge_gap", "reward_gap", "kl"),
@@ -132,6 +133,21 @@ def _of_arms(results: Results, round: int, columns: Mapping[str, tuple[str, int]
       rows.append([f"{LOSSES[loss]}, {MODES[mode]}", f"{len(numbers[0])}", *cells])
   titles = [title for title, _ in columns.values()]
   return f"After round {round}:\n\n" + _table(["", "seeds", *titles], rows)
+
+
+def _by_round(results: Results) -> str:
+  """True utility of every round, and what is gained or lost behind the first."""
+  rounds = range(results.last_round + 1)
+  rows = []
+  for loss in LOSSES:
+    for mode in MODES:
+      each = [results.by_seed(arm(mode, loss), round, TESTED) for round in rounds]
+      later = _signed(mean_of(minus(each[-1], each[1])), 3)
+      rows.append(
+        [f"{LOSSES[loss]}, {MODES[mode]}", *(_cell(mean_of(one), 3) for one in each), later]
+      )
+  heading = ["", *(f"round {round}" for round in rounds), f"round {rounds[-1]} − round 1"]
+  return _table(heading, rows)
 
 
 def _tested(tested: Mapping[tuple, Contrast]) -> str:
