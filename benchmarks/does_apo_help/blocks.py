@@ -33,6 +33,7 @@ _OUTCOMES = {
   "reward_gap": ("reward model's gap", 2),
   "kl_to_start": ("KL, nats", 2),
   "win_rate_golden": ("judge's win rate against golden", 3),
+  "response_length": ("tokens", 1),
   "unfinished": ("unfinished", 3),
   "repetition": ("repetition", 3),
 }
