@@ -34,6 +34,7 @@ _OUTCOMES = {
   "kl_to_start": ("KL, nats", 2),
   "win_rate_golden": ("judge's win rate against golden", 3),
   "response_length": ("tokens", 1),
+  "improper_ending": ("improper ending", 3),
   "unfinished": ("unfinished", 3),
   "repetition": ("repetition", 3),
 }
@@ -47,7 +48,14 @@ _REWARD_MODELS = {
   "best_utility": ("… best", 3),
   "selection": ("selection", 2),
 }
-_DESCRIBED = ("own_accuracy", "own_ece", "judge_gap", "reward_gap", "kl_to_start", "unfinished")
+_DESCRIBED = (
+  "own_accuracy",
+  "own_ece",
+  "judge_gap",
+  "reward_gap",
+  "kl_to_start",
+  "improper_ending",
+)
 _NONE = "—"
 _NOT_YET = "Not played yet."
 

@@ -24,7 +24,8 @@ from apo_jax.compare.settings import Setting, make_settings
 from apo_jax.config.command_line import refuse
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import read_json, read_jsonl
-from apo_jax.logs.run_directory import POLICY_SAMPLES, SCORE, RunDirectory
+from apo_jax.logs.run_directory import POLICY_SAMPLES, SCORE, TEST_SAMPLES, RunDirectory
+from benchmarks.does_apo_help.failures import improper_ending
 from benchmarks.does_apo_help.gaps import gap_numbers
 from benchmarks.does_apo_help.own_samples import own_sample_numbers, read_sampled
 from benchmarks.does_apo_help.results import FIELDS, Row, write_results
@@ -119,6 +120,7 @@ def numbers_of(run: ComparedRun, round: int) -> dict[str, float]:
     for name, value in run.rounds[round].evaluation.items()
     if isinstance(value, float) and name != "round"
   }
+  found["improper_ending"] = improper_ending(read_jsonl(place / TEST_SAMPLES))
   found |= gap_numbers(run, round)
   if round:
     sampled = read_sampled(read_jsonl(place / POLICY_SAMPLES))

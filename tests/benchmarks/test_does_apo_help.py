@@ -14,6 +14,7 @@ from apo_jax.logs.files import read_json, write_json, write_jsonl
 from benchmarks.does_apo_help import collect, golden_once, tables
 from benchmarks.does_apo_help.blocks import all_blocks
 from benchmarks.does_apo_help.estimates import as_family, differences
+from benchmarks.does_apo_help.failures import improper_ending
 from benchmarks.does_apo_help.gaps import gap_numbers
 from benchmarks.does_apo_help.own_samples import own_sample_numbers, read_sampled
 from benchmarks.does_apo_help.parts import FIGURES, WORLDS
@@ -118,6 +119,12 @@ def test_what_may_not_be_learnt_from_is_not_chosen():
   assert numbers["chosen_utility"] == pytest.approx(0.6)
   assert math.isnan(numbers["selection"])  # one sample each is no choice
   assert numbers["own_accuracy"] == 0.0  # of all that is scored
+
+
+def test_an_ending_is_proper_as_the_world_has_it():
+  texts = (" Yes.", " Yes!", " Yes", " Yes..", "", " Yes. ", " It\n")
+  rows = [query("a", *(sample(text, 0.0, 0.0) for text in texts))]
+  assert improper_ending(rows) == pytest.approx(4 / 7)
 
 
 def test_samples_are_read_as_they_are_written():
