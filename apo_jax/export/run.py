@@ -1,6 +1,7 @@
 """Exports a player of a run: finds its parameters, and writes all that belongs to them."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import sys

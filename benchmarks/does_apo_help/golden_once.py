@@ -1,0 +1,20 @@
+"""The demo's game against a reward model that is kept as `reward.checkpoint` has it.
+
+    python -m apo_jax.main --config=benchmarks/does_apo_help/golden_once.py \
+      --config.reward.checkpoint=runs/round_1_reward/0 --config.seed=0
+
+The judge is trained as the demo's is.
+"""
+
+import ml_collections
+
+from configs import demo
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the demo's config with what differs here."""
+  config = demo.get_config()
+  config.testing_reward.training = config.reward.base.copy_and_resolve_references()
+  config.reward.base.epochs = 0
+  config.reward.mode = "fixed"
+  return config
