@@ -23,6 +23,8 @@ _DESCRIPTIONS = frozenset(
     "distinct_samples",
     "equals_golden",
     "non_canonical",
+    "empty",
+    "repetition",
     "golden_margin",
     "reward_accuracy",
     "reward_ece",
