@@ -180,7 +180,8 @@ def test_stopping_after_any_phase_changes_nothing(finished, tmp_path):
   assert read_json(run_dir / "config.json")["rounds"] == 2
 
 
-@pytest.mark.parametrize("phase", [pytest.param("reward", marks=pytest.mark.slow), "policy"])
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["reward", "policy"])
 def test_stopping_within_a_training_phase_changes_nothing(finished, tmp_path, phase, monkeypatch):
   """An update of round 1 fails after a checkpoint; the next start goes on from there."""
   run_dir = tmp_path / "run"

@@ -20,7 +20,7 @@ from apo_jax.evaluation.accuracy import accuracy, accuracy_by_length
 from apo_jax.evaluation.uncertainty import Estimate, Measured
 from apo_jax.rows.rows import NO_SCORE
 
-Values = Sequence[Float[ndarray, " R"]]
+Values = Sequence[Float[ndarray, " _"]]
 
 
 def implicit_section(

@@ -113,7 +113,7 @@ def _can_be_judged(rewards: Float[ndarray, " R"]) -> bool:
   return len(rewards) > 1 and bool(np.all(np.isfinite(rewards)))
 
 
-def _on_pairs(rewards: Sequence[Float[ndarray, " R"]]) -> Estimate:
+def _on_pairs(rewards: Sequence[Float[ndarray, " _"]]) -> Estimate:
   """The share of samples with less reward than the golden response, a mean over queries."""
   return mean(np.array([np.mean(1 + np.sign(one[0] - one[1:])) / 2 for one in rewards]))
 

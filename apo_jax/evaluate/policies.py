@@ -105,7 +105,7 @@ def policy_section(
   queries: Queries,
   ours: Answered,
   theirs: Answered | None,
-  rewards: Sequence[Float[ndarray, " R"]] | None,
+  rewards: Sequence[Float[ndarray, " _"]] | None,
   judge: str | None,
 ) -> Section:
   """The numbers of a policy's answers, and of its opponent's beside them.
@@ -182,7 +182,7 @@ def policy_section(
 def _against(
   mine: Sequence[Sequence[Answer]],
   others: Sequence[Sequence[Answer]],
-  rewards: Sequence[Sequence[Float[ndarray, " R"]]] | None,
+  rewards: Sequence[Sequence[Float[ndarray, " _"]]] | None,
 ) -> dict[str, Estimate]:
   numbers = {"opponent_length": mean(np.array([np.mean(_lengths(some)) for some in others]))}
   pairs = list(zip(mine, others, strict=True))
@@ -202,7 +202,7 @@ def _against(
 
 
 def _wins(
-  values: Sequence[Sequence[Float[ndarray, " R"]]],
+  values: Sequence[Sequence[Float[ndarray, " _"]]],
   pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]],
 ) -> Float[ndarray, " Q"]:
   return np.array(
@@ -229,7 +229,7 @@ def _item(
   queries: Queries,
   ours: Answered,
   theirs: Answered | None,
-  rewards: Sequence[Float[ndarray, " R"]] | None,
+  rewards: Sequence[Float[ndarray, " _"]] | None,
   row: int,
 ) -> dict[str, Any]:
   record, count = queries.records[row], len(ours.answers[row])

@@ -18,7 +18,7 @@ _BINS = 10
 
 
 def reward_section(
-  key: str, name: str, data: Preferences, rewards: Sequence[Float[ndarray, " R"]]
+  key: str, name: str, data: Preferences, rewards: Sequence[Float[ndarray, " _"]]
 ) -> Section:
   """What the rewards of preferences' responses say of the reward model that gave them.
 

@@ -147,6 +147,7 @@ def test_a_program_counts_as_its_unrolled_self(name, monkeypatch):
   assert unrolled.costs.flops + again == pytest.approx(scanned.costs.flops, rel=0.01)
 
 
+@pytest.mark.slow
 def test_micro_batches_change_the_memory_and_not_the_work():
   whole, _ = measured("policy step")
   parts, _ = measured("policy step", policy__training__accumulation=4)
