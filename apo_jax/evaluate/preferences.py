@@ -66,7 +66,7 @@ def left_out_note(left_out: Mapping[str, int]) -> list[str]:
 
 
 def padded(
-  rows: Sequence[Sequence[float] | Float[ndarray, " R"]], padding: float
+  rows: Sequence[Sequence[float] | Float[ndarray, " _"]], padding: float
 ) -> Float[ndarray, "B R"]:
   """The rows as one array as wide as the longest."""
   array = np.full((len(rows), max(map(len, rows), default=1)), padding)

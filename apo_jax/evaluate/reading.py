@@ -65,7 +65,7 @@ class Item:
 
 def rewards_of(
   source: Source, mesh: Mesh, items: Sequence[Item], batch_size: int
-) -> list[Float[np.ndarray, " R"]]:
+) -> list[Float[np.ndarray, " _"]]:
   """The reward of every answer of every item; nan for all of an item that fits no row.
 
   Raises:
@@ -81,7 +81,7 @@ def rewards_of(
 
 def logprobs_of(
   source: Source, mesh: Mesh, items: Sequence[Item], batch_size: int
-) -> list[Float[np.ndarray, " R"]]:
+) -> list[Float[np.ndarray, " _"]]:
   """log pi(y|x) of every answer, in nats, its end included; nan for items that fit no row.
 
   Raises:
@@ -95,7 +95,7 @@ def logprobs_of(
   return _scores(source, make, parameters, items, batch_size, "log-probability")
 
 
-def lengths_in_tokens(source: Source, items: Sequence[Item]) -> list[Float[np.ndarray, " R"]]:
+def lengths_in_tokens(source: Source, items: Sequence[Item]) -> list[Float[np.ndarray, " _"]]:
   """Tokens of every answer with its end; nan for items that fit no row."""
   return [
     np.full(len(item.answers), np.nan)
@@ -118,7 +118,7 @@ def _scores(
   items: Sequence[Item],
   batch_size: int,
   what: str,
-) -> list[Float[np.ndarray, " R"]]:
+) -> list[Float[np.ndarray, " _"]]:
   read = _read(source, items)
   sequences = [sequence for one in read if one is not None for sequence in one]
   if not sequences:
