@@ -1,5 +1,6 @@
 """Sweeps as a user types them."""
 
+import json
 import shlex
 import signal
 import subprocess
