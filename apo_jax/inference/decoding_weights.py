@@ -63,10 +63,7 @@ class DecodingForm:
   @property
   def abstract(self) -> DecodingWeights:
     """Shapes, types and shardings of the weights."""
-    parameters = self.definition.abstract
-    if self.stacks == 1:
-      return self._lay_out(parameters)
-    shapes = jax.eval_shape(self._lay_out, parameters)
+    shapes = jax.eval_shape(self._lay_out, self.definition.abstract)
     return jax.tree.map(
       lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
       shapes,
