@@ -24,9 +24,13 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
 ON_CPU = os.environ.get("JAX_PLATFORMS", "cpu") in ("", "cpu")
 if ON_CPU and FAST not in os.environ.get("XLA_FLAGS", ""):
   os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST}"
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="apo_jax_tests_")
-  atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+# What the processes of one run of the tests share: whole runs, and what is compiled.
+if "APO_JAX_TESTS_FOLDER" not in os.environ:
+  os.environ["APO_JAX_TESTS_FOLDER"] = tempfile.mkdtemp(prefix="apo_jax_tests_")
+  atexit.register(shutil.rmtree, os.environ["APO_JAX_TESTS_FOLDER"], ignore_errors=True)
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR", os.path.join(os.environ["APO_JAX_TESTS_FOLDER"], "compiled")
+)
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it says at import that it has no PyTorch
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

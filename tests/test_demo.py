@@ -30,8 +30,7 @@ def shared(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("loss", ["rjs", "rrhf", "dpo"])
-def test_true_utility_rises_by_a_tenth_within_two_rounds(shared, tmp_path, loss):
-  options = f"--share={shared}", "--config.rounds=2", f"--config.policy.loss={loss}"
-  utilities = play(tmp_path / "run", *options)
-  assert len(utilities) == 3
-  assert max(utilities[1:]) >= utilities[0] + 0.10, utilities
+def test_true_utility_rises_by_a_tenth_in_one_round(shared, tmp_path, loss):
+  options = f"--share={shared}", "--config.rounds=1", f"--config.policy.loss={loss}"
+  start, end = play(tmp_path / "run", *options)
+  assert end >= start + 0.10

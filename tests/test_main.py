@@ -10,7 +10,7 @@ import pytest
 
 from apo_jax.logs.files import read_json
 from apo_jax.logs.metrics import read_metrics
-from tests import tiny
+from tests import tiny, whole_run
 
 
 def command(*arguments: object) -> list[str]:
@@ -94,15 +94,8 @@ def test_data_files_that_are_missing_or_empty(tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
   """SIGKILL in the middle of a game; the same command again finishes it."""
-  flags = tiny.flags(rounds=1, checkpoints__every_steps=1)
-  whole, killed = tmp_path / "whole", tmp_path / "killed"
-  result = run(*flags, f"--run_dir={whole}")
-  assert result.returncode == 0, result.stderr
-  assert f"The run is in {whole}" in result.stdout
-  *_, start, _, end, _, _, last = result.stdout.splitlines()  # errors stand under numbers
-  assert start.split()[0] == "0" and end.split()[0] == "1"  # the table, whole, at the end
-  assert "report.html" in last
-
+  flags, whole = tiny.flags(rounds=1, checkpoints__every_steps=1), whole_run.played()
+  killed = tmp_path / "killed"
   process = subprocess.Popen(
     command(*flags, f"--run_dir={killed}"), cwd=tiny.ROOT, stdout=subprocess.DEVNULL
   )
@@ -115,6 +108,10 @@ def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
   assert not (killed / "rounds/01/evaluation.json").exists()
   result = run(*flags, f"--run_dir={killed}")
   assert result.returncode == 0, result.stderr
+  assert f"The run is in {killed}" in result.stdout
+  *_, start, _, end, _, _, last = result.stdout.splitlines()  # errors stand under numbers
+  assert start.split()[0] == "0" and end.split()[0] == "1"  # the table, whole, at the end
+  assert "report.html" in last
   for name in ("rounds/00/evaluation.json", "rounds/01/evaluation.json"):
     assert read_json(killed / name) == read_json(whole / name)
   steps = [(line["round"], line["phase"], line["step"]) for line in read_metrics(killed)]

@@ -10,7 +10,7 @@ import pytest
 
 from apo_jax.logs.files import read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
-from tests import checkpoints, tiny
+from tests import checkpoints, tiny, whole_run
 
 # Copies of the weights on both processes differ from one process in how gradients add up alone.
 COPIES = {"rtol": 1e-5, "atol": 1e-5}
@@ -37,8 +37,8 @@ def play(arguments: list[str]) -> None:
 @pytest.mark.slow
 def test_two_processes_with_a_copy_each_end_with_the_numbers_of_one(tmp_path):
   """From random weights, all of them trained."""
-  play_by_one_and_two(tmp_path, tiny.flags(rounds=1, mesh__data=-1, mesh__fsdp=1))
-  compare(tmp_path, before=COPIES, in_rounds=COPIES)
+  play_by_two(tmp_path, tiny.flags(rounds=1, mesh__data=-1, mesh__fsdp=1))
+  compare(whole_run.played(), tmp_path / "two", before=COPIES, in_rounds=COPIES)
   assert read_json(tmp_path / "two/rounds/01/provenance.json")["mesh"]["data"] == 2
 
 
@@ -57,19 +57,18 @@ def test_two_processes_with_half_each_end_with_the_numbers_of_one(tmp_path):
     mesh__data=1,
     mesh__fsdp=-1,
   )
-  play_by_one_and_two(tmp_path, flags)
-  compare(tmp_path, before=SHARDS, in_rounds=SHARDS_IN_ROUNDS)
+  play(["-m", "apo_jax.main", *flags, f"--run_dir={tmp_path / 'one'}"])
+  play_by_two(tmp_path, flags)
+  compare(tmp_path / "one", tmp_path / "two", before=SHARDS, in_rounds=SHARDS_IN_ROUNDS)
   assert read_json(tmp_path / "two/rounds/01/provenance.json")["mesh"]["fsdp"] == 2
 
 
-def play_by_one_and_two(folder: Path, flags: list[str]) -> None:
-  play(["-m", "apo_jax.main", *flags, f"--run_dir={folder / 'one'}"])
+def play_by_two(folder: Path, flags: list[str]) -> None:
   play(["launch/local.py", "--processes=2", "--", *flags, f"--run_dir={folder / 'two'}"])
 
 
-def compare(folder: Path, *, before: dict[str, float], in_rounds: dict[str, float]) -> None:
+def compare(one: Path, two: Path, *, before: dict[str, float], in_rounds: dict[str, float]) -> None:
   """Files, samples, metrics and evaluation of the runs of one process and of two."""
-  one, two = folder / "one", folder / "two"
   files = {str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()}
   assert {name for name in files if "checkpoints" not in name} == {
     name

@@ -1,6 +1,5 @@
 """Sweeps as a user types them."""
 
-import json
 import shlex
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from orbax.checkpoint import v1 as ocp
 
 from apo_jax.logs.files import read_json
 from apo_jax.logs.metrics import read_metrics
-from tests import tiny
+from tests import tiny, whole_run
 
 DEMO = "--config=configs/demo.py"
 
@@ -95,11 +94,14 @@ def parameters(run_dir: Path) -> dict:
 
 @pytest.mark.slow
 def test_a_sweep_that_was_stopped_ends_as_runs_played_alone(tmp_path):
-  """Two losses of one seed; the second takes over what both have in common."""
+  """Three losses of one seed; the third takes over what it has in common with the second.
+
+  The first needs more devices than there are: it fails, and the others are played all the same.
+  """
   sweep = tmp_path / "sweep"
-  flags = [*tiny.flags(rounds=1), "--set", "policy.loss=rjs,dpo", "--seeds=1"]
-  flags.append(f"--sweep_dir={sweep}")
-  first, second = (sweep / f"policy.loss={loss},seed=0" for loss in ("rjs", "dpo"))
+  grid = "policy.loss,mesh.fsdp=rrhf:3,rjs:1,dpo:1"
+  flags = [*whole_run.FLAGS, "--set", grid, "--seeds=1", f"--sweep_dir={sweep}"]
+  first, second = (sweep / f"policy.loss={loss},mesh.fsdp=1,seed=0" for loss in ("rjs", "dpo"))
 
   process = subprocess.Popen(
     command(*flags), cwd=tiny.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -115,7 +117,9 @@ def test_a_sweep_that_was_stopped_ends_as_runs_played_alone(tmp_path):
   assert not (first / "rounds/01/evaluation.json").exists() and not (second / "rounds").exists()
 
   result = run(*flags)
-  assert result.returncode == 0, result.stdout + result.stderr
+  assert result.returncode == 1, result.stdout + result.stderr
+  (line,) = result.stderr.splitlines()
+  assert "policy.loss=rrhf,mesh.fsdp=3,seed=0 failed" in line and "config.mesh" in line
   assert f"{second.name}: done" in result.stdout
   taken = [read_json(path) for path in sorted(second.glob("rounds/*/adopted.json"))]
   assert [sorted(one) for one in taken] == [
@@ -126,27 +130,11 @@ def test_a_sweep_that_was_stopped_ends_as_runs_played_alone(tmp_path):
   assert not list(first.glob("rounds/*/adopted.json"))
   # Once more there is nothing left to do.
   began = read_metrics(second)
-  assert run(*flags).returncode == 0 and read_metrics(second) == began
+  remaining = [flag.replace("rrhf:3,", "") for flag in flags]
+  assert run(*remaining).returncode == 0 and read_metrics(second) == began
 
-  alone = tmp_path / "alone"
-  arguments = [*tiny.flags(rounds=1, policy__loss="dpo"), f"--run_dir={alone}"]
-  subprocess.run([sys.executable, "-m", "apo_jax.main", *arguments], cwd=tiny.ROOT, check=True)
+  alone = whole_run.played()
   assert content(second) == content(alone)
   ours, theirs = parameters(second), parameters(alone)
   assert len(ours) == 5
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-
-
-@pytest.mark.slow
-def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path):
-  sets = ["--set", "policy.missing_end.penalty=1e300,1.0"]
-  flags = tiny.flags(rounds=1, policy__shapings="('missing_end',)")
-  result = run(*flags, *sets, f"--sweep_dir={tmp_path}")
-  assert result.returncode == 1
-  (line,) = result.stderr.splitlines()
-  assert "policy.missing_end.penalty=1e300 failed" in line
-  assert "the reward as missing_end shapes it is not a finite number" in line
-  assert (tmp_path / "policy.missing_end.penalty=1.0/report.html").exists()
-  assert json.loads(
-    (tmp_path / "policy.missing_end.penalty=1.0/rounds/01/adopted.json").read_text()
-  )
