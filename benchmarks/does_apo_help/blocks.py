@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from apo_jax.compare.statistics import Estimate
 from benchmarks.does_apo_help.estimates import (
@@ -20,6 +21,8 @@ from benchmarks.does_apo_help.parts import (
   GOLDEN_ONCE,
   LOSSES,
   MODES,
+  REWARD_SIZE,
+  SIZES,
   VALUES,
   WORLDS,
   Factor,
@@ -84,6 +87,7 @@ def all_blocks(parts: Mapping[str, Results]) -> dict[str, str]:
   for factor in FACTORS:
     blocks[factor.folder] = _factor(factor, parts.get(factor.folder))
   blocks[GOLDEN_ONCE] = _golden_once(parts.get(GOLDEN_ONCE), parts.get(WORLDS[0].folder))
+  blocks[REWARD_SIZE] = _reward_size(parts.get(REWARD_SIZE), parts.get(WORLDS[0].folder))
   return blocks
 
 
@@ -238,9 +242,16 @@ def _family(tested: Mapping[tuple, Contrast]) -> str:
 def _factor(factor: Factor, results: Results | None) -> str:
   if results is None or factor.field not in results.rows[0].setting:
     return _NOT_YET  # or one value alone is, which the file then does not name
-  last = results.last_round
   values = list(dict.fromkeys(row.setting[factor.field] for row in results.rows))
   values.sort(key=lambda value: (_number(value), value != factor.usual))
+  names = VALUES.get(factor.field, {})
+  return _factor_table(factor, results, results.last_round, values, names)
+
+
+def _factor_table(
+  factor: Factor, results: Results, last: int, values: Sequence[str], names: Mapping[str, str]
+) -> str:
+  """A row for each value after a round, the usual one being what the others are compared with."""
   columns = ("true_utility", "own_accuracy", "judge_gap", "kl_to_start")
   titles = {**_OUTCOMES, **_REWARD_MODELS}
 
@@ -255,10 +266,9 @@ def _factor(factor: Factor, results: Results | None) -> str:
     cells = [_cell(mean_of(of(value, number)), titles[number][1]) for number in columns]
     against = tested.get(value)
     more = ["", "", ""] if against is None else [_signed(against.estimate, 3), *_test(against)[1:]]
-    shown = VALUES.get(factor.field, {}).get(value, value)
-    rows.append([f"{shown}", f"{len(of(value, TESTED))}", *cells, *more])
+    rows.append([names.get(value, value), f"{len(of(value, TESTED))}", *cells, *more])
   heading = [factor.name, "seeds", *(titles[number][0] for number in columns)]
-  usual = VALUES.get(factor.field, {}).get(factor.usual, factor.usual)
+  usual = names.get(factor.usual, factor.usual)
   return _table([*heading, f"utility less that of {usual}", "p", "p, Holm"], rows)
 
 
@@ -282,6 +292,24 @@ def _golden_once(once: Results | None, grid: Results | None) -> str:
       rows.append([f"{round}", name, f"{len(more)}", *cells, _signed(mean_of(more), digits), *test])
   heading = ["round", "", "seeds", "the game", "kept from round 1 on", "difference", "t", "p"]
   return f"With {LOSSES[loss]}:\n\n" + _table(heading, rows)
+
+
+def _reward_size(sizes: Results | None, grid: Results | None) -> str:
+  """The game with reward models of other sizes against the grid's, which has the policy's."""
+  if sizes is None or grid is None:
+    return _NOT_YET
+  loss, field = sizes.rows[0].setting["policy.loss"], "reward.checkpoint"
+  usual = [row for row in grid.rows if arm("adversarial", loss).items() <= row.setting.items()]
+  # A checkpoint is of one size and seed, .../half/3.
+  named = [(Path(row.setting[field]).parent.name, row) for row in sizes.rows]
+  rows = [
+    row._replace(setting={field: size})
+    for size, row in (*named, *(("usual", row) for row in usual))
+  ]
+  last = min(sizes.last_round, grid.last_round)
+  factor = Factor(REWARD_SIZE, field, "reward model", "usual")
+  table = _factor_table(factor, Results(rows, {}), last, list(SIZES), SIZES)
+  return f"With {LOSSES[loss]}:\n\n" + table
 
 
 def _number(value: str) -> float:

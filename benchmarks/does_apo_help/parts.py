@@ -74,6 +74,9 @@ FACTORS = (
 )
 # Golden responses without adaptation: the game's reward model of round 1, kept as it is.
 GOLDEN_ONCE = "golden_once"
-FOLDERS = (*(part.folder for part in (*WORLDS, *FACTORS)), GOLDEN_ONCE)
+# Reward models of other sizes: by the folder that their checkpoints lie in, what they are called.
+REWARD_SIZE = "reward_size"
+SIZES = {"half": "half as wide", "usual": "as wide as the policy", "double": "twice as wide"}
+FOLDERS = (*(part.folder for part in (*WORLDS, *FACTORS)), GOLDEN_ONCE, REWARD_SIZE)
 # What values are called that say little by themselves.
 VALUES = {"data.golden": {"": "of the stronger source", "chosen": "chosen"}}

@@ -11,7 +11,7 @@ from apo_jax.compare.runs import ComparedRun, Round
 from apo_jax.data.samples import Sample
 from apo_jax.evaluation.uncertainty import Measured, mean
 from apo_jax.logs.files import read_json, write_json, write_jsonl
-from benchmarks.does_apo_help import collect, golden_once, tables
+from benchmarks.does_apo_help import collect, golden_once, reward_size, tables
 from benchmarks.does_apo_help.blocks import all_blocks
 from benchmarks.does_apo_help.estimates import as_family, differences
 from benchmarks.does_apo_help.failures import improper_ending
@@ -288,6 +288,26 @@ def test_the_control_is_compared_with_the_game_of_its_loss():
   assert "| 1 | true utility | 3 | 0.800 ± 0.058 | 0.500 ± 0.000 | +0.300" in block["golden_once"]
 
 
+def test_reward_models_of_other_sizes_are_compared_with_the_grid_s():
+  results = grid(lambda mode, loss, seed: 0.1 * seed)
+  other = [
+    row._replace(
+      setting={**row.setting, "reward.checkpoint": f"runs/reward_models/{size}/{row.seed}"},
+      numbers={**row.numbers, "true_utility": row.numbers["true_utility"] + more},
+    )
+    for row in results.rows
+    if row.setting == {"reward.mode": "adversarial", "policy.loss": "rjs"}
+    for size, more in (("half", -0.25), ("double", 0.125))
+  ]
+  parts = {"uncovered": results, "reward_size": Results(other, results.provenance)}
+  block = all_blocks(parts)["reward_size"]
+  rows = [line for line in block.splitlines() if "wide" in line and "less that of" not in line]
+  assert [row.split(" | ")[0] for row in rows] == [
+    *("| half as wide", "| as wide as the policy", "| twice as wide")
+  ]
+  assert "−0.250 ± 0.000" in rows[0] and "+0.125 ± 0.000" in rows[2]
+
+
 def test_figures_are_drawn_of_what_there_is(tmp_path):
   results = grid(lambda mode, loss, seed: float(seed))
   rows = [row for row in results.rows if row.setting["policy.loss"] == "dpo"]
@@ -296,8 +316,9 @@ def test_figures_are_drawn_of_what_there_is(tmp_path):
   assert {file.stem for file in tmp_path.glob("*.svg")} == set(FIGURES)
 
 
-def test_the_control_differs_from_the_demo_in_its_reward_model_alone():
-  theirs, ours = demo.get_config(), golden_once.get_config()
+@pytest.mark.parametrize("control", [golden_once, reward_size])
+def test_a_control_differs_from_the_demo_in_its_reward_model_alone(control):
+  theirs, ours = demo.get_config(), control.get_config()
   assert ours.testing_reward.training == theirs.reward.base
   ours.testing_reward.training = theirs.testing_reward.training
   ours.reward.base.epochs, ours.reward.mode = theirs.reward.base.epochs, theirs.reward.mode
