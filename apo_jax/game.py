@@ -56,6 +56,8 @@ from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.phase_inputs import PhaseName, phase_names
 from apo_jax.run.players import Players
 from apo_jax.run.provenance import write_provenance
+from apo_jax.run.records import Damage, find_damage, forget_record, record_phase
+from apo_jax.run.repair import mend, refuse_damage
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
 from apo_jax.run.sharing import SharedPhases, make_folder, shared_phases
@@ -119,6 +121,7 @@ def play(
   run_dir: Path,
   *,
   share: Path | None = None,
+  repair: bool = False,
   on_phase_end: Callable[[Phase], None] = lambda phase: None,
 ) -> Path:
   """Plays the game, or what is left of it, and returns the path of its report.
@@ -130,11 +133,13 @@ def play(
     run_dir: where everything is written.
     share: a folder of phases that runs share (`run/sharing.py`): one that is there is taken over,
       one that another run plays is waited for, and what is played here is added.
+    repair: play phases again whose results are damaged, and what follows from them.
     on_phase_end: called after each phase that was played or taken over.
 
   Raises:
-    ConfigError: the config does not fit the data, the devices or what the run directory holds;
-      raised before any work is done.
+    ConfigError: the config does not fit the data, the devices or what the run directory holds, or
+      that is damaged; raised before any work is done.
+    DamagedCheckpoint: a player that a later phase reads is.
   """
   if share is not None:
     make_folder(share)
@@ -145,6 +150,10 @@ def play(
   texts = load_data(config)
   directory = RunDirectory(run_dir)
   check_owner(directory, config, origins, texts)
+  listed = phases(config)
+  damage = _damage(directory, listed)
+  if not repair:
+    refuse_damage(damage)
   tokenizer = make_tokenizer(directory, config, origins, texts)
   make_run_codec(tokenizer, config, origins)  # checks that they fit
   with shared_tokenizer(directory, tokenizer) as tokenizer:
@@ -170,10 +179,12 @@ def play(
       _introduce(run, texts.reports)
     for round in range(config.rounds + 1):
       check_health(run, round)  # an earlier process may have had other thresholds
+    if repair:
+      mend(run, [phase.name for phase in listed], damage)
     shared = None
     if share is not None:
       shared = shared_phases(share, config, models, codec, directory, logs.progress.message)
-    for phase in _unfinished(directory, phases(config)):
+    for phase in _unfinished(directory, listed):
       _play(run, phase, shared)
       on_phase_end(phase)
     if logs.is_writer:
@@ -190,6 +201,8 @@ def _play(run: Run, phase: Phase, shared: SharedPhases | None) -> None:
   if phase.round:
     write_provenance(run, phase.round)
   with contextlib.nullcontext() if shared is None else shared.turn(phase.name) as finished:
+    if run.logs.is_writer:
+      forget_record(run.directory, phase.name)
     if finished is None:
       phase.play(run)
     elif run.logs.is_writer:
@@ -200,6 +213,8 @@ def _play(run: Run, phase: Phase, shared: SharedPhases | None) -> None:
         run.logs.progress.round_row(
           files.read_json(run.directory.round(phase.round) / phase.result)
         )
+    if run.logs.is_writer:
+      record_phase(run.directory, phase.name)
     barrier(f"{phase.round} {phase.result}")
   if not run.logs.is_writer:
     return
@@ -248,7 +263,19 @@ def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
   say(describe_judge(judge_facts(config, models, run.data)))
 
 
-def _unfinished(directory: RunDirectory, listed: list[Phase]) -> list[Phase]:
+def _damage(directory: RunDirectory, listed: Sequence[Phase]) -> list[Damage]:
+  """What finished phases left and is no longer so, as the first process finds it."""
+  count = len(listed) - len(_unfinished(directory, listed))
+  names = [phase.name for phase in listed]
+  found: list[Damage] = []
+  if jax.process_index() == 0:
+    found = find_damage(directory, names[:count], names[count] if count < len(names) else None)
+  if of_the_first(len(found)) and not found:
+    found = [Damage(names[0], directory.path, "is damaged, as process 0 says")]
+  return found
+
+
+def _unfinished(directory: RunDirectory, listed: Sequence[Phase]) -> list[Phase]:
   """The phases from the first without a result on."""
   results = [(directory.round(phase.round) / phase.result).exists() for phase in listed]
   return listed[of_the_first([*results, False].index(False)) :]

@@ -29,6 +29,11 @@ _SHARE = flags.DEFINE_string(
   "A folder of phases that runs share: what one of them has played, such as the supervised start of"
   " a seed, the others take over (docs/sweeps.md).",
 )
+_REPAIR = flags.DEFINE_bool(
+  "repair",
+  False,
+  "Play phases again whose results or checkpoints are damaged, and all that follows from them.",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -56,7 +61,7 @@ def main(arguments: list[str]) -> int:
     run_dir = Path(_RUN_DIR.value or default)
     use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
     share = Path(_SHARE.value) if _SHARE.value else None
-    report = game.play(config, run_dir, share=share)
+    report = game.play(config, run_dir, share=share, repair=_REPAIR.value)
   except (ConfigError, NotFinite, TrainingDiverged) as error:
     return distributed.leave(refuse(str(error)))
   if jax.process_index() == 0:

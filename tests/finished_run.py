@@ -39,7 +39,7 @@ def make(run_dir: Path, **overrides: object) -> Config:
   tokenizer = load_tokenizer(base, "the checkpoint") if base else tiny.codec().tokenizer
   tokenizer.save_pretrained(run_dir / "tokenizer")
   for result in RESULTS:
-    write_json(run_dir / "rounds" / result, {})
+    write_json(run_dir / "rounds" / result, {"updates": 0})
   for player in PLAYERS:
     state = TrainState(jnp.int32(0), trained(player, definition(config, player)), ())
     with open_phase(run_dir / "checkpoints" / player, keep=1) as checkpoints:

@@ -77,9 +77,9 @@ def test_both_players_share_one_frozen_copy_of_the_checkpoint(checkpoint):
 def test_checkpoints_hold_adapters_alone(adapted, checkpoint):
   settings = config(checkpoint, **LORA)
   _, policy, _ = definitions(settings)
-  trained = load_parameters(adapted / "checkpoints" / "01_policy", policy)
+  trained = load_parameters(adapted / "checkpoints" / "01_policy", policy, 2)
   assert jax.tree.structure(trained) == jax.tree.structure(policy.trained)
-  start = load_parameters(adapted / "checkpoints" / "00_supervised", policy)
+  start = load_parameters(adapted / "checkpoints" / "00_supervised", policy, 0)
   b = [name for name in trained["layers"] if name.endswith("_b")]
   assert all(not np.any(start["layers"][name]) for name in b)
   assert all(np.any(trained["layers"][name]) for name in b)
@@ -103,7 +103,7 @@ def test_the_policy_starts_from_the_checkpoint(adapted, checkpoint):
   ]
   assert tokens[0] == tokens[1]
   imported = import_decoder(origins.policy_checkpoint, plain.abstract, "config.model.checkpoint")
-  kept = load_parameters(run_dir / "checkpoints" / "00_supervised", plain)
+  kept = load_parameters(run_dir / "checkpoints" / "00_supervised", plain, 0)
   jax.tree.map(np.testing.assert_array_equal, kept, imported)
 
 

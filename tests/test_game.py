@@ -353,6 +353,47 @@ def test_changed_data_in_the_same_directory_is_refused(finished, tmp_path):
     game.play(tiny.config(), run_dir)
 
 
+def change_a_digit(path: Path) -> None:
+  content = bytearray(path.read_bytes())
+  place = max(index for index, byte in enumerate(content) if chr(byte).isdigit())
+  content[place] = ord("7") if content[place] != ord("7") else ord("3")
+  path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+  "name", ["00/test_samples.jsonl", "01/golden_samples.jsonl", "01/score.json", "02/policy.json"]
+)
+def test_a_changed_result_is_named_before_anything_is_read(finished, tmp_path, name):
+  run_dir = shutil.copytree(
+    finished, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints")
+  )
+  change_a_digit(run_dir / "rounds" / name)
+  with pytest.raises(
+    ConfigError, match=rf"rounds/{name}, which .* wrote, has changed since.*repair"
+  ):
+    game.play(tiny.config(), run_dir)
+
+
+@pytest.mark.slow
+def test_a_damaged_run_is_repaired_and_ends_as_it_had(finished, tmp_path):
+  """A result of round 2, and the policy of round 1, whose two updates are made again."""
+  run_dir = shutil.copytree(finished, tmp_path / "run")
+  change_a_digit(run_dir / "rounds/02/policy_samples.jsonl")
+  files = [path for path in (run_dir / "checkpoints/01_policy").rglob("parameters/**/d/*")]
+  largest = max(files, key=lambda path: path.stat().st_size)
+  content = bytearray(largest.read_bytes())
+  content[len(content) // 2] ^= 4
+  largest.write_bytes(content)
+  with pytest.raises(ConfigError, match=r"policy_samples\.jsonl"):
+    game.play(tiny.config(), run_dir)
+  played = []
+  game.play(
+    tiny.config(), run_dir, repair=True, on_phase_end=lambda phase: played.append(phase.name)
+  )
+  assert played[0] == (1, "policy.json") and len(played) == 2 + 6
+  assert numbers(run_dir) == numbers(finished)
+
+
 def test_a_refused_start_leaves_the_directory_free(tmp_path, monkeypatch):
   """What only the tokenizer can tell is told before anything is kept."""
   import_module = importlib.import_module

@@ -9,7 +9,7 @@ from apo_jax.config.schema import Config
 
 # Of config.json. It grows when a field gets another name or meaning, so that a run directory is
 # read by the code that understands it.
-FORMAT = 3
+FORMAT = 4
 
 
 def base_config() -> ml_collections.ConfigDict:

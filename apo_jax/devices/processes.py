@@ -19,3 +19,10 @@ def of_the_first(value: int) -> int:
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def any_process(value: bool) -> bool:
+  """Whether it is true in any process; every one must call this."""
+  if jax.process_count() == 1:
+    return value
+  return bool(np.any(multihost_utils.process_allgather(np.array(value))))

@@ -34,9 +34,8 @@ from apo_jax.run.models import Models, make_models
 from apo_jax.run.opening import find_player, mesh_for, read_run_config, run_codec
 from apo_jax.run.origins import find_origins
 from apo_jax.run.ownership import check_weights
-from apo_jax.run.parameters import ParameterStore
+from apo_jax.run.parameters import ParameterStore, finished_parameters
 from apo_jax.run.players import Kind, Player
-from apo_jax.training.checkpoints import load_parameters
 
 # The family of models whose weights started at random (models/architecture.py).
 _SHAPE_FAMILY = "llama"
@@ -191,7 +190,7 @@ def _adapters(
   """The adapters alone."""
   definition = models.of(player)
   family = _checkpoint(models, player).family  # without one adapters are refused with the config
-  trained = load_parameters(run.checkpoints(player.name), definition)
+  trained = finished_parameters(run, player, definition)
   return _Weights(
     peft_export.STEM,
     peft_export.adapter_tensors(trained, definition, family, dtype),

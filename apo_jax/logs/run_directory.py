@@ -11,6 +11,7 @@ POLICY_SAMPLES = "policy_samples.jsonl"
 TEST_SAMPLES = "test_samples.jsonl"
 SCORE = "score.json"
 EVALUATION = "evaluation.json"
+CHECKSUMS = "checksums.json"  # of what the round's finished phases left
 HEALTH = "health.json"  # what the round's phases are warned of
 JUDGEMENTS = "judgements.json"  # what the numbers of evaluation.json are made of, query by query
 

@@ -77,7 +77,8 @@ def play(run: Run, phase: TrainingPhase) -> None:
     run.logs.progress.phase(title.replace("_", " "), number) as progress,
     open_phase(run.directory.checkpoints(player.name), keep=config.checkpoints.keep) as checkpoints,
   ):
-    state = resume(checkpoints, abstract_state(definition, optimizer), start, inputs)
+    abstract = abstract_state(definition, optimizer)
+    state = resume(checkpoints, abstract, start, inputs, run.logs.progress.message)
     frozen = run.parameters.frozen(definition)
     state = train(
       lambda state, batch: step(state, place(batch), frozen, step_key),

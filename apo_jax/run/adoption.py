@@ -84,15 +84,10 @@ def copy_phase(source: RunDirectory, target: RunDirectory, name: PhaseName) -> N
   for beside in BESIDE.get(name.result, ()):
     if (origin / beside).exists():
       _link(origin / beside, place / beside)
-  checkpoints = source.checkpoints(player_of(name))
-  if checkpoints.is_dir():
-    _link_newest(checkpoints, target.checkpoints(player_of(name)))
+  if name.player and source.checkpoints(name.player.name).is_dir():
+    player = name.player.name
+    _link_newest(source.checkpoints(player), target.checkpoints(player))
   _link(origin / name.result, place / name.result)
-
-
-def player_of(name: PhaseName) -> str:
-  """What the player is called that a training phase makes (`Player.name`)."""
-  return f"{name.round:02d}_{name.stem}"
 
 
 def _link_newest(source: Path, target: Path) -> None:

@@ -5,16 +5,34 @@ import functools
 
 import jax
 
+from apo_jax.logs.files import read_json
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.run.models import Models
 from apo_jax.run.parking import fetch, host_memory, park
 from apo_jax.run.players import Player
 from apo_jax.run.starts import frozen_policy, frozen_reward, share_frozen
-from apo_jax.training.checkpoints import load_parameters
+from apo_jax.training.checkpoints import DamagedCheckpoint, load_parameters
 
 # Sets of parameters that stay in memory: the policy at work and the reward model at work.
 _KEPT_IN_MEMORY = 2
+
+
+def finished_parameters(
+  directory: RunDirectory, player: Player, definition: Definition
+) -> Parameters:
+  """The trained parameters that a player's phase ended with.
+
+  Raises:
+    DamagedCheckpoint: they cannot be had; says how the phase is played again.
+  """
+  updates = read_json(directory.round(player.round) / f"{player.phase}.json")["updates"]
+  try:
+    return load_parameters(directory.checkpoints(player.name), definition, updates)
+  except DamagedCheckpoint as error:
+    raise DamagedCheckpoint(
+      f"{error} Start the run with --repair, which plays what is needed again."
+    ) from error
 
 
 class ParameterStore:
@@ -50,8 +68,7 @@ class ParameterStore:
     self.park_idle(definition, player)
     if player not in self._trained:
       self._forget(_KEPT_IN_MEMORY - 1)  # before the new ones take their memory
-      directory = self._directory.checkpoints(player.name)
-      self.remember(player, load_parameters(directory, definition))
+      self.remember(player, finished_parameters(self._directory, player, definition))
     elif self._parks:
       self._trained[player] = fetch(self._trained[player], self._host)
     self._trained.move_to_end(player)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from apo_jax.config.schema import Config
 from apo_jax.logs.run_directory import EVALUATION, GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
 from apo_jax.objectives.choice import Choice
-from apo_jax.run.players import Player, Players
+from apo_jax.run.players import Player, Players, made_by
 
 
 class PhaseName(NamedTuple):
@@ -37,6 +37,11 @@ class PhaseName(NamedTuple):
   def stem(self) -> str:
     """Its result without the ending; metrics call the phase so."""
     return self.result.rsplit(".", 1)[0]
+
+  @property
+  def player(self) -> Player | None:
+    """The player that the phase makes, if it makes one."""
+    return made_by(self.round, self.stem)
 
 
 class PhaseInputs(NamedTuple):

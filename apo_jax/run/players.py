@@ -45,6 +45,12 @@ class Player:
     return self.kind == "policy"
 
 
+def made_by(round: int, phase: str) -> Player | None:
+  """The player that a phase of a round makes; None where it makes none."""
+  possible = [Player(kind, round) for kind in _FIRST_PHASES]
+  return next((player for player in possible if player.phase == phase), None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Players:
   """The players of a game; `config` says what each round starts from."""

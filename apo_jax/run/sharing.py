@@ -29,7 +29,7 @@ from apo_jax.devices.processes import of_the_first
 from apo_jax.logs import files
 from apo_jax.logs.locks import holder_of, try_lock
 from apo_jax.logs.run_directory import RunDirectory
-from apo_jax.run.adoption import copy_phase, phase_metrics, player_of
+from apo_jax.run.adoption import copy_phase, phase_metrics
 from apo_jax.run.models import Models
 from apo_jax.run.phase_inputs import PhaseName, Surroundings, phase_keys
 
@@ -181,8 +181,9 @@ def drop_unneeded(folder: Path, needed: Collection[str]) -> None:
   for path in sorted(folder.glob(f"*/{_ENTRY}")):
     entry = files.read_json(path)
     name = PhaseName(entry["round"], entry["result"])
-    checkpoints = RunDirectory(path.parent).checkpoints(player_of(name))
-    if not name.round or entry["recipe"] in needed or not _is_held_alone(checkpoints):
+    if not name.round or name.player is None or entry["recipe"] in needed:
+      continue
+    if not _is_held_alone(RunDirectory(path.parent).checkpoints(name.player.name)):
       continue
     lock = try_lock(lock_of(path.parent), f"{folder}, which drops it")
     if lock is not None:

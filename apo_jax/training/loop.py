@@ -70,13 +70,17 @@ def resume(
   abstract: TrainState,
   start: Callable[[], TrainState],
   inputs: grain.DatasetIterator,
+  say: Callable[[str], None],
 ) -> TrainState:
-  """The state of the newest checkpoint, laid out as `abstract`, with `inputs` at its position.
+  """The state of the newest good checkpoint, laid out as `abstract`, with `inputs` at its position.
 
-  Where there is no checkpoint it is what `start` makes.
+  Where there is no checkpoint it is what `start` makes. Damaged ones are dropped, and `say` is told
+  so: their updates are made again.
   """
   restored = checkpoints.restore(abstract)
-  if restored is None:
+  for damaged in restored.damaged:
+    say(f"{damaged} It is deleted, and its updates are made again.")
+  if restored.state is None:
     return start()
   inputs.set_state(restored.input_position)
   return restored.state

@@ -138,7 +138,7 @@ def test_a_checkpoint_is_restored_onto_another_mesh(tmp_path):
     restored = checkpoints.restore(abstract_state(second, optimizer))
   assert restored.input_position == {"position": 4}
   jax.tree.map(np.testing.assert_array_equal, restored.state, state)
-  for loaded in (restored.state.parameters, load_parameters(tmp_path, second)):
+  for loaded in (restored.state.parameters, load_parameters(tmp_path, second, 4)):
     gate = loaded["layers"]["gate"]
     assert gate.sharding == second.shardings["layers"]["gate"]
     jax.tree.map(np.testing.assert_array_equal, loaded, state.parameters)

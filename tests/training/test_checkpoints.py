@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from apo_jax.training.checkpoints import load_parameters, open_phase
+from apo_jax.training.checkpoints import DamagedCheckpoint, load_parameters, open_phase
 from apo_jax.training.optimization import abstract_state, init_state, make_optimizer
 from tests import tiny
 
@@ -104,14 +104,14 @@ def test_the_newest_is_restored_and_the_newest_stay(tmp_path):
 
 
 def test_where_there_is_none_nothing_is_restored(tmp_path):
-  assert restore(tmp_path / "phase") is None
+  assert restore(tmp_path / "phase") == (None, {}, ())
 
 
 def test_parameters_can_be_read_alone(tmp_path):
   save(tmp_path / "phase", 1, 2)
   shutil.rmtree(tmp_path / "phase" / "2" / "optimizer")
   definition, _ = tiny.policy()
-  loaded = load_parameters(tmp_path / "phase", definition)
+  loaded = load_parameters(tmp_path / "phase", definition, 2)
   assert_bits_equal(loaded, state_at(2).parameters)
   for leaf, described in zip(
     jax.tree.leaves(loaded), jax.tree.leaves(definition.abstract), strict=True
@@ -124,8 +124,74 @@ def test_no_checkpoint_to_read_from_is_named(tmp_path, made):
   directory = tmp_path / "phase"
   if made:
     directory.mkdir()
-  with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*phase"):
-    load_parameters(directory, tiny.policy()[0])
+  with pytest.raises(DamagedCheckpoint, match=r"phase has no checkpoint of update 3, .* but none"):
+    load_parameters(directory, tiny.policy()[0], 3)
+
+
+def test_no_other_step_stands_for_the_last(tmp_path):
+  save(tmp_path, 1)
+  with pytest.raises(DamagedCheckpoint, match=r"no checkpoint of update 2, .* but those of 1"):
+    load_parameters(tmp_path, tiny.policy()[0], 2)
+
+
+def flip(path, place):
+  content = bytearray(path.read_bytes())
+  content[place] ^= 1 << (place % 8)
+  path.write_bytes(content)
+
+
+def data_of(step):
+  """The file that holds most of a step's parameters."""
+  files = (step / "parameters").rglob("*")
+  return max((path for path in files if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+  """Checkpoints of the steps 1 and 2, to be copied."""
+  directory = tmp_path_factory.mktemp("saved")
+  save(directory, 1, 2)
+  return directory
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_one_flipped_bit_is_noticed_and_the_step_before_is_taken(saved, tmp_path, share):
+  directory = shutil.copytree(saved, tmp_path / "phase")
+  path = data_of(directory / "2")
+  flip(path, int(share * path.stat().st_size))
+  with pytest.raises(DamagedCheckpoint, match="phase/2 "):
+    load_parameters(directory, tiny.policy()[0], 2)
+  restored = restore(directory)
+  assert_bits_equal(restored.state, state_at(1))
+  (said,) = restored.damaged
+  assert "phase/2 " in said
+  assert names(directory) == ["1"]  # so that step 2 can be written again
+
+
+@pytest.mark.parametrize(
+  ("part", "how"),
+  [("parameters", "gone"), ("optimizer", "cut"), ("input", "empty"), ("checksums", "gone")],
+)
+def test_what_cannot_be_read_is_damaged(saved, tmp_path, part, how):
+  directory = shutil.copytree(saved, tmp_path / "phase")
+  found = [path for path in (directory / "2" / part).rglob("*") if path.is_file()]
+  for path in found:
+    if how == "gone":
+      path.unlink()
+    else:
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 if how == "cut" else 0])
+  restored = restore(directory)
+  assert_bits_equal(restored.state, state_at(1))
+  assert len(restored.damaged) == 1 and "\n" not in restored.damaged[0]
+
+
+def test_where_all_are_damaged_the_phase_begins_again(saved, tmp_path):
+  directory = shutil.copytree(saved, tmp_path / "phase")
+  for step in "12":
+    flip(data_of(directory / step), data_of(directory / step).stat().st_size // 2)
+  restored = restore(directory)
+  assert restored.state is None and len(restored.damaged) == 2
+  assert names(directory) == []
 
 
 def test_saving_a_step_again_leaves_it_as_it_was(tmp_path):
@@ -162,7 +228,7 @@ def test_what_a_kill_left_half_written_is_passed_over(tmp_path, suffix):
   half = directory / f"2{suffix}"
   shutil.copytree(directory / "1", half)
   shutil.rmtree(half / "parameters")
-  assert_bits_equal(load_parameters(directory, tiny.policy()[0]), state_at(1).parameters)
+  assert_bits_equal(load_parameters(directory, tiny.policy()[0], 1), state_at(1).parameters)
   assert_bits_equal(restore(directory).state, state_at(1))
   save(directory, 2)
   assert names(directory) == ["1", "2"]

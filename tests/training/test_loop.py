@@ -88,7 +88,7 @@ def run(
     inputs = input_batches(num_steps, lambda step: (step, build(step)))
     state = train(
       update,
-      resume(checkpoints, abstract(), start, inputs),
+      resume(checkpoints, abstract(), start, inputs, print),
       inputs,
       num_steps,
       checkpoints=checkpoints,

@@ -1,0 +1,117 @@
+"""What finished phases wrote, held against hashes that were taken when they had written it.
+
+`rounds/NN/checksums.json` has a SHA-256 of each file that a finished phase left: its result, and
+what later phases read beside it. Players' checkpoints have checksums of their own
+(training/checksums.py), as reading them takes long.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from apo_jax.logs.files import read_json, write_json
+from apo_jax.logs.run_directory import CHECKSUMS, RunDirectory
+from apo_jax.run.adoption import BESIDE
+from apo_jax.run.phase_inputs import PhaseName
+
+
+class Damage(NamedTuple):
+  """A finished phase whose files are not what it wrote.
+
+  Attributes:
+    phase: the phase.
+    problem: what is wrong, as the rest of a sentence behind the file.
+    path: of the file.
+  """
+
+  phase: PhaseName
+  path: Path
+  problem: str
+
+  @property
+  def sentence(self) -> str:
+    """What is to be known of it."""
+    return f"{self.path}, which {self.phase.words} wrote, {self.problem}."
+
+
+def record_phase(directory: RunDirectory, name: PhaseName) -> None:
+  """Takes the hashes of what a phase has left."""
+  place = directory.round(name.round)
+  known = _known(place)
+  known |= {path.name: file_sha256(path) for path in files_of(directory, name)}
+  write_json(place / CHECKSUMS, known)
+
+
+def forget_record(directory: RunDirectory, name: PhaseName) -> None:
+  """To be called before a phase is played: it may write over what earlier ones left."""
+  place = directory.round(name.round)
+  known = _known(place)
+  kept = {file: sha256 for file, sha256 in known.items() if file not in _names(name)}
+  if kept != known:
+    write_json(place / CHECKSUMS, kept)
+
+
+def files_of(directory: RunDirectory, name: PhaseName) -> list[Path]:
+  """The files that a finished phase left in its round's directory, its result first."""
+  paths = [directory.round(name.round) / file for file in _names(name)]
+  return [path for path in paths if path.exists()]
+
+
+def find_damage(
+  directory: RunDirectory, finished: Sequence[PhaseName], playing: PhaseName | None
+) -> list[Damage]:
+  """What is no longer as finished phases left it, in their order.
+
+  Args:
+    directory: the run's.
+    finished: its finished phases. The last may have been stopped before its hashes were taken; they
+      are taken now.
+    playing: the phase behind them, which may have begun to write over what they left.
+  """
+  found = []
+  for number, name in enumerate(finished):
+    place = directory.round(name.round)
+    try:
+      known = _known(place)
+    except (OSError, ValueError, AttributeError) as error:
+      found.append(Damage(name, place / CHECKSUMS, f"cannot be read: {error}"))
+      continue
+    if name.result not in known and number == len(finished) - 1:
+      record_phase(directory, name)
+      continue
+    rewritten = _names(playing) if playing and playing.round == name.round else ()
+    for file in _names(name):
+      if file in known or file not in rewritten:
+        problem = _problem(place / file, known.get(file))
+        if problem:
+          found.append(Damage(name, place / file, problem))
+  return found
+
+
+def file_sha256(path: Path) -> str:
+  """The hash of a file's bytes."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _names(name: PhaseName) -> tuple[str, ...]:
+  return (name.result, *BESIDE.get(name.result, ()))
+
+
+def _known(place: Path) -> dict[str, str]:
+  path = place / CHECKSUMS
+  return dict(read_json(path)) if path.exists() else {}
+
+
+def _problem(path: Path, known: str | None) -> str:
+  """What is wrong with a file; empty where nothing is."""
+  try:
+    if known is None:
+      # Only the game has golden samples, and not every run keeps judgements.
+      return "has no checksum" if path.exists() else ""
+    return "" if file_sha256(path) == known else "has changed since"
+  except FileNotFoundError:
+    return "is gone"
+  except OSError as error:
+    return f"cannot be read ({error.strerror})"
