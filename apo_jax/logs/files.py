@@ -8,6 +8,7 @@ JSON has no NaN and no infinity, so floats that are not finite are written as nu
 UTF-8.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -133,6 +134,16 @@ def read_jsonl(path: Path, *, ignore_torn_end: bool = False) -> list[dict[str, A
     if line.strip():
       rows.append(_object(path, number, line))
   return rows
+
+
+def file_sha256(path: Path) -> str:
+  """A hash of a file's bytes.
+
+  Raises:
+    OSError: it cannot be read.
+  """
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class RunDirectory:
   report = _at("report.html", "The report, for a browser.")
   compilation_cache = _at("compilation_cache", "Compiled programs, unless kept elsewhere.")
   tokenizer = _at("tokenizer", "The run's own copy of its tokenizer.")
-  tokenizer_finished = _at("tokenizer/finished", "Is there where the tokenizer is the run's.")
+  tokenizer_finished = _at(
+    "tokenizer/finished", "Is there where the tokenizer is the run's; hashes of its files."
+  )
   rounds = _at("rounds", "The directories of all rounds.")
 
   def __str__(self) -> str:

@@ -21,6 +21,7 @@ from apo_jax.logs import files
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.data_description import describe_data, examples
 from apo_jax.run.origins import Origins
+from apo_jax.run.tokenizer import write_tokenizer_hashes
 
 # What may differ when a run goes on: where it runs, what it says, and how long it plays.
 _MAY_CHANGE = ("rounds", "health", "mesh", "memory", "checkpoints", "logging")
@@ -106,7 +107,8 @@ def claim(
     if not directory.data.exists():  # else `check_owner` has found it to be of this data
       files.write_text(directory.preview, preview(codec, examples(tokenised)))
       files.write_json(directory.data, describe_data(data, tokenised))
-    files.write_text(directory.tokenizer_finished, "")
+    if not directory.tokenizer_finished.exists():
+      write_tokenizer_hashes(directory)
   barrier("claim")
   if jax.process_index() == 0:
     return  # what it has read is what it wrote

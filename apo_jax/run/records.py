@@ -5,12 +5,11 @@ what later phases read beside it. Players' checkpoints have checksums of their o
 (training/checksums.py), as reading them takes long.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from apo_jax.logs.files import read_json, write_json
+from apo_jax.logs.files import file_sha256, read_json, write_json
 from apo_jax.logs.run_directory import CHECKSUMS, RunDirectory
 from apo_jax.run.adoption import BESIDE
 from apo_jax.run.phase_inputs import PhaseName
@@ -87,12 +86,6 @@ def find_damage(
         if problem:
           found.append(Damage(name, place / file, problem))
   return found
-
-
-def file_sha256(path: Path) -> str:
-  """The hash of a file's bytes."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _names(name: PhaseName) -> tuple[str, ...]:

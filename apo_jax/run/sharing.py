@@ -32,6 +32,7 @@ from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.adoption import copy_phase, phase_metrics
 from apo_jax.run.models import Models
 from apo_jax.run.phase_inputs import PhaseName, Surroundings, phase_keys
+from apo_jax.run.records import find_damage, record_phase
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _WAIT, _TAKE, _PLAY = range(3)
@@ -101,12 +102,18 @@ class SharedPhases:
         self._say(f"{name.words}: waits for {holder_of(place)}, which plays it.")
       return _WAIT
     held.enter_context(lock)
-    return _TAKE if (self._entry(name) / _ENTRY).exists() else _PLAY
+    if not (self._entry(name) / _ENTRY).exists():
+      return _PLAY
+    damage = find_damage(RunDirectory(self._entry(name)), [name], None)
+    for one in damage:
+      self._say(f"{one.sentence} It is shared no longer, and played again.")
+    return _PLAY if damage else _TAKE
 
   def _share(self, name: PhaseName) -> None:
     """Adds a phase that this run has just played; it appears whole or not at all."""
     made = self._folder / f".{uuid.uuid4().hex}"
     copy_phase(self._directory, RunDirectory(made), name)
+    record_phase(RunDirectory(made), name)
     files.write_jsonl(RunDirectory(made).metrics, phase_metrics(self._directory, name))
     entry = {**name._asdict(), "run": str(self._directory), "recipe": self._recipes[name]}
     files.write_json(made / _ENTRY, entry)

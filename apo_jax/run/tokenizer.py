@@ -13,6 +13,7 @@ from apo_jax.data.records import GameData
 from apo_jax.data.templates import find_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec, train_tokenizer
 from apo_jax.devices.processes import barrier
+from apo_jax.logs.files import file_sha256, read_json, write_json
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.hugging_face.config import Checkpoint, read_ends
 from apo_jax.run.origins import Origins
@@ -92,13 +93,41 @@ def shared_tokenizer(
     raise
 
 
+def write_tokenizer_hashes(directory: RunDirectory) -> None:
+  """Says that the copy is the run's own, and what it holds."""
+  write_json(directory.tokenizer_finished, _hashes(directory))
+
+
+def _hashes(directory: RunDirectory) -> dict[str, str]:
+  finished = directory.tokenizer_finished
+  found = sorted(path for path in directory.tokenizer.iterdir() if path.is_file())
+  return {path.name: file_sha256(path) for path in found if path != finished}
+
+
 def load_own_tokenizer(directory: RunDirectory) -> transformers.PreTrainedTokenizerBase:
   """The run directory's copy.
 
   Raises:
-    ConfigError: there is none.
+    ConfigError: there is none, or it is not what the run was started with.
   """
+  if directory.tokenizer_finished.exists():
+    _check_unchanged(directory)
   return load_tokenizer(directory.tokenizer, "the run directory's tokenizer")
+
+
+def _check_unchanged(directory: RunDirectory) -> None:
+  finished, found = directory.tokenizer_finished, _hashes(directory)
+  try:
+    known = dict(read_json(finished))
+  except (TypeError, ValueError):
+    changed = [finished.name]
+  else:
+    changed = sorted(name for name in known | found if known.get(name) != found.get(name))
+  if changed:
+    raise ConfigError(
+      f"{directory.tokenizer / changed[0]} has changed since the run in {directory} was started;"
+      " other token ids give other numbers: put back what was there, or start another run."
+    )
 
 
 def _find_tokenizer(

@@ -125,6 +125,23 @@ def test_one_run_plays_and_the_next_waits_and_takes_over(played, tmp_path, monke
   assert not list(folder.glob(".*"))
 
 
+def test_a_shared_phase_that_has_changed_is_played_again(played, tmp_path):
+  said = []
+  one = shared(tmp_path / "shared", played, said.append)
+  with one.turn(SCORE):
+    pass
+  with one.turn(SCORE) as finished:
+    assert finished is not None and not said
+  # Not in place, which would change the run's own file too.
+  (finished.round(1) / SCORE.result).unlink()
+  write(finished.round(1) / SCORE.result, "changed")
+  with one.turn(SCORE) as again:
+    assert again is None
+  assert len(said) == 1 and "score.json" in said[0] and "played again" in said[0]
+  with one.turn(SCORE) as finished:
+    assert "score.json" in (finished.round(1) / SCORE.result).read_text()
+
+
 def test_a_phase_that_failed_is_not_shared(played, tmp_path):
   one = shared(tmp_path / "shared", played)
   with pytest.raises(RuntimeError), one.turn(REWARD):

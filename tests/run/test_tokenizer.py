@@ -6,9 +6,10 @@ import pytest
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.data.tokens import load_tokenizer
+from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.hugging_face.config import GENERATION_FILE
 from apo_jax.run.origins import find_origins
-from apo_jax.run.tokenizer import make_run_codec
+from apo_jax.run.tokenizer import load_own_tokenizer, make_run_codec, write_tokenizer_hashes
 from tests import checkpoints, tiny
 
 
@@ -53,3 +54,21 @@ def test_a_checkpoint_without_generation_config_has_the_tokenizer_s_end(checkpoi
 def test_a_generation_config_that_names_no_ids_is_refused(checkpoint, content, complaint):
   with pytest.raises(ConfigError, match=rf"config\.model\.checkpoint is .*json {complaint}"):
     codec_of(checkpoint, content)
+
+
+@pytest.mark.parametrize(
+  ("change", "named"),
+  [
+    (lambda place: (place / "tokenizer.json").write_text("{}"), "tokenizer.json"),
+    (lambda place: (place / "tokenizer_config.json").unlink(), "tokenizer_config.json"),
+    (lambda place: (place / "finished").write_text("{"), "finished"),
+  ],
+)
+def test_a_run_s_own_tokenizer_that_has_changed_is_refused(tmp_path, change, named):
+  directory = RunDirectory(tmp_path)
+  tiny.codec().tokenizer.save_pretrained(directory.tokenizer)
+  write_tokenizer_hashes(directory)
+  assert load_own_tokenizer(directory).get_vocab() == tiny.codec().tokenizer.get_vocab()
+  change(directory.tokenizer)
+  with pytest.raises(ConfigError, match=rf"tokenizer/{named} has changed since the run"):
+    load_own_tokenizer(directory)
