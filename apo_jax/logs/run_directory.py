@@ -37,6 +37,7 @@ class RunDirectory:
   metrics = _at("metrics.jsonl", "A line for every logged update.")
   tensorboard = _at("tensorboard", "The metrics for TensorBoard.")
   wandb_id = _at("wandb_id.txt", "The run's id at Weights & Biases.")
+  owner = _at("owner.json", "Who plays in it now.")
   report = _at("report.html", "The report, for a browser.")
   compilation_cache = _at("compilation_cache", "Compiled programs, unless kept elsewhere.")
   tokenizer = _at("tokenizer", "The run's own copy of its tokenizer.")
