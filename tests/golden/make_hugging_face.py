@@ -114,6 +114,63 @@ CASES = {
     "tie_word_embeddings": True,
     "use_sliding_window": False,
   },
+  # Fused projections, short factors of longrope on a part of each head, a window in every layer.
+  "phi3": SILU
+  | {
+    "architectures": ["Phi3ForCausalLM"],
+    "model_type": "phi3",
+    "embd_pdrop": 0.0,
+    "original_max_position_embeddings": 64,
+    "partial_rotary_factor": 0.75,
+    "resid_pdrop": 0.0,
+    "rope_scaling": {
+      "long_factor": [3.0, 7.0],
+      "short_factor": [1.0, 1.4],
+      "type": "longrope",
+    },
+    "rope_theta": 10000.0,
+    "sliding_window": 7,
+    "tie_word_embeddings": False,
+  },
+  "olmo2": SILU
+  | {
+    "architectures": ["Olmo2ForCausalLM"],
+    "model_type": "olmo2",
+    "attention_bias": False,
+    "rope_scaling": None,
+    "rope_theta": 500000,
+    "tie_word_embeddings": False,
+  },
+  # Three layers with a window, the last without it and with its frequencies spread.
+  "olmo3": SILU
+  | {
+    "architectures": ["Olmo3ForCausalLM"],
+    "model_type": "olmo3",
+    "attention_bias": False,
+    "head_dim": 12,
+    "rope_scaling": {
+      "attention_factor": 1.2,
+      "beta_fast": 4.0,
+      "beta_slow": 0.02,
+      "factor": 8.0,
+      "original_max_position_embeddings": 64,
+      "rope_type": "yarn",
+    },
+    "rope_theta": 500000,
+    "sliding_window": 6,
+    "tie_word_embeddings": False,
+  },
+  "granite": SILU
+  | {
+    "architectures": ["GraniteForCausalLM"],
+    "model_type": "granite",
+    "attention_multiplier": 0.3,
+    "embedding_multiplier": 3.0,
+    "logits_scaling": 0.5,
+    "residual_multiplier": 0.6,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": True,
+  },
   "gemma2": GEMMA
   | {
     "architectures": ["Gemma2ForCausalLM"],
@@ -141,6 +198,61 @@ CASES = {
     "tie_word_embeddings": False,
   },
 }
+
+# Ways to stretch positions, of heads of 16 features and a context of 4096.
+ROPES = {
+  "default": {"rope_theta": 5e5},
+  "linear": {"rope_theta": 1e6, "factor": 8.0},
+  "llama3": {
+    "rope_theta": 5e5,
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 1024,
+  },
+  "yarn": {"rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 1024},
+  "yarn_at_fractions": {
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "original_max_position_embeddings": 1024,
+    "truncate": False,
+    "beta_fast": 16,
+    "beta_slow": 2,
+  },
+  "yarn_by_mscale": {
+    "rope_theta": 1e4,
+    "factor": 40.0,
+    "original_max_position_embeddings": 100,
+    "mscale": 1.0,
+    "mscale_all_dim": 0.7,
+  },
+  "longrope": {
+    "rope_theta": 1e4,
+    "short_factor": [1.0, 1.0, 1.1, 1.3, 1.6, 2.0, 2.5, 3.1],
+    "long_factor": [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+    "original_max_position_embeddings": 512,
+  },
+}
+
+
+def rope_numbers() -> dict:
+  """Radians a position for each pair of features, and what both are multiplied by."""
+  made = {}
+  for name, parameters in ROPES.items():
+    kind = name.split("_")[0]
+    config = transformers.LlamaConfig(
+      hidden_size=64,
+      num_attention_heads=4,
+      max_position_embeddings=4096,
+      rope_parameters={"rope_type": kind, **parameters},
+    )
+    found = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
+    made[name] = {
+      "rope_parameters": {"rope_type": kind, **parameters},
+      "frequencies": rounded(found.inv_freq),
+      "amplitude": float(f"{found.attention_scaling:.7g}"),
+    }
+  return made
 
 
 def build(config: dict) -> torch.nn.Module:
@@ -276,6 +388,7 @@ def write(name: str, numbers: dict) -> None:
 def main() -> None:
   OUTPUT.mkdir(exist_ok=True)
   versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+  write("rope", {"versions": versions} | rope_numbers())
   for name, config in CASES.items():
     model = build(config)
     numbers = reward_numbers if name.endswith("_reward") else policy_numbers

@@ -29,10 +29,10 @@ SWITCHED = dataclasses.replace(
   kinds=(LayerKind(ROPE, window=3), LayerKind(None), LayerKind(Rope(500.0, "linear", 4.0))),
   activation="gelu_tanh",
   attention_bias=True,
-  query_key_norms=True,
+  query_key_norms="head",
   unit_offset_norms=True,
   post_norms=True,
-  scaled_embeddings=True,
+  embedding_scale=4.0,
   attention_softcap=5.0,
   logits_softcap=10.0,
 )

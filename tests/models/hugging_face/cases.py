@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from apo_jax.config.schema import ModelConfig
 from apo_jax.models.hugging_face.config import Checkpoint, read_architecture
+from apo_jax.models.hugging_face.names import TensorName
 from tests.golden.hugging_face_weights import weights
 from tests.tiny import ROOT
 
@@ -23,6 +24,10 @@ POLICIES = (
   "mistral",
   "qwen2",
   "qwen3",
+  "phi3",
+  "olmo2",
+  "olmo3",
+  "granite",
   "gemma2",
   "gemma3_text",
 )
@@ -76,6 +81,17 @@ def write_sharded(directory: Path, name: str, files: int = 3) -> Path:
   index = {"metadata": {}, "weight_map": weight_map}
   (directory / "model.safetensors.index.json").write_text(json.dumps(index))
   return directory
+
+
+def whole_tensors(names: Iterable[TensorName], tree: dict[str, Any]) -> dict[str, np.ndarray]:
+  """A decoder's parameters, or what is shaped as they are, as the tensors of a checkpoint."""
+  found = {}
+  for name in names:
+    leaf = functools.reduce(lambda tree, key: tree[key], name.path, tree)
+    for layer, one in enumerate(leaf if name.stacked else [leaf]):
+      whole = found.setdefault(name.name(layer), np.zeros(name.tensor_shape, np.float32))
+      whole[name.part] = name.to_theirs(np.asarray(one))
+  return found
 
 
 def read(directory: Path) -> Checkpoint:
