@@ -119,6 +119,12 @@ class Architecture:
     return len(self.kinds)
 
   @property
+  def longest_row(self) -> int | None:
+    """The longest row that `longrope`'s factors are for; None where there is no such limit."""
+    ropes = (kind.rope for kind in self.kinds)
+    return min((r.original_length for r in ropes if r and r.scaling == "longrope"), default=None)
+
+  @property
   def vocab_rows(self) -> int:
     """Rows of the embedding: the next multiple of 128, a tile of the matrix units.
 

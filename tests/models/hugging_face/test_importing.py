@@ -211,12 +211,11 @@ def test_wrong_files_are_named(tmp_path):
       "llama",
       {
         "rope_scaling": {
-          "rope_type": "yarn",
+          "rope_type": "dynamic",
           "factor": 4.0,
-          "original_max_position_embeddings": 64,
         }
       },
-      "rope_type 'yarn'; supported: default, linear, llama3",
+      "rope_type 'dynamic'; supported: default, linear, llama3, yarn, longrope",
     ),
     ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5; supported: 1.0"),
     ("llama", {"hidden_size": "many"}, "is not a valid config of llama"),
