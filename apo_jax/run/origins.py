@@ -137,8 +137,8 @@ def _check_longest_row(field: str, checkpoint: Checkpoint, config: Config) -> No
   )
   if limit is not None and longest > limit:
     raise ConfigError(
-      f"{field} is {str(checkpoint.directory)!r}, whose rotary positions change with the longest row"
-      f" of a batch (longrope) beyond {limit} positions, and the longest row has {longest}:"
+      f"{field} is {str(checkpoint.directory)!r}, whose rotary positions change with the longest"
+      f" row of a batch (longrope) beyond {limit} positions, and the longest row has {longest}:"
       " config.data.row_length, or config.data.query_length with the new tokens that"
       f" config.sampling allows; they must be at most {limit}."
     )

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 from apo_jax.config.schema import LoraConfig
 from apo_jax.export.peft import STEM, adapter_config, adapter_tensors
 from apo_jax.export.weights import (
-  llama_config,
   has_classifier,
+  llama_config,
   policy_config,
   policy_tensors,
   reward_config,
@@ -59,7 +59,7 @@ def assert_equal(ours: Parameters, theirs: Parameters) -> None:
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", cases.POLICIES)
+@pytest.mark.parametrize("name", cases.COMPILED)
 def test_import_export_import_changes_no_bit(tmp_path, name):
   source = cases.write(tmp_path / "source", name)
   checkpoint = cases.read(source)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 from apo_jax.config.schema import ModelConfig
@@ -31,6 +32,8 @@ POLICIES = (
   "gemma2",
   "gemma3_text",
 )
+# What OLMo 2 has, OLMo 3 has too.
+COMPILED = tuple(pytest.param(n, marks=pytest.mark.slow) if n == "olmo2" else n for n in POLICIES)
 REWARD = "llama_reward"
 MODEL = ModelConfig(
   checkpoint="a checkpoint", shape=None, remat="none", compute_dtype="float32", attention="auto"

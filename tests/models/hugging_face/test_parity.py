@@ -41,7 +41,7 @@ class Case(NamedTuple):
   run: Callable  # see loss_and_logits
 
 
-@pytest.fixture(scope="module", params=cases.POLICIES)
+@pytest.fixture(scope="module", params=cases.COMPILED)
 def case(request, tmp_path_factory) -> Case:
   directory = cases.write(tmp_path_factory.mktemp("checkpoint"), request.param)
   definition, parameters = imported(directory)
