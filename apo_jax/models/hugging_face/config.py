@@ -123,13 +123,13 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
   is_text_part = given.get("model_type") in IMAGE_FAMILIES
   if is_text_part:
     given = text_config(given, where)
-  family = given.get("model_type")
+  family, supported = given.get("model_type"), ", ".join((*FAMILIES, *IMAGE_FAMILIES))
   if family in MIXTURES:
     raise ConfigError(
       f"{where} has model_type {family!r}, a mixture of experts, of which none can be read;"
-      f" supported: {', '.join(FAMILIES)}."
+      f" supported: {supported}."
     )
-  require(family in FAMILIES, where, "model_type", family, ", ".join(FAMILIES))
+  require(family in FAMILIES, where, "model_type", family, supported)
   require(
     not given.get("quantization_config"),
     where,
