@@ -215,7 +215,8 @@ def _codec(
 
 
 def _limit(checkpoint: Checkpoint) -> int:
-  return int(checkpoint.hf_config.get("max_position_embeddings") or _USUAL_LIMIT)
+  longest = checkpoint.architecture.longest_row
+  return longest or int(checkpoint.hf_config.get("max_position_embeddings") or _USUAL_LIMIT)
 
 
 def _short(name: str) -> str:

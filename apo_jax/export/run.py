@@ -190,7 +190,14 @@ def _adapters(
 ) -> _Weights:
   """The adapters alone."""
   definition = models.of(player)
-  family = _checkpoint(models, player).family  # without one adapters are refused with the config
+  checkpoint = _checkpoint(models, player)  # without one adapters are refused with the config
+  family = checkpoint.family
+  _check_class(family, player)
+  if checkpoint.is_text_part:
+    raise ConfigError(
+      f"--adapter is given, but {origin.base} is a model of images and text, whose modules have"
+      " other names than its text part's alone; leave --adapter out to export the text part whole."
+    )
   trained = load_parameters(run.checkpoints(player.name), definition)
   return _Weights(
     peft_export.STEM,
@@ -211,6 +218,7 @@ def _whole(
   """The whole model, its adapters merged."""
   definition, checkpoint = models.of(player), _checkpoint(models, player)
   family = checkpoint.family if checkpoint else _SHAPE_FAMILY
+  _check_class(family, player)
   base = checkpoint.hf_config if checkpoint else _shape_config(models, definition, codec)
   parameters = ParameterStore(models, run, park_idle_player=False).of(player)
   if player.is_policy:
@@ -220,6 +228,14 @@ def _whole(
     config = weights.reward_config(base, family, definition.architecture, dtype, padding)
     tensors = weights.reward_tensors(parameters, definition, family, dtype)
   return _Weights(weights.STEM, tensors, weights.CONFIG_FILE, config)
+
+
+def _check_class(family: str, player: Player) -> None:
+  if not player.is_policy and not weights.has_classifier(family):
+    raise ConfigError(
+      f"--player is {player.kind!r}, a reward model of the family {family}, of which the"
+      " transformers library has no sequence classifier; only the policy can be exported."
+    )
 
 
 def _checkpoint(models: Models, player: Player) -> Checkpoint | None:

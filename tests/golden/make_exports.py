@@ -20,6 +20,7 @@ from apo_jax.config.schema import Config
 from apo_jax.data.templates import HhForm
 from apo_jax.data.tokens import load_tokenizer, make_codec
 from apo_jax.export.run import export
+from apo_jax.export.weights import has_classifier
 from apo_jax.models.definition import Definition, Parameters, join
 from apo_jax.rows.rows import flatten, make_rows
 from apo_jax.run.origins import find_origins
@@ -56,9 +57,13 @@ def main() -> None:
         reward__pooling=pooling,
         data__query_length=64,
         data__query_buckets=(64,),
+        data__row_length=128,
         **{f"{p}__lora__{field}": value for p in PLAYERS for field, value in lora.items()},
       )
+      family = json.loads((base / "config.json").read_text())["model_type"]
       for player in PLAYERS:
+        if player == "reward" and not has_classifier(family):
+          continue
         numbers = compute(config, run_dir, player)
         for adapter in (False, True)[: 1 + bool(rank)]:
           kind = "adapter" if adapter else "merged" if rank else "trained"
@@ -80,6 +85,8 @@ def write_base(directory: Path, name: str) -> Path:
   made = {tensor: weights(tensor, shape, golden["norm_center"]) for tensor, shape in shapes.items()}
   save_file(made, directory / "model.safetensors", metadata={"format": "pt"})
   config = golden["config"] | {"vocab_size": VOCABULARY}
+  if "original_max_position_embeddings" in config:  # the run's rows must be no longer
+    config["original_max_position_embeddings"] = config["max_position_embeddings"] // 2
   (directory / "config.json").write_text(json.dumps(config))
   tiny.codec().tokenizer.save_pretrained(directory)
   return directory

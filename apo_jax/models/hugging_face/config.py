@@ -1,5 +1,6 @@
 """A Hugging Face checkpoint's directory, and what its config.json says about the decoder."""
 
+import copy
 import dataclasses
 import json
 import re
@@ -16,8 +17,11 @@ from huggingface_hub.errors import (
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import ModelConfig
-from apo_jax.models.architecture import Architecture, LayerKind, Rope
-from apo_jax.models.hugging_face.names import FAMILIES, GEMMA
+from apo_jax.models.architecture import Architecture
+from apo_jax.models.hugging_face.fields import check_fields, require
+from apo_jax.models.hugging_face.names import FAMILIES
+from apo_jax.models.hugging_face.rope import layer_kinds, rotary_dim
+from apo_jax.models.hugging_face.text_part import IMAGE_FAMILIES, text_config
 
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
@@ -27,7 +31,15 @@ _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 _OTHER_FILES = ("*/*", "consolidated*")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
+# Their feed-forward layers choose among experts, token by token.
+MIXTURES = (
+  *("dbrx", "deepseek_v2", "deepseek_v3", "deepseek_v32", "ernie4_5_moe", "glm4_moe", "gpt_oss"),
+  *("granitemoe", "granitemoehybrid", "granitemoeshared", "jamba", "llama4", "llama4_text"),
+  *("minimax", "mixtral", "olmoe", "flex_olmo", "phimoe", "qwen2_moe", "qwen3_moe", "qwen3_next"),
+)
+
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
+_GEMMA = ("gemma2", "gemma3_text")
 _REWARD_SUFFIX = "ForSequenceClassification"
 _POLICY_SUFFIX = "ForCausalLM"
 
@@ -38,10 +50,11 @@ class Checkpoint:
 
   Attributes:
     directory: of config.json, safetensors and tokenizer files.
-    family: its "model_type", one of `hugging_face_names.FAMILIES`.
+    family: its "model_type", one of `names.FAMILIES`.
     architecture: of its decoder.
     is_reward: it is a sequence classifier of one label, and has no language-model head.
-    hf_config: config.json as it is.
+    hf_config: config.json as it is, or what it says of a text part.
+    is_text_part: it is the text part of a checkpoint of images and text.
   """
 
   directory: Path
@@ -49,6 +62,7 @@ class Checkpoint:
   architecture: Architecture
   is_reward: bool
   hf_config: dict[str, Any]
+  is_text_part: bool = False
 
 
 def resolve_directory(name: str, field: str) -> Path:
@@ -101,13 +115,22 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
 
   Raises:
     ConfigError: for a file that cannot be read and for all that the decoder does not compute:
-      other families, quantised weights, other activations, biases, rotary scalings or heads.
+      other families, quantised weights, other activations, biases, rotary scalings or heads, and
+      fields that would change the numbers of a family which has them not.
   """
   where = f"{field} is {str(directory)!r}, whose {CONFIG_FILE}"
   given = _read_json(directory / CONFIG_FILE, field)
-  family = given.get("model_type")
-  _require(family in FAMILIES, where, "model_type", family, ", ".join(FAMILIES))
-  _require(
+  is_text_part = given.get("model_type") in IMAGE_FAMILIES
+  if is_text_part:
+    given = text_config(given, where)
+  family, supported = given.get("model_type"), ", ".join((*FAMILIES, *IMAGE_FAMILIES))
+  if family in MIXTURES:
+    raise ConfigError(
+      f"{where} has model_type {family!r}, a mixture of experts, of which none can be read;"
+      f" supported: {supported}."
+    )
+  require(family in FAMILIES, where, "model_type", family, supported)
+  require(
     not given.get("quantization_config"),
     where,
     "quantization_config",
@@ -115,16 +138,18 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
     "weights in float32, bfloat16 or float16",
   )
   try:
-    config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+    config = transformers.CONFIG_MAPPING[family].from_dict(copy.deepcopy(given))
   except Exception as error:  # each family's class fails in its own ways on odd values
     reason = " ".join(str(error).split()).rstrip(".")
     raise ConfigError(f"{where} is not a valid config of {family}: {reason}.") from error
+  check_fields(given, config, where)
   return Checkpoint(
     directory=directory,
     family=family,
-    architecture=_architecture(config, family, model, where),
+    architecture=_architecture(config, given, model, where),
     is_reward=_is_reward(given, config.num_labels, where),
     hf_config=given,
+    is_text_part=is_text_part,
   )
 
 
@@ -145,23 +170,22 @@ def read_ends(directory: Path, field: str) -> frozenset[int]:
   where = f"{field} is {str(directory)!r}, whose {GENERATION_FILE}"
   named = given.get("eos_token_id")
   ids = named if isinstance(named, list) else [] if named is None else [named]
-  _require(all(type(id) is int for id in ids), where, "eos_token_id", named, "an id, a list of ids")
+  require(all(type(id) is int for id in ids), where, "eos_token_id", named, "an id, a list of ids")
   return frozenset(ids)
 
 
 def _architecture(
-  config: transformers.PretrainedConfig, family: str, model: ModelConfig, where: str
+  config: transformers.PreTrainedConfig, given: dict[str, Any], model: ModelConfig, where: str
 ) -> Architecture:
   """The decoder of a family's config; `config` has the family's defaults filled in."""
-  gemma = family in GEMMA
-  name = "hidden_activation" if gemma else "hidden_act"
+  family = config.model_type
+  name = "hidden_activation" if family in _GEMMA else "hidden_act"
   activation = getattr(config, name)
-  _require(activation in _ACTIVATIONS, where, name, activation, ", ".join(_ACTIVATIONS))
+  require(activation in _ACTIVATIONS, where, name, activation, ", ".join(_ACTIVATIONS))
   for switch in ("attention_bias", "mlp_bias", "use_bidirectional_attention"):
     value = getattr(config, switch, None)
-    _require(not value, where, switch, value, "false")
+    require(not value, where, switch, value, "false")
   head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-  attention_softcap = config.attn_logit_softcapping if family == "gemma2" else None
   return Architecture(
     vocab_size=config.vocab_size,
     embed_dim=config.hidden_size,
@@ -169,72 +193,57 @@ def _architecture(
     kv_heads=config.num_key_value_heads,
     head_dim=head_dim,
     mlp_dim=config.intermediate_size,
-    kinds=_kinds(config, family, where),
+    kinds=layer_kinds(config, given, where),
     norm_epsilon=config.rms_norm_eps,
     tied_embeddings=bool(config.tie_word_embeddings),
-    query_scale=(config.query_pre_attn_scalar if gemma else head_dim) ** -0.5,
     remat=model.remat,
     compute_dtype=model.compute_dtype,
     attention=model.attention,
     master_dtype=model.master_dtype,
     frozen_dtype=model.frozen_dtype,
     activation=_ACTIVATIONS[activation],
-    # Qwen2 has biases without saying so. Other families' switch would add one to the output too.
-    attention_bias=family == "qwen2",
-    query_key_norms=family in ("qwen3", "gemma3_text"),
-    unit_offset_norms=gemma,
-    post_norms=gemma,
-    scaled_embeddings=gemma,
-    attention_softcap=float(attention_softcap or 0.0),
-    logits_softcap=float((gemma and config.final_logit_softcapping) or 0.0),
+    rotary_dim=rotary_dim(config, head_dim, where),
+    **{"query_scale": head_dim**-0.5, **_switches(config, where)},
   )
 
 
-def _kinds(config: transformers.PretrainedConfig, family: str, where: str) -> tuple[LayerKind, ...]:
-  """Each layer's rotary positions and window."""
-  layers = config.num_hidden_layers
-  types = getattr(config, "layer_types", None)
-  if family == "llama":
-    types = ["full_attention"] * layers
-  elif family == "mistral":  # a window, where there is one, is every layer's
-    types = ["sliding_attention" if config.sliding_window else "full_attention"] * layers
-  with_rope = config.no_rope_layers if family == "smollm3" else [1] * layers
-  _require(len(types) == layers, where, "layer_types", types, f"a list of {layers}")
-  _require(len(with_rope) >= layers, where, "no_rope_layers", with_rope, f"a list of {layers}")
-  kinds = []
-  for layer_type, has_rope in zip(types, with_rope[:layers], strict=True):
-    known = layer_type in ("full_attention", "sliding_attention")
-    _require(known, where, "layer_types", layer_type, "full_attention, sliding_attention")
-    parameters = config.rope_parameters
-    if family == "gemma3_text":
-      parameters = parameters[layer_type]
-    rope = _rope(parameters, where) if has_rope else None
-    window = config.sliding_window if layer_type == "sliding_attention" else 0
-    kinds.append(LayerKind(rope, window or 0))
-  return tuple(kinds)
-
-
-def _rope(parameters: dict[str, Any], where: str) -> Rope:
-  """The rotary positions of `rope_parameters`, or of an older file's `rope_scaling`."""
-  kind = parameters["rope_type"]
-  _require(
-    kind in ("default", "linear", "llama3"), where, "rope_type", kind, "default, linear, llama3"
-  )
-  part = parameters.get("partial_rotary_factor") or 1.0
-  _require(part == 1.0, where, "partial_rotary_factor", part, "1.0")
-  theta = float(parameters["rope_theta"])
-  if kind == "default":
-    return Rope(theta)
-  if kind == "linear":
-    return Rope(theta, "linear", float(parameters["factor"]))
-  return Rope(
-    theta,
-    "llama3",
-    float(parameters["factor"]),
-    float(parameters["low_freq_factor"]),
-    float(parameters["high_freq_factor"]),
-    int(parameters["original_max_position_embeddings"]),
-  )
+def _switches(config: transformers.PreTrainedConfig, where: str) -> dict[str, Any]:
+  """What sets a family apart, as fields of `Architecture`."""
+  family = config.model_type
+  if family == "qwen2":
+    # Biases without saying so. Other families' switch would add one to the output too.
+    return {"attention_bias": True}
+  if family == "qwen3":
+    return {"query_key_norms": "head"}
+  if family in ("olmo2", "olmo3"):
+    return {"query_key_norms": "heads", "pre_norms": False, "post_norms": True}
+  if family == "granite":
+    names = ("attention_multiplier", "embedding_multiplier", "residual_multiplier")
+    for name in (*names, "logits_scaling"):
+      value = getattr(config, name)
+      require(value > 0, where, name, value, "a number above 0")
+    query, embedding, residual = (float(getattr(config, name)) for name in names)
+    return {
+      "query_scale": query,
+      "embedding_scale": embedding,
+      "residual_scale": residual,
+      "logits_scale": 1 / config.logits_scaling,
+    }
+  if family not in _GEMMA:
+    return {}
+  attention_softcap = config.attn_logit_softcapping
+  if family == "gemma3_text":
+    allowed = attention_softcap is None  # the library has the field, and does not read it
+    require(allowed, where, "attn_logit_softcapping", attention_softcap, "null")
+  return {
+    "query_key_norms": "head" if family == "gemma3_text" else "none",
+    "query_scale": config.query_pre_attn_scalar**-0.5,
+    "unit_offset_norms": True,
+    "post_norms": True,
+    "embedding_scale": config.hidden_size**0.5,
+    "attention_softcap": float(attention_softcap or 0.0),
+    "logits_softcap": float(config.final_logit_softcapping or 0.0),
+  }
 
 
 def _is_reward(given: dict[str, Any], labels: int, where: str) -> bool:
@@ -242,9 +251,9 @@ def _is_reward(given: dict[str, Any], labels: int, where: str) -> bool:
   classes = given.get("architectures") or [_POLICY_SUFFIX]
   is_reward = classes[0].endswith(_REWARD_SUFFIX)
   known = is_reward or classes[0].endswith(_POLICY_SUFFIX)
-  _require(known, where, "architectures", classes, f"…{_POLICY_SUFFIX}, …{_REWARD_SUFFIX}")
+  require(known, where, "architectures", classes, f"…{_POLICY_SUFFIX}, …{_REWARD_SUFFIX}")
   if is_reward:
-    _require(labels == 1, where, "num_labels", labels, "1, a reward")
+    require(labels == 1, where, "num_labels", labels, "1, a reward")
   return is_reward
 
 
@@ -261,8 +270,3 @@ def _read_json(path: Path, field: str) -> dict[str, Any]:
   if not isinstance(given, dict):
     raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is no JSON object.")
   return given
-
-
-def _require(condition: bool, where: str, name: str, value: Any, supported: str) -> None:
-  if not condition:
-    raise ConfigError(f"{where} has {name} {value!r}; supported: {supported}.")

@@ -23,6 +23,7 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.models.frozen import Kept, quantise
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.models.hugging_face.names import TensorName, reward_head_name, tensor_names
+from apo_jax.models.hugging_face.text_part import text_names
 from apo_jax.models.lora import INPUT_AXES, Parameters
 
 INDEX_FILE = "model.safetensors.index.json"
@@ -96,18 +97,24 @@ class TensorFiles:
 
   def __init__(self, checkpoint: Checkpoint, field: str):
     self._where = f"{field} is {str(checkpoint.directory)!r}"
-    self._file_of = {}
+    self._file_of, self._stored = {}, {}
     for path, tensors in self._paths(checkpoint.directory).items():
       file = self._open(path)
       present = set(file.keys())
       for name in sorted((tensors or present) - present):
         self._fail(f"whose {INDEX_FILE} says that {path.name} has {name}, but it has not")
-      self._file_of |= dict.fromkeys(present, file)
+      found = text_names(present)
+      self._stored |= found
+      self._file_of |= dict.fromkeys(found, file)
     self._check(checkpoint)
 
   def read(self, name: str, slices: tuple[slice, ...]) -> Num[np.ndarray, "..."]:
     """A part of a tensor, in the type that the file has; only its bytes are read."""
-    return self._file_of[name].get_slice(name)[slices]
+    return self._slice(name)[slices]
+
+  def _slice(self, name: str) -> Any:
+    """A tensor of which nothing is read yet."""
+    return self._file_of[name].get_slice(self._stored[name])
 
   def _paths(self, directory: Path) -> dict[Path, set[str] | None]:
     """The files, and of each the tensors that it should have where an index says so."""
@@ -140,14 +147,14 @@ class TensorFiles:
     if checkpoint.is_reward:
       names += (reward_head_name(architecture),)
     wanted = {
-      name.name(layer): name.theirs
+      name.name(layer): name.tensor_shape
       for name in names
       for layer in range(architecture.layers if name.stacked else 1)
     }
     for tensor, shape in wanted.items():
       if tensor not in self._file_of:
         self._fail(f"which has no tensor {tensor}; a {family} of its config.json has one")
-      found = self._file_of[tensor].get_slice(tensor)
+      found = self._slice(tensor)
       if tuple(found.get_shape()) != shape:
         actual = tuple(found.get_shape())
         self._fail(f"whose {tensor} has shape {actual}; by its config.json it must be {shape}")
@@ -165,7 +172,7 @@ class TensorFiles:
 
   def _check_tied(self) -> None:
     """A stored head of a model whose head is the embedding must equal it."""
-    head, table = (self._file_of[name].get_slice(name) for name in (_LM_HEAD, _EMBEDDING))
+    head, table = map(self._slice, (_LM_HEAD, _EMBEDDING))
     equal = head.get_shape() == table.get_shape()
     for start in range(0, table.get_shape()[0] if equal else 0, _COMPARED_ROWS):
       rows = slice(start, min(start + _COMPARED_ROWS, table.get_shape()[0]))
