@@ -24,7 +24,7 @@ from apo_jax.data.dialogue import (
   render_response,
 )
 from apo_jax.data.records import Demonstration, Preference, Query
-from apo_jax.data.written_dialogues import HalfWritten, take_apart, without_left_end
+from apo_jax.data.written_dialogues import HalfWritten, take_apart, without_end, without_left_end
 
 Kind = Literal["preferences", "demonstrations", "queries"]
 Record = Preference | Demonstration | Query
@@ -200,14 +200,22 @@ def is_dialogue(value: Any) -> bool:
   return isinstance(value, str) and value.rstrip().endswith(ANSWER.strip())
 
 
-def response_of(value: Any, name: str, *, of_dialogue: bool = False) -> str:
+def is_written(value: Any) -> bool:
+  """Whether a prompt is text that a chat template has written: then so are its responses."""
+  try:
+    return isinstance(value, str) and take_apart(value) is not None
+  except HalfWritten:
+    return True
+
+
+def response_of(value: Any, name: str, *, prompt: Any = None) -> str:
   """The canonical response of a text or of messages that begin with the assistant's; maybe blank.
 
   Args:
     value: the text or the messages.
     name: of the column.
-    of_dialogue: it goes on behind a text in HH form, so that a marker in it opens a turn; else a
-      text is one answer, whatever it says.
+    prompt: what it goes on behind, as the row has it. A marker in a text opens a turn only behind
+      a text in HH form; else the text is one answer, whatever it says.
 
   Raises:
     BadRow: it is neither, or its turns cannot be told apart.
@@ -218,8 +226,8 @@ def response_of(value: Any, name: str, *, of_dialogue: bool = False) -> str:
   turns = taken_apart(text, name, is_answer=True)
   if turns:
     return response_of_messages(turns, name)
-  said = without_left_end(text.strip())
-  return f" {said if of_dialogue else quote_markers(said)}"
+  said = without_end(text) if is_written(prompt) else without_left_end(text)
+  return f" {said.strip() if is_dialogue(prompt) else quote_markers(said.strip())}"
 
 
 def _turns_of(text: str, name: str) -> tuple[Message, ...]:

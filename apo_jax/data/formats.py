@@ -16,7 +16,6 @@ from apo_jax.data.candidates import (
   Kind,
   Row,
   field,
-  is_dialogue,
   messages_of,
   present,
   query_id_of,
@@ -142,10 +141,7 @@ def _texts_with_separator(row: Row) -> Candidate:
   queries = {query_of(query, "text") for query, _, _ in sides}
   if len(queries) != 1:
     raise BadRow("sides of different queries", f"it has {len(queries)} queries in its texts")
-  of_dialogue = is_dialogue(sides[0][0])
-  responses = tuple(
-    response_of(response, "text", of_dialogue=of_dialogue) for _, _, response in sides
-  )
+  responses = tuple(response_of(response, "text", prompt=query) for query, _, response in sides)
   scores = scores_of(field(row, "scores"), len(texts))
   unfit = None
   if row.get("type") == "apo":
@@ -170,7 +166,8 @@ def _whole_dialogues(row: Row) -> Candidate:
   if not answer:
     raise BadRow("sides of different queries", _NOTHING_SHARED)
   responses = [
-    response_of(text.removeprefix(start + answer), "chosen", of_dialogue=True) for text in sides
+    response_of(text.removeprefix(start + answer), "chosen", prompt=start + answer)
+    for text in sides
   ]
   return _pair(row, query_of(start + answer, "chosen"), responses)
 
@@ -281,8 +278,8 @@ def _query(row: Row) -> str:
 
 def _response(row: Row, value: Any, name: str) -> str:
   """A response of a row that has its query in a column of its own."""
-  of_dialogue = is_dialogue(next((row[one] for one in QUERY if row.get(one) is not None), None))
-  return response_of(value, name, of_dialogue=of_dialogue)
+  prompt = next((row[one] for one in QUERY if row.get(one) is not None), None)
+  return response_of(value, name, prompt=prompt)
 
 
 def _has(*names: str) -> Callable[[Columns], bool]:

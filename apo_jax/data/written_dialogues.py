@@ -92,11 +92,11 @@ _VICUNA = (
 )
 
 DIALECTS: tuple[Dialect, ...] = (
-  _dialect("ChatML", rf"<\|im_start\|>{_CHAT}(?:\n|<\|im_sep\|>)", "<|im_end|>"),
+  _dialect("ChatML", rf"<\|im_start\|>{_CHAT}(?:\n|<\|im_sep\|>|\Z)", "<|im_end|>"),
   _dialect("Llama 3", rf"<\|start_header_id\|>{_CHAT}<\|end_header_id\|>\n*", "<|eot_id|>"),
   _dialect("Llama 4", rf"<\|header_start\|>{_CHAT}<\|header_end\|>\n*", "<|eot|>"),
-  _dialect("Gemma", r"<start_of_turn>(?P<role>user|model|system)\n", "<end_of_turn>"),
-  _dialect("Gemma 4", r"<\|turn>(?P<role>user|model|system)\n", "<turn|>"),
+  _dialect("Gemma", r"<start_of_turn>(?P<role>user|model|system)(?:\n|\Z)", "<end_of_turn>"),
+  _dialect("Gemma 4", r"<\|turn>(?P<role>user|model|system)(?:\n|\Z)", "<turn|>"),
   _dialect("Granite", rf"<\|start_of_role\|>{_CHAT}<\|end_of_role\|>", "<|end_of_text|>"),
   _dialect(
     "gpt-oss",
@@ -157,9 +157,9 @@ def take_apart(text: str, *, is_answer: bool = False) -> tuple[Message, ...] | N
   for dialect in DIALECTS:
     before = dialect.before.match(body)
     start = before.end() if before else 0
-    turns = list(dialect.opening.finditer(body, start))
-    if not turns or body[start : turns[0].start()].strip() or (dialect.is_text and is_answer):
+    if (dialect.is_text and is_answer) or not dialect.opening.match(body, start):
       continue
+    turns = list(dialect.opening.finditer(body, start))
     is_complete = _role(turns[-1]) == "assistant" or _CLOSED.search(body)
     if is_complete and turns[0]["role"] != "/INST":
       return _turns(dialect, body, turns)
@@ -176,6 +176,11 @@ def without_left_end(text: str) -> str:
   if found is None or ("</s>" in found.group() and "<s>" in text):
     return text  # "<s>…</s>" strikes a text through in HTML
   return without_left_end(text[: found.start()])
+
+
+def without_end(text: str) -> str:
+  """An answer to a prompt that a template has written, without the end of its turn."""
+  return _CLOSED.sub("", text)
 
 
 def _without_start(text: str) -> str:
