@@ -54,7 +54,7 @@ class ChatForm(NamedTuple):
     eos: the id that ends a response: the end-of-turn token the template writes there.
     opening: white space the template writes between the opened turn and an answer's text.
     closing: white space it writes between the answer's text and eos.
-    lead: the opened turn's last words, behind which answers are tokenised.
+    lead: the opened turn's last words, or its last token, behind which answers are tokenised.
     thought: what switches thoughts off at the end of a query, or "" (`openings.Opening`).
     folds_system: the template knows no system turn; its text opens the first user turn instead.
     special_names: finds the first character of each name of a special token.
@@ -154,7 +154,8 @@ class ChatForm(NamedTuple):
 
   def continuation_ids(self, ids: Sequence[int], text: str) -> list[int]:
     """The ids of a text that goes on behind the ids of a response."""
-    (lead,) = self.ids([self.lead])
+    special = special_ids(self.tokenizer)
+    lead = [token for token in self.ids([self.lead])[0] if token not in special]
 
     def read(texts: Sequence[str]) -> list[list[int]]:
       return self.ids([self.as_text(text) for text in texts])
@@ -165,7 +166,7 @@ class ChatForm(NamedTuple):
     """Why a record would be read as something else, in a few words, or None."""
     said = [message.content for message in parse_query(query)]
     if any(self.written.search(text) for text in (*said, *responses)):
-      return "written by the template already"
+      return "written by a template"
     if self.thought and any(_THOUGHT.match(text) for text in responses):
       return "a thought where thoughts are off"
     return None
@@ -332,6 +333,10 @@ def _around_turns(
 
 
 def _last_words(opened: str, names: set[str]) -> str:
-  """What stands behind the last special token and line break of a text that ends in words."""
-  behind = re.split("|".join(map(re.escape, names)) or "$", opened)[-1]
-  return behind[behind.rstrip().rfind("\n") + 1 :]
+  """What stands behind the last special token and line break of a text, or that token itself.
+
+  Behind a token, too, some tokenizers read a text otherwise than alone.
+  """
+  split = re.split(f"({'|'.join(map(re.escape, names)) or '$'})", opened)
+  behind = split[-1]
+  return behind[behind.rstrip().rfind("\n") + 1 :] or "".join(split[-2:-1])

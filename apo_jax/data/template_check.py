@@ -219,20 +219,21 @@ def _expected(form: ChatForm, pair: _Pair, whole: str) -> list[int]:
 
 def _differ_at_border(codec: Codec, ours: list[int], theirs: list[int], border: int) -> bool:
   """Whether the same text is split into other tokens only where query and response meet."""
-  theirs = theirs[: len(theirs) - _behind(ours[-1], theirs)]
-  ours = ours if theirs[-1:] == ours[-1:] else ours[:-1]
+  closed = theirs[: len(theirs) - theirs[::-1].index(ours[-1])] if ours[-1] in theirs else theirs
+  # A template may write no end behind the last answer.
+  return _meet_otherwise(codec, ours, closed, border) or _meet_otherwise(
+    codec, ours[:-1], theirs, border
+  )
+
+
+def _meet_otherwise(codec: Codec, ours: list[int], theirs: list[int], border: int) -> bool:
   shorter = min(len(ours), len(theirs))
   start = next((i for i in range(shorter) if ours[i] != theirs[i]), shorter)
-  end = next((i for i in range(shorter) if ours[-1 - i] != theirs[-1 - i]), shorter)
+  end = next((i for i in range(shorter - start) if ours[-1 - i] != theirs[-1 - i]), shorter - start)
   differing = {*ours[start : len(ours) - end], *theirs[start : len(theirs) - end]}
-  same_text = _text(codec, ours) == _text(codec, theirs)
-  around = start <= border <= len(ours) - end
-  return same_text and around and not differing & special_ids(codec.form.tokenizer)
-
-
-def _behind(end: int, ids: list[int]) -> int:
-  """How many ids stand behind the last end."""
-  return ids[::-1].index(end) if end in ids else 0
+  is_around = start <= border <= len(ours) - end
+  is_special = differing & special_ids(codec.form.tokenizer)
+  return is_around and not is_special and _text(codec, ours) == _text(codec, theirs)
 
 
 def _text(codec: Codec, ids: Sequence[int]) -> str:

@@ -37,7 +37,9 @@ _TRIM = "{{ m.content|trim }}"
 _EOS, _BOS = "{{ eos_token }}", "{{ bos_token }}"
 _NO_SYSTEM = "{{ raise_exception('no system turns') }}"
 _CHATML = ("<|im_start|>", "<|im_end|>")
-_LOOP = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+_LOOP = (
+  "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+)
 _OPEN = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
 # Thoughts of earlier turns are dropped, the last answer has its own before it, maybe empty.
@@ -79,8 +81,8 @@ FAMILIES: dict[str, Family] = {
     " [/INST]",
   ),
   "llama_3": Family(
-    "{% for m in messages %}{% set text = '<|head|>' + m.role + '<|/head|>\\n\\n' + m.content|trim + "
-    "'<|eot|>' %}{% if loop.first %}{% set text = bos_token + text %}{% endif %}{{ text }}{% endfor %}"
+    "{% for m in messages %}{{ bos_token if loop.first else '' }}"
+    "{{ '<|head|>' + m.role + '<|/head|>\\n\\n' + m.content|trim + '<|eot|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|head|>assistant<|/head|>\\n\\n' }}{% endif %}",
     ("<|head|>", "<|/head|>", "<|eot|>"),
     "<|eot|>",
@@ -158,7 +160,8 @@ FAMILIES: dict[str, Family] = {
   ),
   # Thoughts are off by the prompt, of which whole dialogues show nothing.
   "prompt_switches_thoughts_off": Family(
-    _LOOP + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think></think>' }}{% endif %}",
+    _LOOP
+    + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think></think>' }}{% endif %}",
     _CHATML,
     "<|im_end|>",
     "<|im_start|>assistant\n<think></think>",
@@ -167,7 +170,8 @@ FAMILIES: dict[str, Family] = {
     "{% set off = enable_thinking is defined and not enable_thinking %}"
     "<|im_start|>system\nReasoning: {{ 'no' if off else 'yes' }}.<|im_end|>\n"
     "{% for m in messages %}{% if m.role == 'assistant' and off %}"
-    "{{ '<|im_start|>assistant\\n<think>\\n\\n</think>\\n' + m.content.lstrip('\\n') + '<|im_end|>\\n' }}"
+    "{{ '<|im_start|>assistant\\n<think>\\n\\n</think>\\n' + m.content.lstrip('\\n') }}"
+    "{{ '<|im_end|>\\n' }}"
     "{% else %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
     "{{ '<think>\\n\\n</think>\\n' if off else '' }}{% endif %}",
