@@ -99,7 +99,7 @@ RECORDS = (
   Query("q", QUESTION),
   Demonstration("d", render_query([SYSTEM, ASK, ANSWER, AGAIN]), "     return x\n"),
   Preference(
-    "p", QUESTION, (" <|im_end|> ends it", render_response([ANSWER, AGAIN, LAST])), (1, 0)
+    "p", QUESTION, (" <|im_end|> ends it", render_response([ANSWER, AGAIN, LAST])), (1.0, 0.0)
   ),
   Demonstration("t", QUESTION, " <think>Hm.</think>\n\nYes."),
   Demonstration(
@@ -159,7 +159,7 @@ def test_a_prompt_that_whole_dialogues_contradict_is_refused():
   )
   tokenizer = copy.deepcopy(tokenizer_of("chatml"))
   tokenizer.chat_template = template
-  with pytest.raises(ConfigError, match=r"writes '\\n4: ' before an answer .* prompt '\\nanswer:'"):
+  with pytest.raises(ConfigError, match=r"writes '\\n4:' before an answer .* prompt '\\nanswer:'"):
     codec_of(tokenizer)
   assert complete_template(tokenizer, template) == template
 
@@ -240,9 +240,7 @@ def test_what_a_form_would_misread_is_left_out_and_counted():
   assert cut_and_left_out(found)["demonstrations"]["records"] == 9
   # In HH form a marker in a message cannot be told from a turn's.
   data = data_with(RECORDS[4], *odd.values())
-  long = make_codec(
-    tiny.codec().tokenizer, tiny.config(data__query_length=300, data__row_length=400), 1_000
-  )
+  long = codec_of(tiny.codec().tokenizer)
   assert tokenise(long, data).left_out["demonstrations"] == {"turn marker inside a message": 1}
   with pytest.raises(ConfigError, match=r"no row of demonstrations can be written .*\(1 turn mark"):
     tokenise(long, dataclasses.replace(data, demonstrations=(RECORDS[4],)))
