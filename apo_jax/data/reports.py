@@ -1,4 +1,4 @@
-"""What a source gave: its format, how many rows became records, and what was dropped and why."""
+"""What a source gave: its formats and columns, how many rows became records, what was dropped."""
 
 import dataclasses
 from typing import Any
@@ -15,13 +15,16 @@ class SourceReport:
   Attributes:
     field: its name, "preferences", say.
     location: the path or URI, or "config.data.preferences" where the field is taken from them.
-    format: the format's name.
+    format: the format of most rows.
     rows: all rows, bad ones included; of the preferences those that became records.
     records: the rows that became records.
     dropped: how many rows were bad, by reason.
     examples: the first three bad rows of each reason, with their numbers in the file, from 1.
     sides: the records in use on each side of the split that needs some.
     left_out: how many good records are not in use, by why they are not.
+    formats: how many rows are in each format, by its name; a row of no known format is in none.
+    read: the columns that records were made from, in the order of their first row.
+    unread: the columns with some value that no row was read from.
   """
 
   field: str
@@ -33,24 +36,37 @@ class SourceReport:
   examples: dict[str, tuple[str, ...]]
   sides: dict[str, int] = dataclasses.field(default_factory=dict)
   left_out: dict[str, int] = dataclasses.field(default_factory=dict)
+  formats: dict[str, int] = dataclasses.field(default_factory=dict)
+  read: tuple[str, ...] = ()
+  unread: tuple[str, ...] = ()
 
   def to_dict(self) -> dict[str, Any]:
     """The report in JSON's types."""
     examples = {reason: list(rows) for reason, rows in self.examples.items()}
-    return {**dataclasses.asdict(self), "examples": examples}
+    columns = {"read": list(self.read), "unread": list(self.unread)}
+    return {**dataclasses.asdict(self), "examples": examples, **columns}
 
   def sentence(self) -> str:
     """The report on one line."""
     parts = [
-      f"config.data.{self.field}: {self.rows:,} rows in {self.format} form from {self.location},"
+      f"config.data.{self.field}: {self.rows:,} rows in {self._forms()} from {self.location},"
       f" {sum(self.sides.values()):,} used ({_counts(self.sides)})"
     ]
+    if self.read:
+      parts.append(f"read: {', '.join(self.read)}")
+    if self.unread:
+      parts.append(f"not read: {', '.join(self.unread)}")
     if self.dropped:
       total = sum(self.dropped.values())
       parts.append(f"{total:,} dropped: {self._dropped()}")
     if self.left_out:
       parts.append(f"left out: {_counts(self.left_out)}")
     return "; ".join(parts) + "."
+
+  def _forms(self) -> str:
+    if len(self.formats) < 2:
+      return f"{self.format} form"
+    return f"{len(self.formats)} forms ({_counts(self.formats)})"
 
   def _dropped(self) -> str:
     parts = []
