@@ -24,7 +24,9 @@ class SourceReport:
     left_out: how many good records are not in use, by why they are not.
     formats: how many rows are in each format, by its name; a row of no known format is in none.
     read: the columns that records were made from, in the order of their first row.
-    unread: the columns with some value that no row was read from.
+    unread: the columns with some value that no row was read from; of messages, as
+      "chosen.thinking", what they hold beside role and text.
+    joined: the rows that are part of another row's record: answers of one query, a row each.
   """
 
   field: str
@@ -39,6 +41,7 @@ class SourceReport:
   formats: dict[str, int] = dataclasses.field(default_factory=dict)
   read: tuple[str, ...] = ()
   unread: tuple[str, ...] = ()
+  joined: int = 0
 
   def to_dict(self) -> dict[str, Any]:
     """The report in JSON's types."""
@@ -52,6 +55,8 @@ class SourceReport:
       f"config.data.{self.field}: {self.rows:,} rows in {self._forms()} from {self.location},"
       f" {sum(self.sides.values()):,} used ({_counts(self.sides)})"
     ]
+    if self.joined:
+      parts.append(f"{self.joined:,} joined to others of their query")
     if self.read:
       parts.append(f"read: {', '.join(self.read)}")
     if self.unread:
