@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from apo_jax.data.bad_rows import BadRow
-from apo_jax.data.columns import CONVERSATION, QUERY, SYSTEM, RowView, says_nothing
+from apo_jax.data.columns import CONVERSATION, QUERY, SYSTEM, TEXTS, RowView, says_nothing
 from apo_jax.data.dialogue import Message, parse_query, render_query, render_response
 from apo_jax.data.messages import listed, messages_of, written_list
 from apo_jax.data.values import present, shown, text_of
 
 # The marker of an answer at a text's end, which may have lost its line breaks.
 _OPEN = re.compile(r"(?:\A|\n)\s*Assistant:\s*\Z")
+_BLANKS = re.compile(r"\A(?: {1,2}(?=\S)| )")
 # What an instruction is about: Alpaca's column, and Dolly's.
 _ABOUT = ("input", "context")
 _BEFORE = ("history", "context", "chat_history")
@@ -35,6 +36,8 @@ def asked_of(row: RowView) -> Asked:
   Raises:
     BadRow: there is none, or what the row says of it does not fit together.
   """
+  if all(row.peek(name) is None for name in QUERY):
+    present(row, TEXTS[:4])  # which are the usual names
   name = present(row, QUERY)
   value = row[name]
   turns = (*_turns_before(row, name), *turns_of(_with_input(row, name, value), name))
@@ -136,7 +139,8 @@ def response_of(value: Any, name: str, *, is_open: bool = False) -> str:
     return response_of_messages(messages_of(value, name), name)
   text = text_of(value, name).strip("\r\n")
   if is_open:
-    return f" {text.removeprefix(' ')}" if text.strip() else " "
+    # One blank, or a second by mistake, stands before a word; more are the answer's indentation.
+    return f" {_BLANKS.sub('', text)}" if text.strip() else " "
   return response_of_messages([Message("assistant", text)], name)
 
 

@@ -32,7 +32,7 @@ _ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value")
 # What a message may say beside its text, which no model here reads or writes.
 _CALLS = ("tool_calls", "function_call")
-_KNOWN_KEYS = {*_ROLE_KEYS, *_CONTENT_KEYS, *_CALLS, "name", "id", "weight", "train"}
+_KNOWN_KEYS = {*_ROLE_KEYS, *_CONTENT_KEYS, *_CALLS, "weight", "train"}
 
 
 def messages_of(value: Any, name: str) -> tuple[Message, ...]:
@@ -98,7 +98,7 @@ def unread_keys(value: Any) -> set[str]:
   return {
     key
     for turn in value
-    if isinstance(turn, Mapping) and _key(turn, _ROLE_KEYS)
+    if isinstance(turn, Mapping) and _key(turn, _ROLE_KEYS) and _key(turn, _CONTENT_KEYS)
     for key, said in turn.items()
     if said and key not in _KNOWN_KEYS
   }

@@ -1,11 +1,14 @@
 """What a source gave: its formats and columns, how many rows became records, what was dropped."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 # How much of the bad rows a sentence shows: the first of so many reasons, each so many characters.
 _SHOWN_REASONS = 3
 _SHOWN_LENGTH = 90
+# How many columns a sentence names.
+_SHOWN_NAMES = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +61,9 @@ class SourceReport:
     if self.joined:
       parts.append(f"{self.joined:,} joined to others of their query")
     if self.read:
-      parts.append(f"read: {', '.join(self.read)}")
+      parts.append(f"read: {listing(self.read)}")
     if self.unread:
-      parts.append(f"not read: {', '.join(self.unread)}")
+      parts.append(f"not read: {listing(self.unread)}")
     if self.dropped:
       total = sum(self.dropped.values())
       parts.append(f"{total:,} dropped: {self._dropped()}")
@@ -79,6 +82,12 @@ class SourceReport:
       first = f" ({_short(self.examples[reason][0])})" if index < _SHOWN_REASONS else ""
       parts.append(f"{number:,} {reason}{first}")
     return ", ".join(parts)
+
+
+def listing(names: Sequence[str]) -> str:
+  """The first names, and how many there are beside them."""
+  more = len(names) - _SHOWN_NAMES
+  return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _short(example: str) -> str:

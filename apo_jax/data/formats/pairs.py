@@ -1,4 +1,4 @@
-"""A chosen and a rejected side: answers to a query beside them, or whole dialogues that share one."""
+"""A chosen and a rejected side: answers to a query beside them, or dialogues that share one."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -51,9 +51,9 @@ _ANSWER_WORD = re.compile(r"(?:^|\n)[ \t]*(?:Assistant|Answer|A|AI|Bot|Response)
 
 
 def sides_named(columns: Mapping[str, Any]) -> tuple[str, str] | None:
-  """The names of the two sides among the columns, of which one may be missing."""
+  """The names of the two sides among the columns; of the usual ones, one may be missing."""
   both = [names for names in SIDES if columns.keys() >= set(names)]
-  one = [names for names in SIDES if names[0] in columns or names[1] in columns]
+  one = [names for names in SIDES[:2] if names[0] in columns or names[1] in columns]
   return next(iter([*both, *one]), None)
 
 
