@@ -55,7 +55,6 @@ def is_conversation(columns: Mapping[str, Any]) -> bool:
 def query_and_response(row: RowView) -> Candidate:
   """A query and its response, which a label or a score may judge."""
   name = present(row, RESPONSE)
-  present(row, QUERY)
   query, is_open = asked_of(row)
   return _judged(row, query, response_of(row[name], name, is_open=is_open))
 

@@ -1,5 +1,7 @@
 """A chosen and a rejected side: answers to a query beside them, or dialogues that share one."""
 
+import functools
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,8 +32,13 @@ SIDES = (
   ("preferred", "dispreferred"),
   ("better_response", "worse_response"),
 )
+_WORDS_OF_SCORES = ("score", "rating", "reward", "avg_rating", "overall_score", "rm_score")
 # How scores of the sides are called: `score_chosen` and `chosen_score`.
-_SCORES = ("score", "rating", "reward", "avg_rating", "overall_score", "rm_score")
+_SCORES = tuple(
+  tuple(pattern.format(word=word, side=side) for side in SIDES[0])
+  for word in _WORDS_OF_SCORES
+  for pattern in ("{word}_{side}", "{side}_{word}")
+)
 # Lists that some sets keep of all answers that the two were taken from, and of their scores.
 _ALL = (
   ("generations", "rating"),
@@ -40,11 +47,7 @@ _ALL = (
   ("all_generated_responses", "all_rm_scores"),
 )
 # One of the two alone decides nothing; of all answers, what is beside the pair was its source.
-UNNEEDED = frozenset(
-  {f"{word}_{side}" for word in _SCORES for side in SIDES[0]}
-  | {f"{side}_{word}" for word in _SCORES for side in SIDES[0]}
-  | {scores for _, scores in _ALL}
-)
+UNNEEDED = frozenset({*itertools.chain(*_SCORES), *(scores for _, scores in _ALL)})
 _NOTHING_SHARED = "it has a chosen and a rejected side that share no query"
 # A text's last line may begin so before the answer.
 _ANSWER_WORD = re.compile(r"(?:^|\n)[ \t]*(?:Assistant|Answer|A|AI|Bot|Response)[ \t]*:[ \t]*\Z")
@@ -52,8 +55,13 @@ _ANSWER_WORD = re.compile(r"(?:^|\n)[ \t]*(?:Assistant|Answer|A|AI|Bot|Response)
 
 def sides_named(columns: Mapping[str, Any]) -> tuple[str, str] | None:
   """The names of the two sides among the columns; of the usual ones, one may be missing."""
-  both = [names for names in SIDES if columns.keys() >= set(names)]
-  one = [names for names in SIDES[:2] if names[0] in columns or names[1] in columns]
+  return _sides_among(frozenset(columns))
+
+
+@functools.lru_cache(maxsize=1024)
+def _sides_among(names: frozenset[str]) -> tuple[str, str] | None:
+  both = [sides for sides in SIDES if names >= set(sides)]
+  one = [sides for sides in SIDES[:2] if names & set(sides)]
   return next(iter([*both, *one]), None)
 
 
@@ -201,10 +209,12 @@ def texts_with_shared_start(row: RowView) -> Candidate:
 
 def shared_start(one: str, other: str) -> str:
   """What two texts both begin with."""
-  for index, (left, right) in enumerate(zip(one, other, strict=False)):
-    if left != right:
-      return one[:index]
-  return min(one, other, key=len)
+  low, high = 0, min(len(one), len(other))
+  while low < high:
+    # Texts are long and many: slices are compared much faster than letters.
+    middle = (low + high + 1) // 2
+    low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+  return one[:low]
 
 
 def shared_turns(one: Sequence[Message], other: Sequence[Message]) -> int:
@@ -239,13 +249,8 @@ def _pair(row: RowView, query: str, responses: Sequence[str]) -> Candidate:
 
 def _scores_beside(row: RowView) -> list[tuple[tuple[str, str], tuple[Any, Any]]]:
   """The scores of both sides, under every name that the row has them by."""
-  found = []
-  for word in _SCORES:
-    for pattern in ("{word}_{side}", "{side}_{word}"):
-      names = tuple(pattern.format(word=word, side=side) for side in ("chosen", "rejected"))
-      if all(not says_nothing(row.peek(name)) for name in names):
-        found.append((names, (row[names[0]], row[names[1]])))
-  return found
+  said = set(row.said)
+  return [(names, (row[names[0]], row[names[1]])) for names in _SCORES if said >= set(names)]
 
 
 def _check_list(row: RowView, name: str, scores_name: str, responses: Sequence[str]) -> None:
