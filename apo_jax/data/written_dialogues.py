@@ -136,7 +136,7 @@ _EMPTY_THOUGHT = re.compile(r"\A\s*<think>\s*(?:</think>\s*)?\Z")
 _END = "|".join(map(re.escape, _ENDS))
 # A rendering closes an answer right behind its last word; what people say of a token has a blank.
 _LEFT_END = re.compile(rf"(?<=\S)\n?(?:{_END})\s*\Z")
-_CLOSED = re.compile(rf"\s*(?:{_END})+\s*\Z")
+_CLOSED = re.compile(rf"(?:\s*(?:{_END}))+\s*\Z")
 
 
 class HalfWritten(ValueError):
