@@ -97,13 +97,7 @@ def test_one_instruction_of_alpaca_with_its_preamble_comes_apart():
 
 
 def test_an_answer_comes_apart_alone():
-  for text in (
-    f"<|assistant|>\n{A}</s>\n",
-    f"<|im_start|>assistant\n{A}<|im_end|>",
-    f"[/INST] {A}",
-  ):
-    if text.startswith("[/INST]"):
-      continue
+  for text in (f"<|assistant|>\n{A}</s>\n", f"<|im_start|>assistant\n{A}<|im_end|>"):
     assert take_apart(text, is_answer=True) == (Message("assistant", A),)
   # An answer may write a dialogue out in words.
   for text in ("USER: Hi ASSISTANT: Yo", "### Instruction:\nx\n\n### Response:\ny"):
@@ -135,7 +129,7 @@ def test_a_text_that_names_tokens_is_text(text):
   [
     f"<|im_start|>user\n{Q}",
     f"<|im_start|>user\n{Q}\n<|im_start|>assistant\n",
-    f"<|start_header_id|>user<|end_header_id|>\n\n{Q} and <|start_header_id|>user<|end_header_id|>\n\n",
+    f"<|header_start|>user<|header_end|>\n\n{Q} and <|header_start|>user<|header_end|>\n\n",
     f"[SYSTEM_PROMPT]{S}[/SYSTEM_PROMPT]{Q}[INST]{Q}[/INST]",
   ],
 )
