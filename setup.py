@@ -36,6 +36,7 @@ JUDGE = ["openai>=3.57,<4"]
 EXTRAS = {
   "test": [
     "beartype>=0.23,<0.24",
+    "hypothesis>=6.170,<7",
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",

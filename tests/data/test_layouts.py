@@ -95,7 +95,9 @@ PREFERENCES = {
   ],
   "Intel/orca_dpo_pairs": [INTEL],
   "argilla/distilabel-intel-orca-dpo-pairs": [DISTILABEL],
-  "jondurbin/truthy-dpo": [{"id": "a", "source": "x", "system": "Be terse.", "prompt": ASK, **SIDES}],
+  "jondurbin/truthy-dpo": [
+    {"id": "a", "source": "x", "system": "Be terse.", "prompt": ASK, **SIDES},
+  ],
   "ShareGPT with two sides": [
     {"conversations": [human()], "chosen": gpt(GOOD), "rejected": gpt(BAD)},
     {"messages": [user()], "chosen": assistant(GOOD), "rejected": assistant(BAD)},
@@ -116,7 +118,9 @@ PREFERENCES = {
      "answers": [{"answer": GOOD, "rank": 1.0}, {"answer": BAD, "rank": 2.0}]},
   ],
   "SHP": [SHP, {**SHP, "human_ref_A": BAD, "human_ref_B": GOOD, "labels": 0, "score_A": 1}],
-  "RewardBench 2": [{"id": "7", "prompt": ASK, "chosen": [GOOD], "rejected": [BAD], "num_correct": 1}],
+  "RewardBench 2": [
+    {"id": "7", "prompt": ASK, "chosen": [GOOD], "rejected": [BAD], "num_correct": 1},
+  ],
   "Chatbot Arena, 55,000": [ARENA, {**ARENA, "prompt": f"['{ASK}']", "response_a": f"['{GOOD}']"}],
   "Chatbot Arena, conversations": [
     {"question_id": "7", "model_a": "m", "model_b": "n", "winner": "model_a", "turn": 1,
@@ -232,7 +236,8 @@ def test_the_table_in_the_docs_is_of_these_layouts():
     ({"prompt": ASK, "response_1": GOOD, "response_2": BAD, "preference": 1}, "wrong field"),
     ({"prompt": ASK, "response_1": GOOD, "response_2": BAD}, "missing field"),
     ({"prompt": ASK, "response_a": GOOD, "response_b": BAD, "winner": "neither"}, "all sides"),
-    ({"system": "A", "prompt": [{"role": "system", "content": "B"}, user()], **SIDES}, "contradict"),
+    ({"system": "A", "prompt": [{"role": "system", "content": "B"}, user()], **SIDES},
+     "contradiction"),
     ({"prompt": "Else?", "chosen": [user(), assistant("A")], "rejected": [user(), assistant("B")]},
      "sides of different queries"),
     ({"prompt": ASK, **SIDES, "label": 1}, "unread column"),

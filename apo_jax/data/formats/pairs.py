@@ -194,7 +194,8 @@ def _of_conversations(
 def texts_with_shared_start(row: RowView) -> Candidate:
   """Two texts whose query is what both begin with, up to a line's end or an answer's marker."""
   names = _names(row)
-  sides = [text_of(field(row, name), name) for name in names]
+  # A text that was a list of messages, and cannot be read back, is refused as what it is.
+  sides = [text_of(listed(field(row, name), name), name) for name in names]
   if sides[0].strip() == sides[1].strip():
     raise BadRow("all sides equal", "it has the same text as chosen and as rejected")
   written = [taken_apart(text, name) for text, name in zip(sides, names, strict=True)]
