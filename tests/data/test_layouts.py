@@ -5,6 +5,7 @@ import re
 import pytest
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.data.dialogue import find_marker, unquote_markers
 from apo_jax.data.reading import to_records
 from apo_jax.data.records import Demonstration, Preference
 from tests.tiny import ROOT
@@ -299,10 +300,11 @@ def test_rows_are_read_each_by_its_own_shape():
     "query": 1,
   }
   assert reading.format == "TRL preference (explicit prompt)"
-  # Of the talk its words alone may come: it is read with its prompt, or dropped.
-  rest = [record for record in reading.records if "talk" not in record.query]
+  first, *rest = reading.records
+  assert first.query == "\n\nHuman: Write a talk.\n\nAssistant:"
+  quoted = tuple((unquote_markers(text), find_marker(text)) for text in first.responses)
+  assert quoted == ((f" {quoting}A", None), (f" {quoting}B", None))
   assert [(one.query, one.responses) for one in rest] == [(QUERY, (f" {GOOD}", f" {BAD}"))] * 5
-  assert all(one.query == "\n\nHuman: Write a talk.\n\nAssistant:" for one in reading.records[:-5])
   assert reading.records[-1].query_id == "12"
   assert {
     "unknown form": 1,

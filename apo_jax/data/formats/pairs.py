@@ -1,7 +1,6 @@
 """A chosen and a rejected side: answers to a query beside them, or dialogues that share one."""
 
 import functools
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +16,12 @@ from apo_jax.data.answers import (
   with_system,
 )
 from apo_jax.data.bad_rows import BadRow
-from apo_jax.data.candidates import Candidate, scores_of
+from apo_jax.data.candidates import Candidate
 from apo_jax.data.columns import CONVERSATION, QUERY, RowView, is_harmless, says_nothing
 from apo_jax.data.dialogue import ANSWER, Message
+from apo_jax.data.formats.pair_scores import pair_of, words
 from apo_jax.data.messages import is_answer, listed, messages_of, written_list
-from apo_jax.data.values import field, number_of, query_id_of, shown, text_of
+from apo_jax.data.values import field, query_id_of, shown, text_of
 
 # The names of the two sides, the better one first.
 SIDES = (
@@ -33,22 +33,6 @@ SIDES = (
   ("preferred", "dispreferred"),
   ("better_response", "worse_response"),
 )
-_WORDS_OF_SCORES = ("score", "rating", "reward", "avg_rating", "overall_score", "rm_score")
-# How scores of the sides are called: `score_chosen` and `chosen_score`.
-_SCORES = tuple(
-  tuple(pattern.format(word=word, side=side) for side in SIDES[0])
-  for word in _WORDS_OF_SCORES
-  for pattern in ("{word}_{side}", "{side}_{word}")
-)
-# Lists that some sets keep of all answers that the two were taken from, and of their scores.
-_ALL = (
-  ("generations", "rating"),
-  ("responses", "scores"),
-  ("responses", "rewards"),
-  ("all_generated_responses", "all_rm_scores"),
-)
-# One of the two alone decides nothing; of all answers, what is beside the pair was its source.
-UNNEEDED = frozenset({*itertools.chain(*_SCORES), *(scores for _, scores in _ALL)})
 _NOTHING_SHARED = "it has a chosen and a rejected side that share no query"
 # A text's last line may begin so before the answer.
 _ANSWER_WORD = re.compile(r"(?:^|\n)[ \t]*(?:Assistant|Answer|A|AI|Bot|Response)[ \t]*:[ \t]*\Z")
@@ -104,7 +88,7 @@ def are_dialogues(columns: Mapping[str, Any]) -> bool:
   # An answer may quote a dialogue: these begin with the prompt, or have it as a turn.
   return isinstance(prompt, str) and (
     all(_begins_with(side, prompt) for side in sides)
-    or (all(whole) and _words(f"Human: {prompt} Assistant:") in _words(shared_start(*sides)))
+    or (all(whole) and words(f"Human: {prompt} Assistant:") in words(shared_start(*sides)))
   )
 
 
@@ -135,7 +119,7 @@ def answers(row: RowView) -> Candidate:
     problem = f"{_names(row)[0]} is the text {shown(sides[0])}: a list, or an answer that is one?"
     raise BadRow("list as text", problem)
   named = zip(_names(row), sides, strict=True)
-  return _pair(row, query, [response_of(side, name, behind=behind) for name, side in named])
+  return pair_of(row, query, [response_of(side, name, behind=behind) for name, side in named])
 
 
 def dialogues(row: RowView) -> Candidate:
@@ -158,7 +142,7 @@ def dialogues(row: RowView) -> Candidate:
     begin = len(row[prompt].strip())
     rests = [text.strip()[begin:] for text in sides]
   # Blanks at the end of a text of many turns are the file's, not the answer's.
-  return _pair(
+  return pair_of(
     row, query, [response_of(text.rstrip(), names[0], behind="open dialogue") for text in rests]
   )
 
@@ -188,7 +172,7 @@ def _of_conversations(
   query = canonical(with_system(row, sides[0][:start]), names[0])
   _check_other_queries(row, sides[0], start)
   pairs = zip(names, sides, strict=True)
-  return _pair(row, query, [response_of_messages(side[start:], name) for name, side in pairs])
+  return pair_of(row, query, [response_of_messages(side[start:], name) for name, side in pairs])
 
 
 def texts_with_shared_start(row: RowView) -> Candidate:
@@ -218,7 +202,7 @@ def texts_with_shared_start(row: RowView) -> Candidate:
   responses = [response_of(text.removeprefix(shared), names[0]) for text in sides]
   question = _ANSWER_WORD.sub("", shared)
   question = re.sub(r"\A\s*(?:Human|User|Question|Q)[ \t]*:", "", question)
-  return _pair(row, query_of_text(row, question, names[0]), responses)
+  return pair_of(row, query_of_text(row, question, names[0]), responses)
 
 
 def shared_start(one: str, other: str) -> str:
@@ -242,59 +226,9 @@ def shared_turns(one: Sequence[Message], other: Sequence[Message]) -> int:
   return start
 
 
-def _pair(row: RowView, query: str, responses: Sequence[str]) -> Candidate:
-  """Of a chosen and a rejected response, with their scores where the row has some."""
-  if str(row.peek("status")).strip().lower() == "tie":
-    # So argilla's copies of Intel's pairs say that a second judge saw no better one.
-    row.get("status")
-    raise BadRow("all sides equal", "its status is 'tie'")
-  names, given = ("", ""), (1.0, 0.0)
-  for found, values in _scores_beside(row):
-    numbers = [number_of(value) for value in values]
-    if None not in numbers and numbers[0] < numbers[1]:
-      problem = f"{found[0]} is {values[0]}, below {found[1]}, which is {values[1]}"
-      raise BadRow("wrong scores", problem)
-    if not names[0]:
-      names, given = found, values
-  for texts_name, scores_name in _ALL:
-    _check_list(row, texts_name, scores_name, responses)
-  return Candidate(query_id_of(row), query, tuple(responses), scores_of(given, 2))
-
-
-def _scores_beside(row: RowView) -> list[tuple[tuple[str, str], tuple[Any, Any]]]:
-  """The scores of both sides, under every name that the row has them by."""
-  said = set(row.said)
-  return [(names, (row[names[0]], row[names[1]])) for names in _SCORES if said >= set(names)]
-
-
-def _check_list(row: RowView, name: str, scores_name: str, responses: Sequence[str]) -> None:
-  """Raises BadRow where scores of all answers say that the chosen one is not the better."""
-  texts, scores = row.peek(name), row.peek(scores_name)
-  if not isinstance(texts, list | tuple) or not isinstance(scores, list | tuple):
-    return
-  if len(texts) != len(scores):
-    return
-  row.get(name), row.get(scores_name)
-  # The answers are told by their words.
-  known = {
-    _words(text): number_of(score)
-    for text, score in zip(map(_last_text, texts), scores, strict=True)
-  }
-  better, worse = (known.get(_words(response)) for response in responses)
-  if better is not None and worse is not None and better <= worse:
-    reason = "all sides equal" if better == worse else "contradiction"
-    raise BadRow(reason, f"{scores_name} gives the chosen response {better}, the other {worse}")
-
-
-def _last_text(value: Any) -> str:
-  if isinstance(value, list | tuple) and value:
-    value = value[-1]
-  return str(value.get("content")) if isinstance(value, Mapping) else str(value)
-
-
 def _check_other_queries(row: RowView, side: Sequence[Message], start: int) -> None:
   """Raises BadRow where a query beside whole conversations says something else than they."""
-  whole = [_words(message.content) for message in side]
+  whole = [words(message.content) for message in side]
   asked = [message.role != "system" for message in side].index(True)
   for name in QUERY:
     value = row.peek(name)
@@ -302,19 +236,15 @@ def _check_other_queries(row: RowView, side: Sequence[Message], start: int) -> N
       continue
     value = _listed(value)
     if isinstance(value, str):
-      said = _words(value)
+      said = words(value)
       # It may be one turn, or the whole query in some form of text.
       same = said in whole[:start] or all(turn in said for turn in whole[asked:start])
     else:
-      said = [_words(message.content) for message in messages_of(value, name)]
+      said = [words(message.content) for message in messages_of(value, name)]
       same = said in (whole[:start], whole[asked:start], whole, whole[asked:])
     if not same:
       raise BadRow("sides of different queries", f"{name} is not what its two sides begin with")
     row.get(name)
-
-
-def _words(text: str) -> str:
-  return " ".join(text.split())
 
 
 def _names(row: RowView) -> tuple[str, str]:

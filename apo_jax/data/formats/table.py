@@ -10,7 +10,7 @@ queries.
 from apo_jax.data.bad_rows import BadRow
 from apo_jax.data.candidates import Candidate, Kind
 from apo_jax.data.columns import QUERY, RESPONSE, RowView, part_of
-from apo_jax.data.formats import k_wise, one_answer, pairs, trees, two_answers
+from apo_jax.data.formats import k_wise, one_answer, pair_scores, pairs, trees, two_answers
 from apo_jax.data.formats.shape import Columns, Format, any_of, has
 from apo_jax.data.formats.trees import Node
 from apo_jax.data.values import present
@@ -58,29 +58,29 @@ FORMATS: tuple[Format, ...] = (
     "preferences",
     pairs.are_answers_as_messages,
     pairs.answers,
-    pairs.UNNEEDED,
+    pair_scores.UNNEEDED,
   ),
   Format(
     "TRL conversational preference (implicit prompt)",
     "preferences",
     pairs.are_conversations,
     pairs.conversations,
-    pairs.UNNEEDED,
+    pair_scores.UNNEEDED,
   ),
-  Format("HH-RLHF", "preferences", pairs.are_dialogues, pairs.dialogues, pairs.UNNEEDED),
+  Format("HH-RLHF", "preferences", pairs.are_dialogues, pairs.dialogues, pair_scores.UNNEEDED),
   Format(
     "TRL preference (implicit prompt)",
     "preferences",
     pairs.lack_query,
     pairs.texts_with_shared_start,
-    pairs.UNNEEDED,
+    pair_scores.UNNEEDED,
   ),
   Format(
     "TRL preference (explicit prompt)",
     "preferences",
     pairs.has_sides,
     pairs.answers,
-    pairs.UNNEEDED,
+    pair_scores.UNNEEDED,
   ),
   Format(
     "two answers and a verdict",
