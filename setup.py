@@ -37,6 +37,7 @@ EXTRAS = {
   "test": [
     "beartype>=0.23,<0.24",
     "filelock>=4.3,<5",
+    "hypothesis>=6.170,<7",
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",

@@ -16,6 +16,7 @@ from apo_jax.config.base import to_dict
 from apo_jax.config.schema import Config
 from apo_jax.data.reports import SourceReport
 from apo_jax.data.sources import load_data
+from apo_jax.data.template_check import TemplateCheck, check_template, choose_records
 from apo_jax.data.tokenised import cut_and_left_out, tokenise
 from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
 from apo_jax.devices.processes import barrier, of_the_first
@@ -149,6 +150,7 @@ def play(
   make_run_codec(tokenizer, config, origins)  # checks that they fit
   with shared_tokenizer(directory, tokenizer) as tokenizer:
     codec = make_run_codec(tokenizer, config, origins)
+    checked = check_template(codec, choose_records(texts))
     data = tokenise(codec, texts)
     logs = _open_logs(config, run_dir)
   claim(directory, config, origins, texts, data, codec)
@@ -167,7 +169,7 @@ def play(
       logs=logs,
     )
     if logs.is_writer:
-      _introduce(run, texts.reports)
+      _introduce(run, texts.reports, checked)
     for round in range(config.rounds + 1):
       check_health(run, round)  # an earlier process may have had other thresholds
     shared = None
@@ -224,11 +226,13 @@ def _open_logs(config: Config, run_dir: Path) -> Logs:
   return Logs(Progress(is_writer), metrics, is_writer)
 
 
-def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
+def _introduce(run: Run, reports: Sequence[SourceReport], checked: TemplateCheck) -> None:
   """Says what the run is made of."""
   say, models = run.logs.progress.message, run.models
   for report in reports:
     say(report.sentence())
+  if checked.compared:
+    say(checked.sentence())
   for name, counts in cut_and_left_out(run.data).items():
     left_out = run.data.left_out[name]
     said = [f"{counts['cut_queries']:,} queries lose their left"] if counts["cut_queries"] else []

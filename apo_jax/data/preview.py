@@ -6,7 +6,7 @@ import numpy as np
 
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.data.tokenised import Tokenised
-from apo_jax.data.tokens import Codec, token_texts
+from apo_jax.data.tokens import Codec, visible_tokens
 from apo_jax.rows.rows import RESPONSE_SEGMENT, SHARED_SEGMENT, Rows, make_rows, row_length
 
 _LEGEND = """\
@@ -52,16 +52,8 @@ def _row(codec: Codec, name: str, row: Rows) -> list[str]:
 
 
 def _tokens(codec: Codec, name: str, ids: Sequence[int]) -> list[str]:
-  shown = "".join(f"‹{_visible(codec, token)}›" for token in ids)
+  shown = "".join(f"‹{token}›" for token in visible_tokens(codec.tokenizer, ids))
   return [f"{name}, {len(ids)} tokens:", f"  {shown}", f"  ids {' '.join(map(str, ids))}"]
-
-
-def _visible(codec: Codec, token: int) -> str:
-  (text,) = token_texts(codec.tokenizer, [token])
-  # Special tokens have no text, and parts of a character none that can be read.
-  if not text or "\ufffd" in text:
-    text = str(codec.tokenizer.convert_ids_to_tokens(token))
-  return text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
 def _kind(record: Query | Demonstration | Preference) -> str:
