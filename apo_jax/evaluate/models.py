@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+from absl import logging
 from jax.sharding import Mesh
 
 from apo_jax.config.fields import ConfigError
@@ -22,8 +23,8 @@ from apo_jax.models.definition import (
   define_policy,
   define_reward_model,
 )
+from apo_jax.models.hugging_face.checkpoint import Checkpoint
 from apo_jax.models.hugging_face.config import (
-  Checkpoint,
   read_architecture,
   read_ends,
   resolve_directory,
@@ -178,7 +179,10 @@ def checkpoint_reward(name: str, flag: str) -> Source:
     )
   limit = _limit(checkpoint)
   codec = _codec(checkpoint, flag, query_length=limit - 1, row_length=limit)
-  pooling = "last" if checkpoint.hf_config.get("pad_token_id") == codec.eos else "eos"
+  padding = checkpoint.hf_config.get("pad_token_id")
+  if checkpoint.adapter is not None:  # config.json is the base's, and may be a language model's
+    padding = codec.tokenizer.pad_token_id
+  pooling = "last" if padding == codec.eos else "eos"
 
   def load(mesh: Mesh) -> tuple[Definition, Parameters]:
     definition = define_reward_model(checkpoint.architecture, pooling, mesh)
@@ -191,7 +195,9 @@ def _checkpoint(name: str, flag: str) -> Checkpoint:
   dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   model = ModelConfig(checkpoint=name, compute_dtype=dtype)
   checkpoint = read_architecture(resolve_directory(name, flag), model, flag)
-  TensorFiles(checkpoint, flag)  # checks every tensor's name, shape and type
+  files = TensorFiles(checkpoint, flag)  # checks every tensor's name, shape and type
+  for note in (*checkpoint.notes, *files.notes):
+    logging.warning("%s: %s.", flag, note)
   return checkpoint
 
 
@@ -209,13 +215,13 @@ def _codec(
     data=DataConfig(query_length=query_length, row_length=row_length),
     sampling=SamplingConfig(training=sampler, evaluation=sampler),
   )
-  tokenizer = load_tokenizer(checkpoint.directory, flag)
-  ends = read_ends(checkpoint.directory, flag)
+  tokenizer = load_tokenizer(checkpoint.tokenizer_directory, flag)
+  ends = read_ends(checkpoint.generation_directory, flag)
   return make_codec(tokenizer, config, checkpoint.architecture.vocab_size, ends)
 
 
 def _limit(checkpoint: Checkpoint) -> int:
-  return int(checkpoint.hf_config.get("max_position_embeddings") or _USUAL_LIMIT)
+  return checkpoint.positions or _USUAL_LIMIT
 
 
 def _short(name: str) -> str:

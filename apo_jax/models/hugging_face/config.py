@@ -1,8 +1,8 @@
 """A Hugging Face checkpoint's directory, and what its config.json says about the decoder."""
 
 import dataclasses
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,16 @@ from huggingface_hub.errors import (
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import ModelConfig
 from apo_jax.models.architecture import Architecture, LayerKind, Rope
+from apo_jax.models.hugging_face.adapters import Adapter, base_name, read_adapter
+from apo_jax.models.hugging_face.checkpoint import (
+  CONFIG_FILE,
+  GENERATION_FILE,
+  Checkpoint,
+  describe_place,
+)
+from apo_jax.models.hugging_face.json_files import read_json
 from apo_jax.models.hugging_face.names import FAMILIES, GEMMA
-
-CONFIG_FILE = "config.json"
-GENERATION_FILE = "generation_config.json"
+from apo_jax.models.hugging_face.positions import position_limit
 
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 # Some repositories hold the same weights twice: in folders, or in one file beside the parts.
@@ -30,25 +36,8 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 _REWARD_SUFFIX = "ForSequenceClassification"
 _POLICY_SUFFIX = "ForCausalLM"
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-  """A Hugging Face checkpoint that can be imported.
-
-  Attributes:
-    directory: of config.json, safetensors and tokenizer files.
-    family: its "model_type", one of `hugging_face_names.FAMILIES`.
-    architecture: of its decoder.
-    is_reward: it is a sequence classifier of one label, and has no language-model head.
-    hf_config: config.json as it is.
-  """
-
-  directory: Path
-  family: str
-  architecture: Architecture
-  is_reward: bool
-  hf_config: dict[str, Any]
+# What OpenRLHF calls its reward models, whose head has no bias either.
+_REWARD_CLASSES = ("RewardModel", "LLMForSequenceRegression")
 
 
 def resolve_directory(name: str, field: str) -> Path:
@@ -91,20 +80,57 @@ def resolve_directory(name: str, field: str) -> Path:
   return Path(found)
 
 
-def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkpoint:
-  """What the checkpoint in `directory` is, from its config.json.
+def read_architecture(
+  directory: Path,
+  model: ModelConfig,
+  field: str,
+  resolve: Callable[[str, str], Path] = resolve_directory,
+) -> Checkpoint:
+  """What the checkpoint in `directory` is, from its config.json, or from that of adapters' base.
+
+  Code that a checkpoint brings along (`auto_map`) never runs.
 
   Args:
-    directory: of the checkpoint.
+    directory: of the checkpoint, or of adapters of one (`adapters`).
     model: gives `remat`, the types and `attention`, which no checkpoint says.
     field: the config field that named the checkpoint, for errors.
+    resolve: finds the directory of the base that adapters name.
 
   Raises:
     ConfigError: for a file that cannot be read and for all that the decoder does not compute:
       other families, quantised weights, other activations, biases, rotary scalings or heads.
   """
-  where = f"{field} is {str(directory)!r}, whose {CONFIG_FILE}"
-  given = _read_json(directory / CONFIG_FILE, field)
+  adapter = read_adapter(directory, field)
+  if adapter is None:
+    return _read_whole(directory, model, field)
+  of_base = f"{field} is {str(directory)!r}, adapters whose base"
+  base = resolve(base_name(adapter), of_base)
+  if read_adapter(base, of_base) is not None:
+    raise ConfigError(f"{of_base} is {str(base)!r}, adapters as well; it must be a whole model.")
+  return _with_adapter(_read_whole(base, model, of_base), adapter, field)
+
+
+def _with_adapter(base: Checkpoint, adapter: Adapter, field: str) -> Checkpoint:
+  """The base as its adapters make it; these say whether it is a reward model."""
+  task = adapter.settings.get("task_type")
+  if base.is_reward and task == "CAUSAL_LM":
+    raise ConfigError(
+      f"{describe_place(field, base.directory, adapter)}, a sequence classifier; adapters of"
+      " task_type 'CAUSAL_LM' change a language model."
+    )
+  note = f"its adapters in {adapter.directory} are merged into {base.directory}"
+  return dataclasses.replace(
+    base,
+    adapter=adapter,
+    is_reward=base.is_reward or task == "SEQ_CLS",
+    notes=(note, *base.notes),
+  )
+
+
+def _read_whole(directory: Path, model: ModelConfig, field: str) -> Checkpoint:
+  """A checkpoint that is no adapters'."""
+  where = f"{describe_place(field, directory, None)}, whose {CONFIG_FILE}"
+  given = read_json(directory / CONFIG_FILE, field)
   family = given.get("model_type")
   _require(family in FAMILIES, where, "model_type", family, ", ".join(FAMILIES))
   _require(
@@ -115,7 +141,9 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
     "weights in float32, bfloat16 or float16",
   )
   try:
-    config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+    config = transformers.AutoConfig.from_pretrained(
+      directory, local_files_only=True, trust_remote_code=False
+    )
   except Exception as error:  # each family's class fails in its own ways on odd values
     reason = " ".join(str(error).split()).rstrip(".")
     raise ConfigError(f"{where} is not a valid config of {family}: {reason}.") from error
@@ -125,7 +153,22 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
     architecture=_architecture(config, family, model, where),
     is_reward=_is_reward(given, config.num_labels, where),
     hf_config=given,
+    positions=position_limit(given, family, getattr(config, "max_position_embeddings", None)),
+    notes=_notes(given),
   )
+
+
+def _notes(given: dict[str, Any]) -> tuple[str, ...]:
+  """What config.json says that nothing here follows."""
+  notes = []
+  if given.get("auto_map"):
+    notes.append(f"the code that auto_map in its {CONFIG_FILE} names is not run")
+  if given.get("mean") is not None or given.get("std") is not None:
+    notes.append(
+      f"mean {given.get('mean')} and std {given.get('std')} in its {CONFIG_FILE} normalise rewards"
+      " in OpenRLHF; here rewards are as the head gives them, which is as they were trained"
+    )
+  return tuple(notes)
 
 
 def read_ends(directory: Path, field: str) -> frozenset[int]:
@@ -141,7 +184,7 @@ def read_ends(directory: Path, field: str) -> frozenset[int]:
   path = directory / GENERATION_FILE
   if not path.exists():
     return frozenset()
-  given = _read_json(path, field)
+  given = read_json(path, field)
   where = f"{field} is {str(directory)!r}, whose {GENERATION_FILE}"
   named = given.get("eos_token_id")
   ids = named if isinstance(named, list) else [] if named is None else [named]
@@ -240,27 +283,14 @@ def _rope(parameters: dict[str, Any], where: str) -> Rope:
 def _is_reward(given: dict[str, Any], labels: int, where: str) -> bool:
   """Whether the checkpoint is a reward model; a file that names no class is a language model."""
   classes = given.get("architectures") or [_POLICY_SUFFIX]
+  if classes[0] in _REWARD_CLASSES:
+    return True
   is_reward = classes[0].endswith(_REWARD_SUFFIX)
   known = is_reward or classes[0].endswith(_POLICY_SUFFIX)
   _require(known, where, "architectures", classes, f"…{_POLICY_SUFFIX}, …{_REWARD_SUFFIX}")
   if is_reward:
     _require(labels == 1, where, "num_labels", labels, "1, a reward")
   return is_reward
-
-
-def _read_json(path: Path, field: str) -> dict[str, Any]:
-  try:
-    given = json.loads(path.read_text(encoding="utf-8"))
-  except FileNotFoundError as error:
-    raise ConfigError(
-      f"{field} is {str(path.parent)!r}, which has no {path.name}; it must be a directory with "
-      f"{path.name} and safetensors files."
-    ) from error
-  except ValueError as error:
-    raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is not JSON.") from error
-  if not isinstance(given, dict):
-    raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is no JSON object.")
-  return given
 
 
 def _require(condition: bool, where: str, name: str, value: Any, supported: str) -> None:
