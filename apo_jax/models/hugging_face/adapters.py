@@ -24,7 +24,8 @@ ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 
 _PREFIX = "base_model.model."
 # Where PEFT puts the adapter's own name and that of a copy, which its files leave out, or once had.
-_OWN_PARTS = frozenset(("default", "modules_to_save"))
+# A table that has adapters is stored whole beside them, as `base_layer`.
+_OWN_PARTS = frozenset(("default", "modules_to_save", "base_layer"))
 _PAIRS = (  # left and right factor of the change, as PEFT calls them
   ("lora_B.weight", "lora_A.weight"),
   ("lora_embedding_A", "lora_embedding_B"),
@@ -96,12 +97,9 @@ def read_adapter(directory: Path, field: str) -> Adapter | None:
   beginning = settings.get("init_lora_weights", True)
   _require(beginning in _PLAIN_BEGINNINGS, where, "init_lora_weights", settings, "true, gaussian")
   for name in ("r", "lora_alpha"):
-    value = settings.get(name)
-    is_size = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-    _require(is_size, where, name, settings, "a number above 0")
+    _require(_is_size(settings.get(name)), where, name, settings, "a number above 0")
   for name in ("rank_pattern", "alpha_pattern"):
-    given = settings.get(name)
-    _require(given is None or isinstance(given, dict), where, name, settings, "an object, null")
+    _require(_is_pattern(settings.get(name)), where, name, settings, "numbers by module names")
   for name in settings:
     # A variant is another computation, whichever it is.
     _require(name in _HARMLESS or not settings[name], where, name, settings, "none of it")
@@ -242,8 +240,6 @@ class Changes:
         continue
       if name not in shapes:
         self._fail(f"which has {kept}, a tensor that its base has not")
-      if name in self._changed:
-        self._fail(f"which has {kept} and adapters of the same tensor")
       self._check_shape(kept, shapes[name])
       replaced[name] = kept
     return replaced
@@ -264,6 +260,24 @@ def _plain(name: str) -> str:
   """A stored name without what PEFT puts around the names of transformers."""
   parts = name.removeprefix(_PREFIX).split(".")
   return ".".join(part for part in parts if part not in _OWN_PARTS)
+
+
+def _is_size(value: Any) -> bool:
+  return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def _is_pattern(given: Any) -> bool:
+  """Whether it is a size for each regular expression of module names; None is none."""
+  if given is None:
+    return True
+  if not isinstance(given, dict) or not all(map(_is_size, given.values())):
+    return False
+  try:
+    for one in given:
+      re.compile(one)
+  except re.error:
+    return False
+  return True
 
 
 def _by_pattern(pattern: Mapping[str, Any] | None, module: str, default: Any) -> Any:

@@ -147,6 +147,9 @@ class TensorFiles:
     stored = self._stored[name]
     return self._file_of[stored].get_slice(stored)
 
+  def _shape(self, stored: str) -> tuple[int, ...]:
+    return tuple(self._file_of[stored].get_slice(stored).get_shape())
+
   def _is_there(self, name: str) -> bool:
     return name in self._stored or (self._changes is not None and name in self._changes.replaced)
 
@@ -159,9 +162,7 @@ class TensorFiles:
     if found.bare:
       self.notes.append("its tensors are named as in a model without a head")
     if self._head is not None and not self._is_there(self._head):
-      shapes = {
-        stored: self._file_of[stored].get_slice(stored).get_shape() for stored in others.values()
-      }
+      shapes = {stored: self._shape(stored) for stored in others.values()}
       heads = find_head(others, shapes)
       if len(heads) > 1:
         self._fail(f"which has several heads, {' and '.join(heads)}; it must have one")
