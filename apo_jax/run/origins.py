@@ -78,7 +78,8 @@ def read_whole(field: str, name: str, config: Config) -> Checkpoint:
   """
   checkpoint = read_architecture(resolve_directory(name, field), config.model, field)
   files = TensorFiles(checkpoint, field)  # checks every tensor's name, shape and type
-  return dataclasses.replace(checkpoint, notes=(*checkpoint.notes, *files.notes))
+  notes = (*checkpoint.notes, *files.notes)
+  return dataclasses.replace(checkpoint, renamed=files.renamed, notes=notes)
 
 
 def find_origins(

@@ -21,6 +21,7 @@ class Checkpoint:
     directory: of config.json, safetensors and tokenizer files.
     adapter: what is merged into the weights there, from a folder of its own.
     positions: tokens of the longest sequence that it was made for.
+    renamed: its files have other names for tensors than transformers.
     notes: what it has that is read in another way than it stands there, or not at all; sentences.
     family: its "model_type", one of `hugging_face_names.FAMILIES`.
     architecture: of its decoder.
@@ -35,6 +36,7 @@ class Checkpoint:
   hf_config: dict[str, Any]
   positions: int | None = None
   adapter: Adapter | None = None
+  renamed: bool = False
   notes: tuple[str, ...] = ()
 
   @property

@@ -104,6 +104,7 @@ class TensorFiles:
   Making one opens every file and checks every tensor's name, shape and type.
 
   Attributes:
+    renamed: tensors have other names in the files than in transformers.
     notes: what is stored in another way than transformers stores it, or is not read; sentences.
   """
 
@@ -157,6 +158,7 @@ class TensorFiles:
     """Finds the stored name of each tensor, and returns what is stored beside them."""
     found = find_stored_names(self._file_of.keys(), wanted, self._fail)
     self._stored, others = found.of, found.others
+    self.renamed = bool(found.wrapper) or found.bare
     if found.wrapper:
       self.notes.append(f"{found.wrapper!r} in the names of its tensors is passed over")
     if found.bare:
@@ -168,6 +170,7 @@ class TensorFiles:
         self._fail(f"which has several heads, {' and '.join(heads)}; it must have one")
       if heads:
         self._stored[self._head] = others.pop(heads[0])
+        self.renamed = True
         self.notes.append(f"its head is {heads[0]}")
     return others
 
