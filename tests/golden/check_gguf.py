@@ -1,7 +1,8 @@
 """Checks that exported directories have what llama.cpp's converter reads of them.
 
     pip install gguf sentencepiece transformers
-    python tests/golden/check_gguf.py OUTPUT/exports/*
+    python tests/golden/check_gguf.py OUTPUT/exports/*    # of make_exports.py
+    python tests/golden/check_gguf.py OUTPUT/models/*     # of make_portable.py, without tokenizers
 
 The converter itself is a script of llama.cpp that no package brings. The `gguf` package has its
 tables: every tensor must have a place in the family's layout, the vocabulary must fit the
@@ -33,8 +34,8 @@ ARCHITECTURES = {
 def main() -> None:
   checked = 0
   for directory in map(pathlib.Path, sys.argv[1:]):
-    # The converter reads whole models alone; adapters have a script of their own.
-    if (directory / "config.json").exists() and "reward" not in directory.name:
+    # The converter reads whole language models; adapters have a script of their own.
+    if (directory / "config.json").exists() and "_reward" not in directory.name:
       check(directory)
       checked += 1
   print(f"{checked} exports have what the converter reads")
@@ -53,15 +54,19 @@ def check(directory: pathlib.Path) -> None:
     assert len(set(places.values())) == len(places), directory
     rows = file.get_slice("model.embed_tokens.weight").get_shape()[0]
   assert rows == config["vocab_size"]
+  assert "rope_theta" in config or "rope_parameters" not in config, directory
+  if (directory / "tokenizer_config.json").exists():
+    check_tokenizer(directory, rows)
+
+
+def check_tokenizer(directory: pathlib.Path, rows: int) -> None:
+  """Its ids fit the embedding, and its special tokens, merges and template are found."""
   tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
   assert max(tokenizer.get_vocab().values()) < rows, directory
   special = SpecialVocab(directory, load_merges=True, n_vocab=rows)
   assert special.special_token_ids["eos"] == tokenizer.eos_token_id, special.special_token_ids
   assert special.special_token_ids.get("bos") == tokenizer.bos_token_id
   assert special.merges and special.chat_template == tokenizer.chat_template, directory
-  for name in ("num_attention_heads", "num_key_value_heads", "hidden_size", "intermediate_size"):
-    assert config[name] > 0
-  assert config.get("rope_theta") or config.get("rope_parameters"), directory
 
 
 if __name__ == "__main__":

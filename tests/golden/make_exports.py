@@ -1,14 +1,15 @@
 """Exports tiny runs of every family, with the logits and rewards that they should give.
 
-    python -m tests.golden.make_exports OUTPUT [CHECKPOINT]
+    python -m tests.golden.make_exports OUTPUT [CASE_OR_CHECKPOINT...]
     python tests/golden/check_export.py OUTPUT/exports/*      # where PyTorch is installed
     python tests/golden/check_gguf.py OUTPUT/exports/*        # where gguf is
 
 Beside each exported directory, NAME.json holds what our own models compute from the run's
-parameters, which never went through the exported files. With a checkpoint's directory as second
-argument that one alone is exported.
+parameters, which never went through the exported files. Further arguments
+name cases, or directories of checkpoints, that alone are exported.
 """
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -45,14 +46,13 @@ MODULES = ("query", "key", "value", "output", "gate", "up", "down")
 def main() -> None:
   """Writes everything below the directory of the first argument."""
   output = Path(sys.argv[1]).absolute()
-  if len(sys.argv) > 2:
-    bases = {"checkpoint": Path(sys.argv[2])}
-  else:
-    bases = {name: write_base(output / "bases" / name, name) for name in cases.POLICIES}
-    for name in SCALED:
-      new = f"{name}_new"
-      bases[new] = write_base(output / "bases" / new, name, new_spelling=True)
-  for name, base in bases.items():
+  wanted = sys.argv[2:] or [*cases.POLICIES, *(f"{name}_new" for name in SCALED)]
+  for one in wanted:
+    name, base = Path(one).name, Path(one)
+    if not base.is_dir():
+      is_new = one.endswith("_new")
+      case = one.removesuffix("_new")
+      base = write_base(output / "bases" / one, case, new_spelling=is_new)
     for rank, pooling in ((0, "last"), (3, "eos")):
       run_dir = output / "runs" / f"{name}_{rank}"
       lora = {"rank": rank, "alpha": 6.0, "modules": MODULES}
@@ -77,7 +77,7 @@ def main() -> None:
 
 def rope_parameters(config: dict) -> dict:
   """Rotary positions as transformers 5 spells them."""
-  return transformers.AutoConfig.for_model(**config).rope_parameters
+  return transformers.AutoConfig.for_model(**copy.deepcopy(config)).rope_parameters
 
 
 def write_base(directory: Path, name: str, *, new_spelling: bool = False) -> Path:
@@ -114,7 +114,8 @@ def compute(config: Config, run_dir: Path, player: str) -> dict:
   lengths = [len(query) + len(response.tokens) + 1 for query, (response,) in items]
   definition, parameters = player_of(config, player)
   model = definition.bind(parameters)
-  read = model(rows.tokens, rows.segment_ids, rows.positions)
+  ends = (rows.ends,) if player == "reward" else ()
+  read = model(rows.tokens, rows.segment_ids, rows.positions, *ends)
   numbers = {
     "player": player,
     "tokens": rows_of(rows, lengths),

@@ -1,5 +1,6 @@
 """The codec of a run that starts from a checkpoint."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -126,3 +127,14 @@ def test_a_reward_checkpoint_of_another_tokenizer_is_refused(
   policy.chat_template = template
   with pytest.raises(ConfigError, match=rf"config\.reward\.checkpoint is .*{message}"):
     run_with_reward(tmp_path, checkpoint, policy, vocabulary(plain, **theirs))
+
+
+def test_code_that_a_tokenizer_brings_does_not_run(tmp_path, checkpoint):
+  ran = tmp_path / "ran"
+  load_tokenizer(checkpoint, "it").save_pretrained(tmp_path)
+  (tmp_path / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: pass\n")
+  config = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
+  (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+  with contextlib.suppress(ConfigError):  # read without the code, or refused
+    load_tokenizer(tmp_path, "it")
+  assert not ran.exists()

@@ -7,8 +7,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.models.hugging_face.identity import checkpoint_sha256
 from apo_jax.models.hugging_face.importing import TensorFiles
+from apo_jax.run import starts
+from apo_jax.run.origins import find_origins
+from tests import tiny
 from tests.golden.hugging_face_weights import summary
 from tests.models.hugging_face import adapter_folders, cases
 
@@ -209,3 +213,21 @@ def test_a_table_that_is_head_too_is_changed_as_one(tmp_path):
     wrong = adapter_folders.write(tmp_path / str(number), "plain", tied, tensors=tensors)
     with pytest.raises(ConfigError, match="they are one tensor there"):
       TensorFiles(cases.read(wrong), FIELD)
+
+
+def test_players_start_from_adapter_folders(tmp_path, base):
+  policy = adapter_folders.write(tmp_path / "policy", "plain", base)
+  reward = adapter_folders.write(tmp_path / "reward", "reward", base)
+  config = tiny.config(model__checkpoint=str(policy), reward__checkpoint=str(reward))
+  origins = find_origins(config)
+  assert len(set(origins.fingerprints.values())) == 2
+  definition = define_reward_model(origins.reward, "last", tiny.mesh())
+  policy = define_policy(origins.policy, tiny.mesh())
+  started = starts.first_reward(origins, policy, definition, {}, seed=0)
+  written = adapter_folders.made("reward")
+  np.testing.assert_array_equal(started["reward_head"], written["base_model.model.score.weight"][0])
+  a, b = (written[f"{QUERY}.lora_{side}.weight"] for side in "AB")
+  name = "model.layers.0.self_attn.q_proj.weight"
+  expected = cases.tensors(adapter_folders.BASE)[name] + 6 / 2 * b @ a
+  query = np.asarray(started["trunk"]["layers"]["query"][0]).reshape(24, 24)
+  np.testing.assert_allclose(query, expected.T, atol=1e-5)
