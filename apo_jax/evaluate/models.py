@@ -167,7 +167,8 @@ def checkpoint_reward(name: str, flag: str) -> Source:
   """A Hugging Face sequence classifier of one label.
 
   It reads what `transformers` would: the last token that is no padding, which is the end of the
-  response, or where the model pads with that very token the one before it.
+  response, or where the model pads with that very token the one before it; of OpenRLHF's classes
+  always the end.
 
   Raises:
     ConfigError: it is not there, or no reward model that can be imported with its tokenizer.
@@ -182,7 +183,7 @@ def checkpoint_reward(name: str, flag: str) -> Source:
   padding = checkpoint.hf_config.get("pad_token_id")
   if checkpoint.adapter is not None:  # config.json is the base's, and may be a language model's
     padding = codec.tokenizer.pad_token_id
-  pooling = "last" if padding == codec.eos else "eos"
+  pooling = "last" if padding == codec.eos and not checkpoint.reads_the_end else "eos"
 
   def load(mesh: Mesh) -> tuple[Definition, Parameters]:
     definition = define_reward_model(checkpoint.architecture, pooling, mesh)

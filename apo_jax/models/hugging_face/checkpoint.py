@@ -10,6 +10,9 @@ from apo_jax.models.hugging_face.adapters import Adapter
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
 
+# What OpenRLHF calls its reward models, whose head has no bias either.
+OPENRLHF_CLASSES = ("RewardModel", "LLMForSequenceRegression")
+
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 
 
@@ -53,6 +56,12 @@ class Checkpoint:
   def generation_directory(self) -> Path:
     """The same of its generation_config.json."""
     return self._directory_of((GENERATION_FILE,))
+
+  @property
+  def reads_the_end(self) -> bool:
+    """A reward model that reads eos, even where it pads with it: OpenRLHF goes by its mask."""
+    classes = self.hf_config.get("architectures") or [""]
+    return self.is_reward and classes[0] in OPENRLHF_CLASSES
 
   def where(self, field: str) -> str:
     """What errors begin with; `field` named it."""

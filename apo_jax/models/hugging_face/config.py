@@ -21,6 +21,7 @@ from apo_jax.models.hugging_face.adapters import Adapter, base_name, read_adapte
 from apo_jax.models.hugging_face.checkpoint import (
   CONFIG_FILE,
   GENERATION_FILE,
+  OPENRLHF_CLASSES,
   Checkpoint,
   describe_place,
 )
@@ -36,8 +37,6 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 _REWARD_SUFFIX = "ForSequenceClassification"
 _POLICY_SUFFIX = "ForCausalLM"
-# What OpenRLHF calls its reward models, whose head has no bias either.
-_REWARD_CLASSES = ("RewardModel", "LLMForSequenceRegression")
 
 
 def resolve_directory(name: str, field: str) -> Path:
@@ -283,7 +282,7 @@ def _rope(parameters: dict[str, Any], where: str) -> Rope:
 def _is_reward(given: dict[str, Any], labels: int, where: str) -> bool:
   """Whether the checkpoint is a reward model; a file that names no class is a language model."""
   classes = given.get("architectures") or [_POLICY_SUFFIX]
-  if classes[0] in _REWARD_CLASSES:
+  if classes[0] in OPENRLHF_CLASSES:
     return True
   is_reward = classes[0].endswith(_REWARD_SUFFIX)
   known = is_reward or classes[0].endswith(_POLICY_SUFFIX)

@@ -10,6 +10,7 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.models.hugging_face.identity import checkpoint_sha256
 from apo_jax.models.hugging_face.importing import TensorFiles
+from apo_jax.plan.descriptions import read_described
 from apo_jax.run import starts
 from apo_jax.run.origins import find_origins
 from tests import tiny
@@ -72,6 +73,13 @@ def test_the_base_is_found_from_here_and_from_the_folder(tmp_path, base, monkeyp
   monkeypatch.chdir(base.parent)
   directory = adapter_folders.write(tmp_path / "adapters", "plain", base.name)
   assert cases.read(directory).directory.resolve() == base.resolve()
+
+
+def test_a_plan_needs_no_weights(tmp_path, base):
+  directory = adapter_folders.write(tmp_path / "adapters", "reward", base)
+  (directory / "adapter_model.safetensors").unlink()
+  described = read_described(FIELD, str(directory), tiny.config())
+  assert described.is_reward and described.directory == base
 
 
 def test_the_identity_is_of_both(tmp_path, base):

@@ -114,6 +114,7 @@ def test_heads_by_other_names(tmp_path, head, classes):
 
   directory = renamed(tmp_path, cases.REWARD, rename, architectures=classes)
   assert_is_the_case(directory, cases.REWARD, f"its head is {head}.weight")
+  assert cases.read(directory).reads_the_end == (classes == ["RewardModel"])
 
 
 def test_what_shifts_all_rewards_alike_is_left_out_and_said(tmp_path):
