@@ -14,6 +14,7 @@ SENTENCEPIECE_FILE = "tokenizer.model"
 
 # Any version's name of a tokenizer that is what its tokenizer.json says, and nothing else.
 _GENERIC = "PreTrainedTokenizerFast"
+_INPUTS = ("input_ids", "attention_mask")
 # What version 5 says of how it was loaded here.
 _NOT_KEPT = ("backend", "is_local", "local_files_only", "processor_class", "auto_map")
 
@@ -61,4 +62,6 @@ def portable_config(config: dict[str, Any], *, is_fast: bool) -> dict[str, Any]:
     kept["extra_special_tokens"] = named
   if is_fast:
     kept["tokenizer_class"] = _GENERIC
+    # In version 4 the generic class adds token types otherwise, which no decoder takes.
+    kept["model_input_names"] = list(_INPUTS)
   return kept

@@ -28,6 +28,7 @@ def ids_of(tokenizer: transformers.PreTrainedTokenizerBase) -> dict[str, Any]:
     "eos": tokenizer.eos_token_id,
     "padding": tokenizer.pad_token_id,
     "size": len(tokenizer),
+    "inputs": sorted(tokenizer(TEXTS[0]).keys()),
   }
   if tokenizer.chat_template:
     found["chat"] = [
