@@ -56,6 +56,7 @@ from apo_jax.run.ownership import check_owner, claim
 from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.phase_inputs import PhaseName, phase_names
 from apo_jax.run.players import Players
+from apo_jax.run.positions import check_positions
 from apo_jax.run.provenance import write_provenance
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
@@ -143,6 +144,7 @@ def play(
   check_attention(config, jax.devices()[0].platform)
   origins = find_origins(config)
   check_mesh(config, origins.split_sizes(), sizes)
+  check_positions(config, origins)
   texts = load_data(config)
   directory = RunDirectory(run_dir)
   check_owner(directory, config, origins, texts)
@@ -239,6 +241,9 @@ def _introduce(run: Run, reports: Sequence[SourceReport], checked: TemplateCheck
     said += [f"{number:,} left out ({why})" for why, number in left_out.items()]
     if said:
       say(f"{name}: of {counts['records'] + sum(left_out.values()):,}, {', '.join(said)}.")
+  for field, checkpoint in models.origins.checkpoints.items():
+    for note in checkpoint.notes:
+      say(f"{field}: {note}.")
   if run.config.model.checkpoint and run.config.model.shape is not None:
     say("config.model.shape is not used: config.model.checkpoint says the shape.")
   config = run.config

@@ -48,7 +48,8 @@ def load_tokenizer(path: str | Path, what: str) -> transformers.PreTrainedTokeni
     ConfigError: there is none.
   """
   try:
-    return transformers.AutoTokenizer.from_pretrained(str(path))
+    # Code that a tokenizer's folder brings along never runs, and nobody is asked whether it may.
+    return transformers.AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
   except Exception as error:  # a broken file fails in any way, also with a bare Exception
     raise ConfigError(
       f"{what} is {str(path)!r}, and no tokenizer could be read from it; it must be a directory or "

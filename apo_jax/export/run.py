@@ -25,6 +25,7 @@ from apo_jax.export.tokenizer import (
   policy_padding,
   reward_padding,
 )
+from apo_jax.export.tokenizer_files import save_tokenizer
 from apo_jax.export.weights import DataType
 from apo_jax.logs.files import write_json, write_text
 from apo_jax.logs.run_directory import RunDirectory
@@ -32,7 +33,7 @@ from apo_jax.models.definition import Definition
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.run.models import Models, make_models
 from apo_jax.run.opening import find_player, mesh_for, read_run_config, run_codec
-from apo_jax.run.origins import find_origins
+from apo_jax.run.origins import Origins, find_origins
 from apo_jax.run.ownership import check_weights
 from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.players import Kind, Player
@@ -76,6 +77,8 @@ def export(
   _check_adapter(config, player, adapter)
   origins = find_origins(_with_whole_weights(config))
   check_weights(run, origins)
+  if adapter:
+    _check_base(config, origins, player)
   codec = run_codec(config, run, origins)
   if player == "policy":
     padding = policy_padding(codec)
@@ -102,7 +105,7 @@ def export(
       weights.write_weights(directory, made.tensors, made.stem, max_file_bytes)
       if directory is not None:
         write_json(directory / made.config_file, made.config)
-        _write_small_files(directory, origin, codec, padding)
+        _write_small_files(directory, origin, codec, padding, _tokenizer_sources(config, origins))
     barrier("export")
   return f"The {player} of round {round}{', its adapters alone,' if adapter else ''}"
 
@@ -127,6 +130,19 @@ def _check_adapter(config: Config, player: Kind, adapter: bool) -> None:
     raise ConfigError(
       f"--adapter is given, but {why}: every weight was trained; leave --adapter out to export them"
       " all."
+    )
+
+
+def _check_base(config: Config, origins: Origins, player: Kind) -> None:
+  """Whoever loads adapters loads their base too, which must be as it stands there."""
+  is_own = player != "policy" and config.reward.checkpoint
+  field = "config.reward.checkpoint" if is_own else "config.model.checkpoint"
+  checkpoint = origins.checkpoints[field]
+  if checkpoint.adapter is not None or checkpoint.renamed:
+    what = "is adapters itself" if checkpoint.adapter is not None else "names its tensors otherwise"
+    raise ConfigError(
+      f"--adapter is given, but {checkpoint.where(field)}, which {what}: other tools could not load"
+      " it below these; leave --adapter out to export the whole model."
     )
 
 
@@ -167,9 +183,19 @@ def _new_directory(path: Path) -> Iterator[Path | None]:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_small_files(directory: Path, origin: Origin, codec: Codec, padding: int) -> None:
+def _tokenizer_sources(config: Config, origins: Origins) -> tuple[Path, ...]:
+  """Where the run's tokenizer was read from."""
+  if config.tokenizer.path:
+    return (Path(config.tokenizer.path),)
+  policy = origins.policy_checkpoint
+  return () if policy is None else (policy.tokenizer_directory,)
+
+
+def _write_small_files(
+  directory: Path, origin: Origin, codec: Codec, padding: int, sources: tuple[Path, ...]
+) -> None:
   """Tokenizer, generation config and README.md."""
-  export_tokenizer(codec, origin.config, padding).save_pretrained(directory)
+  save_tokenizer(export_tokenizer(codec, origin.config, padding), directory, sources)
   if origin.is_policy:
     settings = generation_config(codec, origin.config, padding)
     write_json(directory / "generation_config.json", settings)

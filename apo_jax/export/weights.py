@@ -20,6 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from apo_jax.config.schema import LoraConfig
+from apo_jax.export.rope import with_both_ropes
 from apo_jax.logs.files import write_json
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture
@@ -51,7 +52,11 @@ _CLASSES = {
 }
 
 # What a checkpoint's config.json says of how and by what that checkpoint was made.
-_NOT_KEPT = ("_name_or_path", "_model_name_or_path", "auto_map", "transformers_version")
+_NOT_KEPT = (
+  *("_name_or_path", "_model_name_or_path", "auto_map", "transformers_version"),
+  # Of OpenRLHF's reward models: statistics of the rewards before training, the head's old name.
+  *("mean", "std", "normalize_reward", "value_head_prefix"),
+)
 
 
 class Tensor(NamedTuple):
@@ -181,12 +186,12 @@ def llama_config(architecture: Architecture, max_positions: int) -> dict[str, An
     tie_word_embeddings=architecture.tied_embeddings,
     max_position_embeddings=max_positions,
   )
-  # transformers before version 5 reads the base of the wavelengths from here.
-  return config.to_dict() | {"rope_theta": rope.theta}
+  return with_both_ropes(config.to_dict())
 
 
 def _config(base: Mapping[str, Any], architecture: Architecture, dtype: DataType) -> dict[str, Any]:
-  return {name: value for name, value in base.items() if name not in _NOT_KEPT} | {
+  kept = {name: value for name, value in base.items() if name not in _NOT_KEPT}
+  return with_both_ropes(kept) | {
     "vocab_size": architecture.vocab_size,
     "tie_word_embeddings": architecture.tied_embeddings,
     "dtype": dtype,

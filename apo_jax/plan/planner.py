@@ -17,6 +17,7 @@ from apo_jax.plan.programs import Program, programs
 from apo_jax.plan.round_work import round_work
 from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
+from apo_jax.run.positions import check_positions
 
 HOUR = 3600.0
 
@@ -110,6 +111,7 @@ def make_plan(
   sizes = resolve_mesh(config, len(devices), tpu_slices(devices))
   check_attention(config, devices[0].platform)
   check_mesh(config, origins.split_sizes(), sizes)
+  check_positions(config, origins)
   work = round_work(config)
   mesh = make_mesh(sizes, devices)
   measured, coordinates = [], torus_coordinates(mesh)

@@ -57,7 +57,7 @@ class Origins:
   def fingerprints(self) -> dict[str, str]:
     """A hash of each checkpoint, by the config field that names it."""
     return {
-      field: checkpoint_sha256(checkpoint.directory)
+      field: checkpoint_sha256(*checkpoint.directories)
       for field, checkpoint in self.checkpoints.items()
     }
 
@@ -78,8 +78,9 @@ def read_whole(field: str, name: str, config: Config) -> Checkpoint:
     ConfigError: it is not there, not whole, or not of a kind that can be imported.
   """
   checkpoint = read_architecture(resolve_directory(name, field), config.model, field)
-  TensorFiles(checkpoint, field)  # checks every tensor's name, shape and type
-  return checkpoint
+  files = TensorFiles(checkpoint, field)  # checks every tensor's name, shape and type
+  notes = (*checkpoint.notes, *files.notes)
+  return dataclasses.replace(checkpoint, renamed=files.renamed, notes=notes)
 
 
 def find_origins(

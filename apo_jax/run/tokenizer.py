@@ -19,7 +19,8 @@ from apo_jax.data.tokens import Codec, load_tokenizer, make_codec, train_tokeniz
 from apo_jax.devices.processes import barrier
 from apo_jax.logs.files import write_json
 from apo_jax.logs.run_directory import RunDirectory
-from apo_jax.models.hugging_face.config import GENERATION_FILE, Checkpoint, read_ends
+from apo_jax.models.hugging_face.checkpoint import GENERATION_FILE, Checkpoint
+from apo_jax.models.hugging_face.config import read_ends
 from apo_jax.run.origins import Origins
 
 
@@ -33,7 +34,7 @@ def make_run_codec(
   """
   ends: frozenset[int] = frozenset()
   if origins.policy_checkpoint is not None:
-    ends = read_ends(origins.policy_checkpoint.directory, "config.model.checkpoint")
+    ends = read_ends(origins.policy_checkpoint.generation_directory, "config.model.checkpoint")
   return make_codec(tokenizer, config, origins.vocab_size, ends | _ends_of(tokenizer))
 
 
@@ -69,13 +70,36 @@ def make_tokenizer(
 def _check_same_ids(
   tokenizer: transformers.PreTrainedTokenizerBase, checkpoint: Checkpoint, field: str, name: str
 ) -> None:
-  """Checks that a reward model's checkpoint was made for the run's tokenizer."""
-  other = load_tokenizer(checkpoint.directory, field).get_vocab()
-  if any(other.get(token) != index for token, index in tokenizer.get_vocab().items()):
+  """Checks that a reward model's checkpoint was made for the run's tokenizer.
+
+  A token that only pads may be missing there, or have another name: no model reads it.
+  """
+  other = load_tokenizer(checkpoint.tokenizer_directory, field)
+  ids = other.get_vocab()
+  only_pads = _only_pads(tokenizer)
+  for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
+    if ids.get(token) == index or (token == only_pads and _pads(other, index)):
+      continue
+    there = f"there {ids[token]}" if token in ids else "not there"
     raise ConfigError(
-      f"{field} is {name!r}, whose tokenizer is not the policy's; all models"
-      " read the same token ids, so give a reward model of the policy's tokenizer."
+      f"{field} is {name!r}, whose tokenizer is not the policy's: token {token!r} is {index} in the"
+      f" one and {there}; all models read the same token ids, so give a reward model of the"
+      " policy's tokenizer."
     )
+
+
+def _only_pads(tokenizer: transformers.PreTrainedTokenizerBase) -> str | None:
+  """The padding token, where it is nothing else: no end, no beginning, no part of the template."""
+  token = tokenizer.pad_token
+  others = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
+  template = tokenizer.chat_template
+  written = template if isinstance(template, str) else str(template or "")
+  return None if token is None or token in others or token in written else token
+
+
+def _pads(tokenizer: transformers.PreTrainedTokenizerBase, index: int) -> bool:
+  """Whether an id is free in a tokenizer, or pads there too."""
+  return index == tokenizer.pad_token_id or index not in tokenizer.get_vocab().values()
 
 
 @contextlib.contextmanager
@@ -138,8 +162,8 @@ def _find_tokenizer(
   if config.tokenizer.path:
     return load_tokenizer(config.tokenizer.path, "config.tokenizer.path"), False
   if origins.policy_checkpoint is not None:
-    checkpoint = origins.policy_checkpoint.directory
-    return load_tokenizer(checkpoint, "config.model.checkpoint"), False
+    directory = origins.policy_checkpoint.tokenizer_directory
+    return load_tokenizer(directory, "config.model.checkpoint"), False
   return train_tokenizer(_training_texts(data), config.tokenizer.vocab_size), False
 
 

@@ -2,8 +2,8 @@
 
 import copy
 import dataclasses
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,20 @@ from huggingface_hub.errors import (
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import ModelConfig
 from apo_jax.models.architecture import Architecture
+from apo_jax.models.hugging_face.adapters import Adapter, base_name, read_adapter
+from apo_jax.models.hugging_face.checkpoint import (
+  CONFIG_FILE,
+  GENERATION_FILE,
+  OPENRLHF_CLASSES,
+  Checkpoint,
+  describe_place,
+)
 from apo_jax.models.hugging_face.fields import check_fields, require
+from apo_jax.models.hugging_face.json_files import read_json
 from apo_jax.models.hugging_face.names import FAMILIES
+from apo_jax.models.hugging_face.positions import position_limit
 from apo_jax.models.hugging_face.rope import layer_kinds, rotary_dim
 from apo_jax.models.hugging_face.text_part import IMAGE_FAMILIES, text_config
-
-CONFIG_FILE = "config.json"
-GENERATION_FILE = "generation_config.json"
 
 _FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 # Some repositories hold the same weights twice: in folders, or in one file beside the parts.
@@ -42,27 +49,6 @@ _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 _GEMMA = ("gemma2", "gemma3_text")
 _REWARD_SUFFIX = "ForSequenceClassification"
 _POLICY_SUFFIX = "ForCausalLM"
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-  """A Hugging Face checkpoint that can be imported.
-
-  Attributes:
-    directory: of config.json, safetensors and tokenizer files.
-    family: its "model_type", one of `names.FAMILIES`.
-    architecture: of its decoder.
-    is_reward: it is a sequence classifier of one label, and has no language-model head.
-    hf_config: config.json as it is, or what it says of a text part.
-    is_text_part: it is the text part of a checkpoint of images and text.
-  """
-
-  directory: Path
-  family: str
-  architecture: Architecture
-  is_reward: bool
-  hf_config: dict[str, Any]
-  is_text_part: bool = False
 
 
 def resolve_directory(name: str, field: str) -> Path:
@@ -105,21 +91,58 @@ def resolve_directory(name: str, field: str) -> Path:
   return Path(found)
 
 
-def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkpoint:
-  """What the checkpoint in `directory` is, from its config.json.
+def read_architecture(
+  directory: Path,
+  model: ModelConfig,
+  field: str,
+  resolve: Callable[[str, str], Path] = resolve_directory,
+) -> Checkpoint:
+  """What the checkpoint in `directory` is, from its config.json, or from that of adapters' base.
+
+  Code that a checkpoint brings along (`auto_map`) never runs.
 
   Args:
-    directory: of the checkpoint.
+    directory: of the checkpoint, or of adapters of one (`adapters`).
     model: gives `remat`, the types and `attention`, which no checkpoint says.
     field: the config field that named the checkpoint, for errors.
+    resolve: finds the directory of the base that adapters name.
 
   Raises:
     ConfigError: for a file that cannot be read and for all that the decoder does not compute:
       other families, quantised weights, other activations, biases, rotary scalings or heads, and
       fields that would change the numbers of a family which has them not.
   """
-  where = f"{field} is {str(directory)!r}, whose {CONFIG_FILE}"
-  given = _read_json(directory / CONFIG_FILE, field)
+  adapter = read_adapter(directory, field)
+  if adapter is None:
+    return _read_whole(directory, model, field)
+  of_base = f"{field} is {str(directory)!r}, adapters whose base"
+  base = resolve(base_name(adapter), of_base)
+  if read_adapter(base, of_base) is not None:
+    raise ConfigError(f"{of_base} is {str(base)!r}, adapters as well; it must be a whole model.")
+  return _with_adapter(_read_whole(base, model, of_base), adapter, field)
+
+
+def _with_adapter(base: Checkpoint, adapter: Adapter, field: str) -> Checkpoint:
+  """The base as its adapters make it; these say whether it is a reward model."""
+  task = adapter.settings.get("task_type")
+  if base.is_reward and task == "CAUSAL_LM":
+    raise ConfigError(
+      f"{describe_place(field, base.directory, adapter)}, a sequence classifier; adapters of"
+      " task_type 'CAUSAL_LM' change a language model."
+    )
+  note = f"its adapters in {adapter.directory} are merged into {base.directory}"
+  return dataclasses.replace(
+    base,
+    adapter=adapter,
+    is_reward=base.is_reward or task == "SEQ_CLS",
+    notes=(note, *base.notes),
+  )
+
+
+def _read_whole(directory: Path, model: ModelConfig, field: str) -> Checkpoint:
+  """A checkpoint that is no adapters'."""
+  where = f"{describe_place(field, directory, None)}, whose {CONFIG_FILE}"
+  given = read_json(directory / CONFIG_FILE, field)
   is_text_part = given.get("model_type") in IMAGE_FAMILIES
   if is_text_part:
     given = text_config(given, where)
@@ -150,7 +173,22 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
     is_reward=_is_reward(given, config.num_labels, where),
     hf_config=given,
     is_text_part=is_text_part,
+    positions=position_limit(given, family, getattr(config, "max_position_embeddings", None)),
+    notes=_notes(given),
   )
+
+
+def _notes(given: dict[str, Any]) -> tuple[str, ...]:
+  """What config.json says that nothing here follows."""
+  notes = []
+  if given.get("auto_map"):
+    notes.append(f"the code that auto_map in its {CONFIG_FILE} names is not run")
+  if given.get("mean") is not None or given.get("std") is not None:
+    notes.append(
+      f"mean {given.get('mean')} and std {given.get('std')} in its {CONFIG_FILE} normalise rewards"
+      " in OpenRLHF; here rewards are as the head gives them, which is as they were trained"
+    )
+  return tuple(notes)
 
 
 def read_ends(directory: Path, field: str) -> frozenset[int]:
@@ -168,7 +206,7 @@ def read_ends(directory: Path, field: str) -> frozenset[int]:
   names = [name for name in (GENERATION_FILE, CONFIG_FILE) if (directory / name).exists()]
   if not names:
     return frozenset()
-  given = _read_json(directory / names[0], field)
+  given = read_json(directory / names[0], field)
   where = f"{field} is {str(directory)!r}, whose {names[0]}"
   named = given.get("eos_token_id")
   ids = named if isinstance(named, list) else [] if named is None else [named]
@@ -251,24 +289,11 @@ def _switches(config: transformers.PreTrainedConfig, where: str) -> dict[str, An
 def _is_reward(given: dict[str, Any], labels: int, where: str) -> bool:
   """Whether the checkpoint is a reward model; a file that names no class is a language model."""
   classes = given.get("architectures") or [_POLICY_SUFFIX]
+  if classes[0] in OPENRLHF_CLASSES:
+    return True
   is_reward = classes[0].endswith(_REWARD_SUFFIX)
   known = is_reward or classes[0].endswith(_POLICY_SUFFIX)
   require(known, where, "architectures", classes, f"…{_POLICY_SUFFIX}, …{_REWARD_SUFFIX}")
   if is_reward:
     require(labels == 1, where, "num_labels", labels, "1, a reward")
   return is_reward
-
-
-def _read_json(path: Path, field: str) -> dict[str, Any]:
-  try:
-    given = json.loads(path.read_text(encoding="utf-8"))
-  except FileNotFoundError as error:
-    raise ConfigError(
-      f"{field} is {str(path.parent)!r}, which has no {path.name}; it must be a directory with "
-      f"{path.name} and safetensors files."
-    ) from error
-  except ValueError as error:
-    raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is not JSON.") from error
-  if not isinstance(given, dict):
-    raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is no JSON object.")
-  return given

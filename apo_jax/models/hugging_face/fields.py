@@ -42,7 +42,9 @@ _HARMLESS = re.compile(
   r"_at_inference|label2id|language|license|max_sequence_length|model_type|name_or_path|num_labels"
   r"|output_attentions|output_hidden_states|pretraining_tp|problem_type|return_dict"
   r"|task_specific_params|tokenizer_class|torch_dtype|torchscript|transformers\.js_config"
-  r"|use_bfloat16|use_cache|quantization_config)"
+  r"|use_bfloat16|use_cache|quantization_config"
+  # OpenRLHF's reward models, whose statistics are said where the checkpoint is read.
+  r"|mean|std|normalize_reward|value_head_prefix)"
 )
 # A second name that some files have for a field; it must say the same.
 _SECOND_NAMES = {
