@@ -6,9 +6,10 @@ import pytest
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.data.tokens import load_tokenizer
+from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.hugging_face.config import GENERATION_FILE
 from apo_jax.run.origins import find_origins
-from apo_jax.run.tokenizer import make_run_codec
+from apo_jax.run.tokenizer import make_run_codec, shared_tokenizer
 from tests import checkpoints, tiny
 
 
@@ -53,3 +54,13 @@ def test_a_checkpoint_without_generation_config_has_the_tokenizer_s_end(checkpoi
 def test_a_generation_config_that_names_no_ids_is_refused(checkpoint, content, complaint):
   with pytest.raises(ConfigError, match=rf"config\.model\.checkpoint is .*json {complaint}"):
     codec_of(checkpoint, content)
+
+
+def test_a_tokenizer_of_another_place_brings_its_ends_into_the_run(checkpoint, tmp_path):
+  (checkpoint / GENERATION_FILE).write_text('{"eos_token_id": [2, 300]}')
+  config = tiny.config(tokenizer__path=str(checkpoint))
+  origins = find_origins(config)
+  tokenizer = load_tokenizer(checkpoint, "it")
+  assert make_run_codec(tokenizer, config, origins).ends == {2, 300}
+  with shared_tokenizer(RunDirectory(tmp_path / "run"), tokenizer) as own:
+    assert make_run_codec(own, config, origins).ends == {2, 300}
