@@ -14,7 +14,7 @@ from apo_jax.data.tokens import load_tokenizer
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.hugging_face.checkpoint import GENERATION_FILE
 from apo_jax.run.origins import find_origins
-from apo_jax.run.tokenizer import make_run_codec, make_tokenizer
+from apo_jax.run.tokenizer import make_run_codec, make_tokenizer, shared_tokenizer
 from tests import checkpoints, tiny
 
 # The tokenizer is read, not trained.
@@ -138,3 +138,13 @@ def test_code_that_a_tokenizer_brings_does_not_run(tmp_path, checkpoint):
   with contextlib.suppress(ConfigError):  # read without the code, or refused
     load_tokenizer(tmp_path, "it")
   assert not ran.exists()
+
+
+def test_a_tokenizer_of_another_place_brings_its_ends_into_the_run(checkpoint, tmp_path):
+  (checkpoint / GENERATION_FILE).write_text('{"eos_token_id": [2, 300]}')
+  config = tiny.config(tokenizer__path=str(checkpoint))
+  origins = find_origins(config)
+  tokenizer = load_tokenizer(checkpoint, "it")
+  assert make_run_codec(tokenizer, config, origins).ends == {2, 300}
+  with shared_tokenizer(RunDirectory(tmp_path / "run"), tokenizer) as own:
+    assert make_run_codec(own, config, origins).ends == {2, 300}
