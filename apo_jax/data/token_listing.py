@@ -15,7 +15,7 @@ likelihood is taken over the tokens under "trained on"; a reward model reads the
 """
 
 
-def preview(codec: Codec, records: Sequence[Tokenised]) -> str:
+def list_tokens(codec: Codec, records: Sequence[Tokenised]) -> str:
   """The token rows of some records, written for people.
 
   Every response of a record is shown behind its query: the tokens, their ids, their numbers, and
