@@ -1,6 +1,7 @@
 """Tokenised examples as readable text: what a model reads, where it answers, what is trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,45 +16,93 @@ likelihood is taken over the tokens under "trained on"; a reward model reads the
 """
 
 
-def list_tokens(codec: Codec, records: Sequence[Tokenised]) -> str:
+# A sequence of which only so many tokens are shown loses its middle.
+_DROPPED = "… {:,} more …"
+
+
+class _Page(NamedTuple):
+  """How much is shown: columns of a line, tokens of a sequence; None is no limit."""
+
+  width: int | None
+  tokens: int | None
+
+
+def list_tokens(
+  codec: Codec,
+  records: Sequence[Tokenised],
+  *,
+  width: int | None = None,
+  most_tokens: int | None = None,
+) -> str:
   """The token rows of some records, written for people.
 
   Every response of a record is shown behind its query: the tokens, their ids, their numbers, and
   which of them are trained on.
+
+  Args:
+    codec: whose ids they are.
+    records: that are shown.
+    width: columns after which a line goes on in the next; None never breaks one.
+    most_tokens: a longer sequence loses its middle; None shows all.
   """
-  sections = [_section(codec, number, record) for number, record in enumerate(records, start=1)]
+  page = _Page(width, most_tokens)
+  sections = [_section(codec, page, number, one) for number, one in enumerate(records, start=1)]
   return "\n".join([_LEGEND, *sections])
 
 
-def _section(codec: Codec, number: int, tokenised: Tokenised) -> str:
+def _section(codec: Codec, page: _Page, number: int, tokenised: Tokenised) -> str:
   record, (query, responses) = tokenised.record, tokenised.item
   title = f"Example {number}: {_kind(record)} {record.query_id!r}"
   lines = [title, "=" * len(title)]
-  lines += _tokens(codec, f"query{', its left cut off' if tokenised.is_cut else ''}", query)
+  name = f"query{', its left cut off' if tokenised.is_cut else ''}"
+  lines += _tokens(codec, page, name, query)
   count = len(responses)
   rows = make_rows([tokenised.item], count, row_length(query, responses), codec.eos)
   for index in range(count):
     name = "response" if count == 1 else f"response {index + 1} of {count}"
     if isinstance(record, Preference):
       name += f", score {record.scores[index]:g}"
-    lines += _row(codec, name, Rows(*(array[0, index] for array in rows)))
+    lines += _row(codec, page, name, Rows(*(array[0, index] for array in rows)))
   return "\n".join([*lines, ""])
 
 
-def _row(codec: Codec, name: str, row: Rows) -> list[str]:
+def _row(codec: Codec, page: _Page, name: str, row: Rows) -> list[str]:
   """A response as it stands in its row, read by the row's own masks."""
   segments, mask = np.asarray(row.segment_ids), np.asarray(row.response_mask)
   start, trained = int((segments == SHARED_SEGMENT).sum()), row.tokens[mask]
   response = row.tokens[segments == RESPONSE_SEGMENT]
   return [
-    *_tokens(codec, f"{name}: from place {start} on, trained on", trained.tolist()),
+    *_tokens(codec, page, f"{name}: from place {start} on, trained on", trained.tolist()),
     f"  {start + len(response)} tokens in all",
   ]
 
 
-def _tokens(codec: Codec, name: str, ids: Sequence[int]) -> list[str]:
-  shown = "".join(f"‹{_visible(codec, token)}›" for token in ids)
-  return [f"{name}, {len(ids)} tokens:", f"  {shown}", f"  ids {' '.join(map(str, ids))}"]
+def _tokens(codec: Codec, page: _Page, name: str, ids: Sequence[int]) -> list[str]:
+  head, tail = list(ids), []
+  if page.tokens is not None and len(ids) > page.tokens:
+    half = page.tokens // 2
+    head, tail = list(ids[:half]), list(ids[len(ids) - half :])
+  dropped = [_DROPPED.format(len(ids) - len(head) - len(tail))] if tail else []
+
+  def with_middle(show: Callable[[int], str]) -> list[str]:
+    return [*map(show, head), *dropped, *map(show, tail)]
+
+  return [
+    f"{name}, {len(ids)} tokens:",
+    *_lines("  ", with_middle(lambda token: f"‹{_visible(codec, token)}›"), "", page.width),
+    *_lines("  ids ", with_middle(str), " ", page.width),
+  ]
+
+
+def _lines(start: str, pieces: Sequence[str], between: str, width: int | None) -> list[str]:
+  """The pieces behind `start`, on as many lines as the width asks for."""
+  lines = [start + "".join(pieces[:1])]
+  for piece in pieces[1:]:
+    if width is not None and len(lines[-1]) + len(between) + len(piece) > width:
+      lines.append(" " * len(start) + piece)
+    else:
+      lines[-1] += between + piece
+  return lines
 
 
 def _visible(codec: Codec, token: int) -> str:
