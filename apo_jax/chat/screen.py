@@ -35,7 +35,11 @@ def _side_by_side(replies: Sequence[Reply], output: TextIO, width: int) -> None:
     table.add_column(Text(reply.name), ratio=1)
   table.add_row(*(Text(_printable(reply.text)) for reply in replies))
   table.add_row(*(Text(f"({reply.verdict})" if reply.verdict else "") for reply in replies))
-  Console(file=output, width=width, highlight=False).print(table)
+  console = Console(file=output, width=width, highlight=False)
+  with console.capture() as captured:
+    console.print(table)
+  lines = captured.get().splitlines()
+  print(*(line.rstrip() for line in lines), sep="\n", file=output)  # it fills columns with blanks
 
 
 def _printable(text: str) -> str:
