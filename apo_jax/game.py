@@ -15,6 +15,7 @@ import jax
 from apo_jax.config.base import to_dict
 from apo_jax.config.schema import Config
 from apo_jax.data.reports import SourceReport
+from apo_jax.data.template_check import TemplateCheck
 from apo_jax.data.tokenised import cut_and_left_out
 from apo_jax.devices.processes import barrier, of_the_first
 from apo_jax.devices.sharding import make_mesh
@@ -140,7 +141,7 @@ def play(
   checked = check(config, directory)
   make_directory(directory)
   with shared_tokenizer(directory, checked.tokenizer) as tokenizer:
-    codec, data = read_as_tokens(config, checked, tokenizer)
+    codec, data, template = read_as_tokens(config, checked, tokenizer)
     logs = _open_logs(config, run_dir)
   origins, texts = checked.origins, checked.texts
   claim(directory, config, origins, texts, data, codec)
@@ -159,7 +160,7 @@ def play(
       logs=logs,
     )
     if logs.is_writer:
-      _introduce(run, texts.reports)
+      _introduce(run, texts.reports, template)
     for round in range(config.rounds + 1):
       check_health(run, round)  # an earlier process may have had other thresholds
     shared = None
@@ -216,11 +217,13 @@ def _open_logs(config: Config, run_dir: Path) -> Logs:
   return Logs(Progress(is_writer), metrics, is_writer)
 
 
-def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
+def _introduce(run: Run, reports: Sequence[SourceReport], template: TemplateCheck) -> None:
   """Says what the run is made of."""
   say, models = run.logs.progress.message, run.models
   for report in reports:
     say(report.sentence())
+  if template.compared:
+    say(template.sentence())
   for name, counts in cut_and_left_out(run.data).items():
     left_out = run.data.left_out[name]
     said = [f"{counts['cut_queries']:,} queries lose their left"] if counts["cut_queries"] else []

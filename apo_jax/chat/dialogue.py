@@ -10,9 +10,12 @@ class Dialogue:
   """The turns so far.
 
   Attributes:
+    opens_turns: a marker in an answer opens a turn, as in the HH form, which has no other sign for
+      one; else it is text.
     turns: of user and assistant, in order.
   """
 
+  opens_turns: bool
   turns: list[Message] = dataclasses.field(default_factory=list)
 
   def query(self, system: str, said: str) -> str:
@@ -21,12 +24,8 @@ class Dialogue:
     return render_query([*opening, *self.turns, Message("user", said)])
 
   def add(self, said: str, answer: str) -> None:
-    """Keeps a user turn and its answer.
-
-    What an answer opens by a marker is a turn, as in training.
-    """
-    if not answer.strip():
-      self.turns += [Message("user", said), Message("assistant", "")]
-      return
-    whole = render_query([*self.turns, Message("user", said)]) + answer
-    self.turns = list(parse_query(whole))
+    """Keeps a user turn and its answer."""
+    self.turns = [*self.turns, Message("user", said), Message("assistant", answer)]
+    if self.opens_turns and answer.strip():
+      whole = render_query(self.turns[:-1])
+      self.turns = list(parse_query(f"{whole} {answer}"))

@@ -9,6 +9,7 @@ from apo_jax.chat.dialogue import Dialogue
 from apo_jax.chat.request import check_seed, check_temperature
 from apo_jax.chat.speakers import Company, Rater, Speaker
 from apo_jax.config.fields import ConfigError
+from apo_jax.data.templates import HhForm
 from apo_jax.run.seeds import derive_key
 
 HELP = """\
@@ -54,7 +55,7 @@ class Session:
     self._say = say
     self._system = ""
     self._turn = 0
-    self._dialogues = [Dialogue() for _ in company.speakers]
+    self._dialogues = self._new_dialogues()
 
   def turn(self, said: str) -> list[Reply]:
     """The answers of all speakers to a user turn; only with all of them it is kept.
@@ -92,10 +93,13 @@ class Session:
     if name == "/help":
       self._say(HELP)
     elif name == "/reset":
-      self._dialogues = [Dialogue() for _ in self._company.speakers]
+      self._dialogues = self._new_dialogues()
       self._turn = 0
       self._say("The dialogue begins anew.")
     return name != "/quit"
+
+  def _new_dialogues(self) -> list[Dialogue]:
+    return [Dialogue(isinstance(one.codec.form, HhForm)) for one in self._company.speakers]
 
   def _answer(self, speaker: Speaker, dialogue: Dialogue, said: str) -> Reply:
     query = dialogue.query(self._system, said)

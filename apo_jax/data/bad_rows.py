@@ -13,6 +13,7 @@ Reason = Literal[
   "no assistant turn",
   "wrong turns",  # an unknown role, or a system turn that is not the first
   "turn marker inside a message",
+  "written by a template",  # already, and not to be taken apart
   "sides of different queries",
   "all sides equal",  # the same text, or no two scores that differ
   "no human preference",  # a golden response against samples

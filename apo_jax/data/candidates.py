@@ -14,14 +14,17 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from apo_jax.data.bad_rows import BadRow
 from apo_jax.data.dialogue import (
+  ANSWER,
   Message,
   Role,
   find_marker,
   parse_query,
+  quote_markers,
   render_query,
   render_response,
 )
 from apo_jax.data.records import Demonstration, Preference, Query
+from apo_jax.data.written_dialogues import HalfWritten, take_apart, without_end, without_left_end
 
 Kind = Literal["preferences", "demonstrations", "queries"]
 Record = Preference | Demonstration | Query
@@ -179,44 +182,98 @@ def query_id_of(row: Row) -> str | None:
 def query_of(value: Any, name: str) -> str:
   """The canonical query of a text (a plain prompt, or a dialogue in HH form) or of messages.
 
+  A dialogue that a chat template has written already is taken apart.
+
   Raises:
-    BadRow: there is no question in it, or its turns cannot be written in the canonical form.
+    BadRow: there is no question in it, or its turns cannot be told apart.
   """
   if not isinstance(value, str):
     return _canonical(messages_of(value, name), name)
   text = text_of(value, name).strip()
   if not text:
     raise BadRow("empty query", f"{name} is {value!r}; it must be a text that is not empty")
+  return _canonical(taken_apart(text, name) or _turns_of(text, name), name)
+
+
+def is_dialogue(value: Any) -> bool:
+  """Whether a prompt is text in HH form: then the markers in its responses open turns too."""
+  return isinstance(value, str) and value.rstrip().endswith(ANSWER.strip())
+
+
+def is_written(value: Any) -> bool:
+  """Whether a prompt is text that a chat template has written: then so are its responses."""
   try:
-    # The marker of the first turn may have lost its line breaks.
-    return _canonical(parse_query(f"\n\n{text}"), name)
-  except ValueError as error:
-    raise BadRow("turn marker inside a message", f"{name} is a prompt, but {error}") from error
+    return isinstance(value, str) and take_apart(value) is not None
+  except HalfWritten:
+    return True
 
 
-def response_of(value: Any, name: str) -> str:
+def response_of(value: Any, name: str, *, prompt: Any = None) -> str:
   """The canonical response of a text or of messages that begin with the assistant's; maybe blank.
 
+  Args:
+    value: the text or the messages.
+    name: of the column.
+    prompt: what it goes on behind, as the row has it. A marker in a text opens a turn only behind
+      a text in HH form; else the text is one answer, whatever it says.
+
   Raises:
-    BadRow: it is neither, or its turns cannot be written in the canonical form.
+    BadRow: it is neither, or its turns cannot be told apart.
   """
-  if isinstance(value, str):
-    return f" {text_of(value, name).strip()}"
-  return response_of_messages(messages_of(value, name), name)
+  if not isinstance(value, str):
+    return response_of_messages(messages_of(value, name), name)
+  text = text_of(value, name)
+  turns = taken_apart(text, name, is_answer=True)
+  if turns:
+    return response_of_messages(turns, name)
+  said = without_end(text) if is_written(prompt) else without_left_end(text)
+  return f" {said.strip() if is_dialogue(prompt) else quote_markers(said.strip())}"
+
+
+def _turns_of(text: str, name: str) -> tuple[Message, ...]:
+  """The turns of a prompt that is text; one that is in HH form neither here nor there is one."""
+  try:
+    # The marker of the first turn may have lost its line breaks.
+    turns = parse_query(f"\n\n{text}")
+  except ValueError as error:
+    if is_dialogue(text):
+      raise BadRow("turn marker inside a message", f"{name} is a prompt, but {error}") from error
+    return (Message("user", text),)
+  is_text = turns[0].role == "system" and not any(turn.role == "user" for turn in turns)
+  return (Message("user", text),) if is_text and not is_dialogue(text) else turns
+
+
+def taken_apart(text: str, name: str, *, is_answer: bool = False) -> tuple[Message, ...] | None:
+  """The turns of a dialogue that a chat template has written already; None of other texts.
+
+  Raises:
+    BadRow: it begins as one, and cannot be taken apart.
+  """
+  try:
+    turns = take_apart(text, is_answer=is_answer)
+  except HalfWritten as error:
+    raise BadRow(
+      "written by a template", f"{name} is a dialogue that a chat template has written, but {error}"
+    ) from error
+  if turns and not is_answer and turns[-1] == Message("assistant", ""):
+    return turns[:-1]
+  if turns and is_answer and turns[0].role != "assistant":
+    raise BadRow(
+      "written by a template",
+      f"{name} is a whole dialogue that a chat template has written; it must be the answer alone",
+    )
+  return turns
 
 
 def response_of_messages(messages: Sequence[Message], name: str) -> str:
   """The canonical response of messages.
 
   Raises:
-    BadRow: they begin with a turn that is not the assistant's, or cannot be written.
+    BadRow: they begin with a turn that is not the assistant's.
   """
   if not messages or messages[0].role != "assistant":
     raise BadRow("no assistant turn", f"{name} has no assistant message where the answer begins")
-  try:
-    return render_response(messages)
-  except ValueError as error:
-    raise BadRow("turn marker inside a message", f"{name} is wrong: {error}") from error
+  return render_response([_without_left_end(message) for message in messages])
 
 
 def messages_of(value: Any, name: str) -> tuple[Message, ...]:
@@ -260,11 +317,16 @@ def scores_of(values: Any, count: int) -> tuple[float, ...]:
 
 
 def _canonical(messages: Sequence[Message], name: str) -> str:
+  if len(messages) == 1:
+    messages = taken_apart(messages[0].content, name) or messages
   if any(message.role == "system" for message in messages[1:]):
     raise BadRow("wrong turns", f"{name} has a system turn that is not the first")
   if not any(message.role == "user" and message.content for message in messages):
     raise BadRow("empty query", f"{name} has no user turn that is not empty")
-  try:
-    return render_query(messages)
-  except ValueError as error:
-    raise BadRow("turn marker inside a message", f"{name} is wrong: {error}") from error
+  return render_query([_without_left_end(message) for message in messages])
+
+
+def _without_left_end(message: Message) -> Message:
+  if message.role != "assistant":
+    return message
+  return Message(message.role, without_left_end(message.content))

@@ -24,6 +24,7 @@ from apo_jax.data.candidates import (
   response_of_messages,
   scores_of,
   shown,
+  taken_apart,
   text_of,
 )
 from apo_jax.data.dialogue import ANSWER, Message
@@ -83,7 +84,7 @@ def _k_wise(row: Row) -> Candidate:
   return Candidate(
     query_id_of(row),
     _query(row),
-    tuple(response_of(response, "responses") for response in responses),
+    tuple(_response(row, response, "responses") for response in responses),
     scores_of(field(row, "scores"), len(responses)),
   )
 
@@ -94,7 +95,7 @@ def _rated_completions(row: Row) -> Candidate:
     raise BadRow(
       "wrong field", f"completions is {shown(completions)}; it must be a list of objects"
     )
-  responses = tuple(response_of(field(one, "response"), "response") for one in completions)
+  responses = tuple(_response(row, field(one, "response"), "response") for one in completions)
   return Candidate(query_id_of(row), _query(row), responses, _ratings(completions))
 
 
@@ -140,7 +141,7 @@ def _texts_with_separator(row: Row) -> Candidate:
   queries = {query_of(query, "text") for query, _, _ in sides}
   if len(queries) != 1:
     raise BadRow("sides of different queries", f"it has {len(queries)} queries in its texts")
-  responses = tuple(response_of(response, "text") for _, _, response in sides)
+  responses = tuple(response_of(response, "text", prompt=query) for query, _, response in sides)
   scores = scores_of(field(row, "scores"), len(texts))
   unfit = None
   if row.get("type") == "apo":
@@ -151,7 +152,9 @@ def _texts_with_separator(row: Row) -> Candidate:
 
 def _golden(row: Row) -> Candidate:
   query = _query(row) if any(row.get(name) is not None for name in QUERY) else None
-  return Candidate(query_id_of(row), query, (response_of(field(row, "golden"), "golden"),), (1.0,))
+  return Candidate(
+    query_id_of(row), query, (_response(row, field(row, "golden"), "golden"),), (1.0,)
+  )
 
 
 def _whole_dialogues(row: Row) -> Candidate:
@@ -162,16 +165,23 @@ def _whole_dialogues(row: Row) -> Candidate:
   start, answer, _ = _shared_start(*sides).rpartition(ANSWER)
   if not answer:
     raise BadRow("sides of different queries", _NOTHING_SHARED)
-  responses = [response_of(text.removeprefix(start + answer), "chosen") for text in sides]
+  responses = [
+    response_of(text.removeprefix(start + answer), "chosen", prompt=start + answer)
+    for text in sides
+  ]
   return _pair(row, query_of(start + answer, "chosen"), responses)
 
 
 def _sides_after_prompt(row: Row) -> Candidate:
-  return _pair(row, _query(row), [response_of(field(row, name), name) for name in PAIR])
+  return _pair(row, _query(row), [_response(row, field(row, name), name) for name in PAIR])
 
 
 def _whole_conversations(row: Row) -> Candidate:
-  sides = [messages_of(field(row, name), name) for name in PAIR]
+  return _of_dialogues(row, [messages_of(field(row, name), name) for name in PAIR])
+
+
+def _of_dialogues(row: Row, sides: Sequence[Sequence[Message]]) -> Candidate:
+  """A preference of two whole dialogues."""
   for name, messages in zip(PAIR, sides, strict=True):
     if not any(message.role == "assistant" for message in messages):
       raise BadRow("no assistant turn", f"it has no message of the assistant in {name}")
@@ -197,6 +207,9 @@ def _texts_with_shared_start(row: Row) -> Candidate:
   sides = [text_of(field(row, name), name) for name in PAIR]
   if sides[0].strip() == sides[1].strip():
     raise BadRow("all sides equal", "it has the same text as chosen and as rejected")
+  dialogues = [taken_apart(text, name) for text, name in zip(sides, PAIR, strict=True)]
+  if all(dialogues):
+    return _of_dialogues(row, dialogues)
   shared = _shared_start(*sides)
   if any(text[len(shared) :][:1].strip() for text in sides):
     # A response begins with a whole word.
@@ -238,7 +251,7 @@ def _conversation(row: Row) -> Candidate:
 
 def _query_and_response(row: Row) -> Candidate:
   name = present(row, RESPONSE)
-  return Candidate(query_id_of(row), _query(row), (response_of(row[name], name),), (1.0,))
+  return Candidate(query_id_of(row), _query(row), (_response(row, row[name], name),), (1.0,))
 
 
 def _labelled_completion(row: Row) -> Candidate:
@@ -261,6 +274,12 @@ def _query(row: Row) -> str:
     # Alpaca's way to give what the instruction is about.
     text = f"{text}\n\n{more}"
   return query_of(text, name)
+
+
+def _response(row: Row, value: Any, name: str) -> str:
+  """A response of a row that has its query in a column of its own."""
+  prompt = next((row[one] for one in QUERY if row.get(one) is not None), None)
+  return response_of(value, name, prompt=prompt)
 
 
 def _has(*names: str) -> Callable[[Columns], bool]:

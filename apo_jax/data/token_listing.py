@@ -1,13 +1,13 @@
 """Tokenised examples as readable text: what a model reads, where it answers, what is trained on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.data.tokenised import Tokenised
-from apo_jax.data.tokens import Codec, token_texts
+from apo_jax.data.tokens import Codec, visible_tokens
 from apo_jax.rows.rows import RESPONSE_SEGMENT, SHARED_SEGMENT, Rows, make_rows, row_length
 
 _LEGEND = """\
@@ -84,13 +84,14 @@ def _tokens(codec: Codec, page: _Page, name: str, ids: Sequence[int]) -> list[st
     head, tail = list(ids[:half]), list(ids[len(ids) - half :])
   dropped = [_DROPPED.format(len(ids) - len(head) - len(tail))] if tail else []
 
-  def with_middle(show: Callable[[int], str]) -> list[str]:
-    return [*map(show, head), *dropped, *map(show, tail)]
+  def with_middle(pieces: Sequence[str]) -> list[str]:
+    return [*pieces[: len(head)], *dropped, *pieces[len(head) :]]
 
+  texts = [f"‹{token}›" for token in visible_tokens(codec.tokenizer, [*head, *tail])]
   return [
     f"{name}, {len(ids)} tokens:",
-    *_lines("  ", with_middle(lambda token: f"‹{_visible(codec, token)}›"), "", page.width),
-    *_lines("  ids ", with_middle(str), " ", page.width),
+    *_lines("  ", with_middle(texts), "", page.width),
+    *_lines("  ids ", with_middle([*map(str, head), *map(str, tail)]), " ", page.width),
   ]
 
 
@@ -103,14 +104,6 @@ def _lines(start: str, pieces: Sequence[str], between: str, width: int | None) -
     else:
       lines[-1] += between + piece
   return lines
-
-
-def _visible(codec: Codec, token: int) -> str:
-  (text,) = token_texts(codec.tokenizer, [token])
-  # Special tokens have no text, and parts of a character none that can be read.
-  if not text or "\ufffd" in text:
-    text = str(codec.tokenizer.convert_ids_to_tokens(token))
-  return text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
 def _kind(record: Query | Demonstration | Preference) -> str:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config, DataConfig, ModelConfig, SamplerConfig, SamplingConfig
+from apo_jax.data.template_check import check_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.architecture import Architecture
@@ -211,7 +212,12 @@ def _codec(
   )
   tokenizer = load_tokenizer(checkpoint.directory, flag)
   ends = read_ends(checkpoint.directory, flag)
-  return make_codec(tokenizer, config, checkpoint.architecture.vocab_size, ends)
+  codec = make_codec(tokenizer, config, checkpoint.architecture.vocab_size, ends)
+  try:
+    check_template(codec, ())
+  except ConfigError as error:
+    raise ConfigError(f"{flag} is {str(checkpoint.directory)!r}: {error}") from error
+  return codec
 
 
 def _limit(checkpoint: Checkpoint) -> int:

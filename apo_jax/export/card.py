@@ -113,7 +113,9 @@ def _reward_use(origin: Origin, codec: Codec, padding: int) -> str:
     name = "AutoPeftModelForSequenceClassification"
     given = f", num_labels=1, pad_token_id={padding}"
   opening = " " if isinstance(codec.form, HhForm) else codec.form.opening
-  parts = [repr(opening)] * bool(opening) + ["response"] + [repr(eos)] * (not is_last)
+  closing = codec.form.closing
+  parts = [repr(opening)] * bool(opening) + ["response"] + [repr(closing)] * bool(closing)
+  parts += [repr(eos)] * (not is_last)
   code = f"""
     {_imports(origin, name)}
 

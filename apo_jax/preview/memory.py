@@ -85,9 +85,11 @@ def _memory(
 
 
 def _on_a_device(tree: Any) -> Bytes:
-  """Bytes of each type that one device holds of these arrays' descriptions."""
+  """Bytes of each type that one device holds of these arrays' descriptions, counters aside."""
   found: Bytes = collections.defaultdict(float)
   for leaf in jax.tree.leaves(tree):
+    if not leaf.shape:
+      continue
     numbers = math.prod(leaf.sharding.shard_shape(leaf.shape))
     found[leaf.dtype.name] += numbers * jax.dtypes.itemsize_bits(leaf.dtype) / 8
   return dict(found)

@@ -58,7 +58,7 @@ def preview(config: Config, config_file: str, run_dir: Path) -> Preview:
     tempfile.TemporaryDirectory() as place,
     shared_tokenizer(RunDirectory(Path(place)), checked.tokenizer) as tokenizer,
   ):
-    codec, data = read_as_tokens(config, checked, tokenizer)
+    codec, data, template = read_as_tokens(config, checked, tokenizer)
   described = describe_data(checked.texts, data)
   mesh = make_mesh(checked.sizes)
   with jax.set_mesh(mesh):
@@ -73,6 +73,7 @@ def preview(config: Config, config_file: str, run_dir: Path) -> Preview:
     text.section("Sources", text.sources(checked.texts.reports)),
     text.section("Splits", text.splits(described)),
     text.section("Lengths", text.lengths(lengths_of(codec, checked.texts), config, codec)),
+    text.section("Chat template", text.template(config.data.chat_template, codec, template)),
     text.section("Models", text.models(models, memory, [*filter(None, [sharing, judge])], limit)),
     listing,
   ]

@@ -9,7 +9,9 @@ import numpy as np
 
 from apo_jax.config.schema import Config
 from apo_jax.data.reports import SourceReport
-from apo_jax.data.tokens import Codec
+from apo_jax.data.template_check import TemplateCheck
+from apo_jax.data.templates import HH, HhForm
+from apo_jax.data.tokens import Codec, visible_tokens
 from apo_jax.devices.sharding import AXES
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.hugging_face.config import Checkpoint
@@ -94,6 +96,21 @@ def lengths(found: Sequence[Lengths], config: Config, codec: Codec) -> list[str]
   return lines
 
 
+def template(named: str, codec: Codec, check: TemplateCheck) -> list[str]:
+  """Which template writes dialogues, what ends a response, and what the check of it found."""
+  where = {"": "the tokenizer's own", HH: "none, as config.data.chat_template is 'hh'"}
+  known = where.get(named, f"config.data.chat_template, {_short(named, 60)!r}")
+  if isinstance(codec.form, HhForm) and not named:
+    known = "none, as the tokenizer has none"
+  ends = visible_tokens(codec.tokenizer, sorted(codec.ends))
+  numbered = (f"{text!r} ({index})" for text, index in zip(ends, sorted(codec.ends), strict=True))
+  return [
+    f"The template is {known}.",
+    check.sentence(),
+    f"A response ends with {', '.join(numbered)}.",
+  ]
+
+
 def models(
   models: Models, memory: Sequence[ModelMemory], sentences: Sequence[str], device_memory: int | None
 ) -> list[str]:
@@ -158,7 +175,7 @@ def _checkpoint(checkpoint: Checkpoint) -> str:
 def _shape(one: Architecture) -> str:
   head = "the embedding's transpose as its head" if one.tied_embeddings else "a head of its own"
   return (
-    f"{one.layers} layers, {one.embed_dim:,} features, {one.heads} heads of {one.head_dim}"
+    f"{one.layers} layer{'s' if one.layers > 1 else ''}, {one.embed_dim:,} features, {one.heads} heads of {one.head_dim}"
     f" ({one.kv_heads} of keys and values), MLP of {one.mlp_dim:,}, {one.vocab_size:,} tokens,"
     f" {head}"
   )
@@ -188,8 +205,7 @@ def _counts(numbers: Mapping[str, int], words: str = "{}") -> str:
   return ", ".join(f"{number:,} {words.format(name)}" for name, number in numbers.items())
 
 
-def _short(example: str) -> str:
-  most = WIDTH - 4
+def _short(example: str, most: int = WIDTH - 4) -> str:
   line = " ".join(example.split())
   return line if len(line) <= most else f"{line[: most - 1]}…"
 

@@ -12,6 +12,7 @@ import transformers
 from apo_jax.config.schema import Config, MeshConfig
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import load_data
+from apo_jax.data.template_check import TemplateCheck, check_template, choose_records
 from apo_jax.data.tokenised import TokenisedData, tokenise
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
@@ -63,13 +64,29 @@ def check(config: Config, directory: RunDirectory) -> Checked:
   return Checked(sizes, origins, texts, tokenizer)
 
 
+class AsTokens(NamedTuple):
+  """The data as a run's models read it.
+
+  Attributes:
+    codec: text to token ids and back.
+    data: as token ids.
+    template: what the check of the chat template found.
+  """
+
+  codec: Codec
+  data: TokenisedData
+  template: TemplateCheck
+
+
 def read_as_tokens(
   config: Config, checked: Checked, tokenizer: transformers.PreTrainedTokenizerBase
-) -> tuple[Codec, TokenisedData]:
-  """The codec and the data as ids of the copy that the run reads (`shared_tokenizer`).
+) -> AsTokens:
+  """The data as ids of the copy of the tokenizer that the run reads (`shared_tokenizer`).
 
   Raises:
-    ConfigError: the chat template refuses a query, or nothing of a list fits the rows.
+    ConfigError: the chat template refuses a query or writes other ids than a run reads, or nothing
+      of a list fits the rows.
   """
   codec = make_run_codec(tokenizer, config, checked.origins)
-  return codec, tokenise(codec, checked.texts)
+  template = check_template(codec, choose_records(checked.texts))
+  return AsTokens(codec, tokenise(codec, checked.texts), template)

@@ -3,32 +3,37 @@
 import contextlib
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
+import huggingface_hub
 import jax
 import transformers
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
+from apo_jax.data.chat_form import complete_template
 from apo_jax.data.records import GameData
 from apo_jax.data.templates import find_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec, train_tokenizer
 from apo_jax.devices.processes import barrier
+from apo_jax.logs.files import write_json
 from apo_jax.logs.run_directory import RunDirectory
-from apo_jax.models.hugging_face.config import Checkpoint, read_ends
+from apo_jax.models.hugging_face.config import GENERATION_FILE, Checkpoint, read_ends
 from apo_jax.run.origins import Origins
 
 
 def make_run_codec(
   tokenizer: transformers.PreTrainedTokenizerBase, config: Config, origins: Origins
 ) -> Codec:
-  """The codec whose ids all models read; the policy's checkpoint may name more ends.
+  """The codec whose ids all models read; policy's checkpoint and tokenizer may name more ends.
 
   Raises:
     ConfigError: the tokenizer does not fit the models or the config.
   """
-  ends: frozenset[int] = frozenset()
+  ends = _ends_of(tokenizer)
   if origins.policy_checkpoint is not None:
-    ends = read_ends(origins.policy_checkpoint.directory, "config.model.checkpoint")
+    ends |= read_ends(origins.policy_checkpoint.directory, "config.model.checkpoint")
   return make_codec(tokenizer, config, origins.vocab_size, ends)
 
 
@@ -43,6 +48,8 @@ def make_tokenizer(
   """
   tokenizer, is_kept = _find_tokenizer(directory, config, origins, data)
   template = find_template(tokenizer, config.data.chat_template)
+  if template is not None:
+    template = complete_template(tokenizer, template)
   if is_kept and template not in (None, tokenizer.chat_template):
     raise ConfigError(
       f"config.data.chat_template is {config.data.chat_template!r}, which has changed since the"
@@ -83,6 +90,7 @@ def shared_tokenizer(
   makes = jax.process_index() == 0 and not directory.tokenizer_finished.exists()
   if makes:
     tokenizer.save_pretrained(directory.tokenizer)
+    _keep_ends(tokenizer, directory)
   barrier("tokenizer")
   try:
     yield load_own_tokenizer(directory)
@@ -90,6 +98,26 @@ def shared_tokenizer(
     if makes:
       shutil.rmtree(directory.tokenizer, ignore_errors=True)
     raise
+
+
+def _ends_of(tokenizer: transformers.PreTrainedTokenizerBase) -> frozenset[int]:
+  """The ids that end a response by the files that lie beside a tokenizer's own."""
+  name = tokenizer.name_or_path
+  if not name:
+    return frozenset()
+  if not Path(name).is_dir():
+    try:
+      name = Path(huggingface_hub.hf_hub_download(name, GENERATION_FILE)).parent
+    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError):  # it has none
+      return frozenset()
+  return read_ends(Path(name), "config.tokenizer.path")
+
+
+def _keep_ends(tokenizer: transformers.PreTrainedTokenizerBase, directory: RunDirectory) -> None:
+  """Writes beside the run's copy what ends a response by the files beside the original."""
+  ends = _ends_of(tokenizer)
+  if ends:
+    write_json(directory.tokenizer / GENERATION_FILE, {"eos_token_id": sorted(ends)})
 
 
 def load_own_tokenizer(directory: RunDirectory) -> transformers.PreTrainedTokenizerBase:

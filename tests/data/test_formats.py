@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from apo_jax.data.dialogue import parse_query
+from apo_jax.data.dialogue import Message, parse_query, parse_response
 from apo_jax.data.reading import to_records
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.rows.rows import make_rows, row_length
@@ -359,10 +359,10 @@ IMPLICIT = {name: messages(f"{HH[name]}\n\nAssistant:") for name in HH}
     (K_WISE, {"query": "\n\nAssistant:"}, "empty query"),
     (K_WISE, {"responses": ["a"], "scores": [1]}, "missing field"),
     (PAIR, {"chosen": ""}, "empty response"),
-    (PAIR, {"prompt": "Q\n\nHuman: R"}, "turn marker inside a message"),
+    (PAIR, {"prompt": "<|im_start|>user\nQ"}, "written by a template"),
+    (PAIR, {"chosen": "[INST] Q [/INST] A"}, "written by a template"),
     (PAIR, {"score_chosen": "9", "score_rejected": "8"}, "wrong scores"),
     (PAIR, {"chosen": 1}, "wrong field"),
-    (TURNS, {"chosen": answer("A\n\nHuman: you")}, "turn marker inside a message"),
     (TURNS, {"chosen": []}, "no assistant turn"),
     (TURNS, {"prompt": [{"role": "tool", "content": "Q"}]}, "wrong turns"),
     (TURNS, {"prompt": [{"role": "system", "content": "Q"}]}, "empty query"),
@@ -380,3 +380,45 @@ IMPLICIT = {name: messages(f"{HH[name]}\n\nAssistant:") for name in HH}
 )
 def test_a_bad_row_has_one_reason(good, change, reason):
   assert problem({**good, **change}, good=[good, good]).startswith(f"{reason}: ")
+
+
+@pytest.mark.parametrize("text", ["Q\n\nHuman: R", "System: R", "A\n\nSystem: B\n\nAssistant: C"])
+def test_what_would_open_a_turn_is_text_in_a_message(text):
+  """In a prompt that is no dialogue in HH form, in messages, and in answers to either."""
+  rows = [
+    {"prompt": text, "chosen": text, "rejected": "B"},
+    {
+      "prompt": [{"role": "user", "content": text}],
+      "chosen": answer(text),
+      "rejected": answer("B"),
+    },
+  ]
+  for row in rows:
+    (one,) = read([row]).records
+    assert parse_query(one.query) == (Message("user", text),)
+    assert parse_response(one.responses[0]) == (Message("assistant", text),)
+  # Read again from our own records, it is the same.
+  assert read([vars(one)]).records == (one,)
+
+
+WRITTEN = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+  "row",
+  [
+    {"prompt": WRITTEN, "chosen": "A<|im_end|>", "rejected": "B<|im_end|>\n"},
+    {"prompt": WRITTEN, "chosen": "A", "rejected": "B"},
+    {"prompt": "Q", "chosen": "A<|im_end|>", "rejected": "B</s>"},
+    {"prompt": "[INST] Q [/INST]", "chosen": " A </s>", "rejected": "<|assistant|>\nB</s>"},
+    {
+      "prompt": [{"role": "user", "content": WRITTEN}],
+      "chosen": answer("A"),
+      "rejected": answer("B"),
+    },
+    {"chosen": f"{WRITTEN}A<|im_end|>\n", "rejected": f"{WRITTEN}B<|im_end|>\n"},
+  ],
+)
+def test_a_dialogue_that_a_template_has_written_is_taken_apart(row):
+  (one,) = read([row]).records
+  assert (one.query, one.responses) == ("\n\nHuman: Q\n\nAssistant:", (" A", " B"))

@@ -129,7 +129,9 @@ def read_architecture(directory: Path, model: ModelConfig, field: str) -> Checkp
 
 
 def read_ends(directory: Path, field: str) -> frozenset[int]:
-  """The ids that end a response by the checkpoint's generation_config.json, where it has one.
+  """The ids that end a response by the checkpoint's generation_config.json, or its config.json.
+
+  As `transformers.generate` reads them: the second counts where there is no first.
 
   Args:
     directory: of the checkpoint.
@@ -138,11 +140,11 @@ def read_ends(directory: Path, field: str) -> frozenset[int]:
   Raises:
     ConfigError: the file cannot be read, or has an eos_token_id that is no id and no list of ids.
   """
-  path = directory / GENERATION_FILE
-  if not path.exists():
+  names = [name for name in (GENERATION_FILE, CONFIG_FILE) if (directory / name).exists()]
+  if not names:
     return frozenset()
-  given = _read_json(path, field)
-  where = f"{field} is {str(directory)!r}, whose {GENERATION_FILE}"
+  given = _read_json(directory / names[0], field)
+  where = f"{field} is {str(directory)!r}, whose {names[0]}"
   named = given.get("eos_token_id")
   ids = named if isinstance(named, list) else [] if named is None else [named]
   _require(all(type(id) is int for id in ids), where, "eos_token_id", named, "an id, a list of ids")
