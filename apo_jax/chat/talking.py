@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import jax
 
 from apo_jax.chat.request import Request, check
-from apo_jax.chat.screen import show
+from apo_jax.chat.screen import shown
 from apo_jax.chat.session import Session
 from apo_jax.chat.speakers import gather
 from apo_jax.config.fields import ConfigError
@@ -42,7 +42,7 @@ def talk(asked: Request) -> None:
           if not session.command(line):
             return
         elif line.strip():
-          show(session.turn(line.strip()), sys.stdout)
+          print(shown(session.turn(line.strip())), end="\n\n", flush=True)
       except ConfigError as error:
         if not in_terminal:
           raise ConfigError(f"line {number}: {error}") from error

@@ -65,7 +65,7 @@ def memory_of(config: Config, models: Models) -> list[ModelMemory]:
 
 def total(parts: Bytes) -> float:
   """Bytes of all types."""
-  return sum(parts.values())
+  return float(sum(parts.values()))
 
 
 def _memory(

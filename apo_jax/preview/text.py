@@ -174,10 +174,10 @@ def _checkpoint(checkpoint: Checkpoint) -> str:
 
 def _shape(one: Architecture) -> str:
   head = "the embedding's transpose as its head" if one.tied_embeddings else "a head of its own"
+  heads = f"{one.heads} heads of {one.head_dim} ({one.kv_heads} of keys and values)"
   return (
-    f"{one.layers} layer{'s' if one.layers > 1 else ''}, {one.embed_dim:,} features, {one.heads} heads of {one.head_dim}"
-    f" ({one.kv_heads} of keys and values), MLP of {one.mlp_dim:,}, {one.vocab_size:,} tokens,"
-    f" {head}"
+    f"{one.layers} layer{'s' if one.layers > 1 else ''}, {one.embed_dim:,} features, {heads},"
+    f" MLP of {one.mlp_dim:,}, {one.vocab_size:,} tokens, {head}"
   )
 
 
@@ -220,6 +220,7 @@ def _wrap(line: str) -> list[str]:
     initial_indent=indent,
     subsequent_indent=f"{indent}  ",
     break_on_hyphens=False,
+    break_long_words=False,  # a path stays one word
   )
 
 
