@@ -1,6 +1,7 @@
 """Who answers: rounds of a run or a checkpoint, with the reward models that rate them."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from apo_jax.data.templates import HhForm
 from apo_jax.data.tokens import Codec
 from apo_jax.evaluate.models import OpenedRun, Source, open_run
 from apo_jax.evaluate.named import named_source
+from apo_jax.evaluate.reading import Answer
 from apo_jax.models.definition import Parameters
 from apo_jax.run.models import make_models
 from apo_jax.run.opening import mesh_for
@@ -32,14 +34,14 @@ class Speaker:
     codec: how it reads text.
     sampler: how it answers, its temperature aside.
     parameters: its own.
-    answering: draws its answers.
+    answering: draws its answers (`compiled.Answering`).
   """
 
   name: str
   codec: Codec
   sampler: SamplerConfig
   parameters: Parameters
-  answering: Answering
+  answering: Callable[..., Answer]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

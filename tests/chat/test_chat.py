@@ -12,16 +12,20 @@ import pytest
 from apo_jax.chat.dialogue import Dialogue
 from apo_jax.chat.request import Request, check
 from apo_jax.chat.screen import shown
-from apo_jax.chat.session import Reply
+from apo_jax.chat.session import Reply, Session
+from apo_jax.chat.speakers import Company, Speaker
 from apo_jax.chat.talking import talk
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import SamplerConfig
 from apo_jax.data.dialogue import Message, render_query
 from apo_jax.data.records import Query
 from apo_jax.evaluate.models import open_run
 from apo_jax.evaluate.policies import sample
-from apo_jax.evaluate.reading import Item, rewards_of
+from apo_jax.evaluate.reading import Answer, Item, rewards_of
+from apo_jax.run.seeds import derive_key
 from tests import checkpoints, finished_run, tiny
 
+_SHOWN = {}  # what was shown once for several tests
 SAID = ("Who has it?", "And why is that so?")
 
 
@@ -54,10 +58,17 @@ def replies(output):
   return [(answer, verdict.strip("()")) for answer, verdict in pairs]
 
 
-def test_answers_and_rewards_are_those_of_an_evaluation(run, piped):
+@pytest.fixture
+def alone(run, piped):
+  """A chat with the last round."""
+  if "shown" not in _SHOWN:
+    _SHOWN["shown"] = piped(*SAID, run=run)
+  return _SHOWN["shown"]
+
+
+def test_answers_and_rewards_are_those_of_an_evaluation(run, alone):
   """Each line of a pipe is a turn; the second answer follows the first."""
-  said = piped(*SAID, run=run)
-  (first, _), (answer, verdict) = replies(said.out)
+  (first, _), (answer, verdict) = replies(alone.out)
   opened = open_run(run, "--run")
   policy, reward = opened.source("policy", None), opened.source("reward", None)
   greedy = dataclasses.replace(opened.config.sampling.evaluation, temperature=0.0)
@@ -69,23 +80,24 @@ def test_answers_and_rewards_are_those_of_an_evaluation(run, piped):
   assert answer == drawn[0].text.strip()
   assert verdict.startswith(f"reward {value:.3f}")
   assert ("cut off at 23 tokens" in verdict) == (not drawn[0].finished)
-  assert said.err.count("Compiling") == 1
-  assert "more than the 30 of a query; round 1 reads" in said.err  # by the second turn
+  assert alone.err.count("Compiling") == 1
+  assert "more than the 30 of a query; round 1 reads" in alone.err  # by the second turn
 
 
-def test_two_rounds_each_have_their_own_dialogue_and_are_rated_by_both(run, piped):
+def test_two_rounds_each_have_their_own_dialogue_and_are_rated_by_both(run, piped, alone):
   both = piped("/reset", *SAID, run=run, compare=("0", "1"))
-  assert both.out.count("by round 1") == 4  # two turns of two answers
+  assert both.out.count("by round 0") == both.out.count("by round 1") == 4
   titles, _, *lines = both.out.splitlines()
   middle = titles.index("round 1")
   left = " ".join(" ".join(line[:middle] for line in lines).split())
   right = " ".join(" ".join(line[middle:] for line in lines).split())
-  for answer, verdict in replies(piped(*SAID, run=run, round=0).out):
-    reward = verdict.split(",")[0]
-    assert f"{reward} by round 0" in left and f"{reward} by round 0" not in right
-    assert answer.split()[0] in left
+  for answer, verdict in replies(alone.out):
+    reward = verdict.split(",")[0].removeprefix("reward ")
+    assert f"{reward} by round 1" in right and f"{reward} by round 1" not in left
+    assert answer.split()[0] in right
 
 
+@pytest.mark.slow
 def test_seed_and_temperature_are_set_by_flags_and_commands(run, piped):
   flags = piped(SAID[0], run=run, temperature=1.0, seed=5).out
   others = ("/reset", "/seed 4", SAID[0])
@@ -95,27 +107,76 @@ def test_seed_and_temperature_are_set_by_flags_and_commands(run, piped):
   assert commands.err.splitlines()[:2] == ["The seed is 5.", "The temperature is 1."]
 
 
+@pytest.mark.slow
 def test_a_system_turn_opens_the_dialogue(run, piped):
   told = ("/reset", "/system Be brief.", "Who?", "/reset", "/system", "Who?", "/quit", "Who?")
   plain, with_system, without = replies(piped("Who?", *told, run=run).out)
   assert plain == without != with_system
 
 
+class Parrot:
+  """In the place of a policy: answers with a word, and keeps what it was asked."""
+
+  def __init__(self):
+    self.asked = []
+
+  def __call__(self, parameters, query, key, how):
+    self.asked.append((tiny.codec().decode(query), key.tolist(), how.temperature))
+    return Answer(" Ann.", True)
+
+
+@pytest.fixture
+def session():
+  """A chat with a parrot whose queries are never cut, what it was asked, and what was said."""
+  parrot, said = Parrot(), []
+  codec = dataclasses.replace(tiny.codec(), query_length=500)
+  speaker = Speaker("parrot", codec, SamplerConfig(), {}, parrot)
+  company = Company(tiny.mesh(), (speaker,), ())
+  return Session(company, temperature=0.0, seed=0, say=said.append), parrot.asked, said
+
+
+def test_commands_change_what_a_policy_is_asked(session):
+  chat, asked, said = session
+  lines = ("/seed 5", "/temperature 0.5", "/system Be brief.", "/help")
+  assert all(chat.command(line) for line in lines)
+  assert [one.verdict for one in chat.turn("Who?")] == [""]
+  chat.turn("Why?")
+  chat.command("/reset")
+  chat.command("/system")
+  chat.turn("Who?")
+  system, first = "\n\nSystem: Be brief.", "\n\nHuman: Who?\n\nAssistant:"
+  assert [query for query, _, _ in asked] == [
+    system + first,
+    f"{system}{first} Ann.\n\nHuman: Why?\n\nAssistant:",
+    first,
+  ]
+  keys = [derive_key(5, "chat", turn).tolist() for turn in (0, 1, 0)]
+  assert [key for _, key, _ in asked] == keys
+  assert {temperature for _, _, temperature in asked} == {0.5}
+  assert said[:2] == ["The seed is 5.", "The temperature is 0.5."] and "/seed N" in said[3]
+  assert not chat.command("/quit")
+
+
 @pytest.mark.parametrize(
   ("line", "said"),
   [
-    ("/seed x", "line 2: /seed is 'x'; it must be a whole number"),
-    ("/seed -1", "line 2: /seed is -1"),
-    ("/temperature", "line 2: /temperature is ''; it must be a number"),
-    ("/temperature -0.1", "line 2: /temperature is -0.1"),
-    ("/temperature nan", "line 2: /temperature is nan"),
-    ("/sed 3", "line 2: /sed is no command; /help lists"),
-    ("/reset now", "line 2: /reset takes nothing behind it, but 'now'"),
+    ("/seed x", "/seed is 'x'; it must be a whole number"),
+    ("/seed -1", "/seed is -1"),
+    ("/temperature", "/temperature is ''; it must be a number"),
+    ("/temperature -0.1", "/temperature is -0.1"),
+    ("/temperature nan", "/temperature is nan"),
+    ("/sed 3", "/sed is no command; /help lists"),
+    ("/reset now", "/reset takes nothing behind it, but 'now'"),
   ],
 )
-def test_a_wrong_command_ends_a_pipe_with_a_sentence(run, piped, line, said):
+def test_a_wrong_command_is_a_sentence(session, line, said):
   with pytest.raises(ConfigError, match=said):
-    piped("", line, run=run)
+    session[0].command(line)
+
+
+def test_a_wrong_command_ends_a_pipe(run, piped):
+  with pytest.raises(ConfigError, match=r"line 2: /sed is no command"):
+    piped("", "/sed", run=run)
 
 
 def test_bytes_that_are_no_text_are_refused(run, monkeypatch):
@@ -158,6 +219,7 @@ def test_wrong_flags_are_one_sentence(asked, said):
     check(Request(**asked))
 
 
+@pytest.mark.slow
 def test_checkpoints_answer_and_rate(tmp_path, piped):
   policy = str(checkpoints.write(tmp_path / "policy"))
   reward = str(checkpoints.write(tmp_path / "reward", reward=True, seed=1))
@@ -166,7 +228,7 @@ def test_checkpoints_answer_and_rate(tmp_path, piped):
   with pytest.raises(ConfigError, match=r"--policy is .*a sequence classifier"):
     talk(Request(policy=reward))
   with pytest.raises(ConfigError, match=r"--reward_model is .*a language model"):
-    talk(Request(policy=policy, reward_model=policy))
+    talk(Request(policy=policy, reward_model=policy, max_new_tokens=4))
 
 
 @pytest.mark.slow
@@ -207,6 +269,7 @@ def test_two_answers_stand_side_by_side_where_there_is_room(monkeypatch):
       assert max(map(len, lines)) <= columns and all(line == line.rstrip() for line in lines)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong():
   result = subprocess.run(
     [sys.executable, "-m", "apo_jax.chat", "runs/demo"],
