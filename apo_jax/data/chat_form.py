@@ -42,6 +42,7 @@ from apo_jax.data.special_tokens import (
 _MARK = "\ue000\ue001"
 
 _THOUGHT = re.compile(r"\s*<think>")
+_CLOSED_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*\Z")
 
 
 class ChatForm(NamedTuple):
@@ -54,8 +55,9 @@ class ChatForm(NamedTuple):
     eos: the id that ends a response: the end-of-turn token the template writes there.
     opening: white space the template writes between the opened turn and an answer's text.
     closing: white space it writes between the answer's text and eos.
-    lead: the opened turn's last words, behind which answers are tokenised.
+    lead: the opened turn's last words, or its last token, behind which answers are tokenised.
     thought: what switches thoughts off at the end of a query, or "" (`openings.Opening`).
+    closes_thought: queries end behind a thought, so that none belongs in an answer.
     folds_system: the template knows no system turn; its text opens the first user turn instead.
     special_names: finds the first character of each name of a special token.
     written: finds that a text is a dialogue which the template has written already.
@@ -69,6 +71,7 @@ class ChatForm(NamedTuple):
   closing: str
   lead: str
   thought: str
+  closes_thought: bool
   folds_system: bool
   special_names: re.Pattern[str]
   written: re.Pattern[str]
@@ -154,7 +157,8 @@ class ChatForm(NamedTuple):
 
   def continuation_ids(self, ids: Sequence[int], text: str) -> list[int]:
     """The ids of a text that goes on behind the ids of a response."""
-    (lead,) = self.ids([self.lead])
+    special = special_ids(self.tokenizer)
+    lead = [token for token in self.ids([self.lead])[0] if token not in special]
 
     def read(texts: Sequence[str]) -> list[list[int]]:
       return self.ids([self.as_text(text) for text in texts])
@@ -165,8 +169,8 @@ class ChatForm(NamedTuple):
     """Why a record would be read as something else, in a few words, or None."""
     said = [message.content for message in parse_query(query)]
     if any(self.written.search(text) for text in (*said, *responses)):
-      return "written by the template already"
-    if self.thought and any(_THOUGHT.match(text) for text in responses):
+      return "written by a template"
+    if self.closes_thought and any(_THOUGHT.match(text) for text in responses):
       return "a thought where thoughts are off"
     return None
 
@@ -266,6 +270,7 @@ def make_chat_form(
     closing=closing,
     lead=_last_words(found.opened, names),
     thought=found.thought,
+    closes_thought=_CLOSED_THOUGHT.search(found.opened) is not None,
     folds_system=not knows_system,
     special_names=re.compile(f"(?={every_name})(.)", re.DOTALL),
     written=_written(found, names),
@@ -295,16 +300,15 @@ def _written(found: Opening, names: set[str]) -> re.Pattern[str]:
   question, answer, next_question = (message.content for message in DIALOGUE)
   between = found.whole.split(answer, 1)[1].split(next_question, 1)[0]
   first = found.whole.split(question, 1)[0]
-  shared = next(
-    n for n in range(len(between), -1, -1) if first.endswith(between[len(between) - n :])
-  )
-  user = between[len(between) - shared :].lstrip()
-  opened = found.opened.rpartition(next_question)[2].lstrip()
-  if not opened or not any(name in user for name in names):
+  # What stands before both questions, from a token's name on.
+  every_name = "|".join(map(re.escape, names))
+  starts = [one.start() for one in re.finditer(every_name or "(?!)", between)]
+  user = next((between[start:] for start in starts if first.endswith(between[start:])), "")
+  opened = _CLOSED_THOUGHT.sub("", found.opened.rpartition(next_question)[2]).strip()
+  if not opened or not user:
     return re.compile(r"(?!)")
-  both = f"{re.escape(user)}.*{re.escape(opened.rstrip())}"
-  begins = f"\\A\\s*(?={'|'.join(map(re.escape, names))}).*?{both}"
-  return re.compile(f"{begins}|{both}\\s*\\Z", re.DOTALL)
+  both = f"{re.escape(user)}.*{re.escape(opened)}"
+  return re.compile(rf"\A\s*(?={every_name}).*?{both}|{both}\s*\Z", re.DOTALL)
 
 
 def _knows_system(tokenizer: transformers.PreTrainedTokenizerBase, template: str) -> bool:
@@ -332,6 +336,10 @@ def _around_turns(
 
 
 def _last_words(opened: str, names: set[str]) -> str:
-  """What stands behind the last special token and line break of a text that ends in words."""
-  behind = re.split("|".join(map(re.escape, names)) or "$", opened)[-1]
-  return behind[behind.rstrip().rfind("\n") + 1 :]
+  """What stands behind the last special token and line break of a text, or that token itself.
+
+  Behind a token, too, some tokenizers read a text otherwise than alone.
+  """
+  split = re.split(f"({'|'.join(map(re.escape, names)) or '$'})", opened)
+  behind = split[-1]
+  return behind[behind.rstrip().rfind("\n") + 1 :] or "".join(split[-2:-1])

@@ -1,11 +1,14 @@
 """What a source gave: its formats and columns, how many rows became records, what was dropped."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 # How much of the bad rows a sentence shows: the first of so many reasons, each so many characters.
 _SHOWN_REASONS = 3
 _SHOWN_LENGTH = 90
+# How many columns a sentence names.
+_SHOWN_NAMES = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,9 @@ class SourceReport:
     left_out: how many good records are not in use, by why they are not.
     formats: how many rows are in each format, by its name; a row of no known format is in none.
     read: the columns that records were made from, in the order of their first row.
-    unread: the columns with some value that no row was read from.
+    unread: the columns with some value that no row was read from; of messages, as
+      "chosen.thinking", what they hold beside role and text.
+    joined: the rows that are part of another row's record: answers of one query, a row each.
   """
 
   field: str
@@ -39,6 +44,7 @@ class SourceReport:
   formats: dict[str, int] = dataclasses.field(default_factory=dict)
   read: tuple[str, ...] = ()
   unread: tuple[str, ...] = ()
+  joined: int = 0
 
   def to_dict(self) -> dict[str, Any]:
     """The report in JSON's types."""
@@ -52,10 +58,12 @@ class SourceReport:
       f"config.data.{self.field}: {self.rows:,} rows in {self._forms()} from {self.location},"
       f" {sum(self.sides.values()):,} used ({_counts(self.sides)})"
     ]
+    if self.joined:
+      parts.append(f"{self.joined:,} joined to others of their query")
     if self.read:
-      parts.append(f"read: {', '.join(self.read)}")
+      parts.append(f"read: {listing(self.read)}")
     if self.unread:
-      parts.append(f"not read: {', '.join(self.unread)}")
+      parts.append(f"not read: {listing(self.unread)}")
     if self.dropped:
       total = sum(self.dropped.values())
       parts.append(f"{total:,} dropped: {self._dropped()}")
@@ -74,6 +82,12 @@ class SourceReport:
       first = f" ({_short(self.examples[reason][0])})" if index < _SHOWN_REASONS else ""
       parts.append(f"{number:,} {reason}{first}")
     return ", ".join(parts)
+
+
+def listing(names: Sequence[str]) -> str:
+  """The first names, and how many there are beside them."""
+  more = len(names) - _SHOWN_NAMES
+  return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _short(example: str) -> str:

@@ -18,6 +18,7 @@ from apo_jax.data.chat_form import ChatForm
 from apo_jax.data.dialogue import (
   Message,
   find_marker,
+  holds_quoted_marker,
   parse_query,
   parse_response,
   quote_markers,
@@ -80,10 +81,10 @@ def choose_records(data: GameData) -> tuple[Record, ...]:
   for split in (data.reward, data.policy, data.test):
     lists += [split.preferences, split.golden, split.queries]
   chosen: list[Record] = []
-  seen: dict[tuple[bool, ...], int] = {}
+  seen: dict[tuple[type, tuple[bool, ...]], int] = {}
   for records in lists:
     for record in records[:_LOOKED_AT]:
-      traits = _traits(record)
+      traits = (type(record), _traits(record))
       seen[traits] = seen.get(traits, 0) + 1
       if seen[traits] <= _OF_A_KIND:
         chosen.append(record)
@@ -120,6 +121,7 @@ def _traits(record: Record) -> tuple[bool, ...]:
     any(turn.role == following.role for turn, following in itertools.pairwise(turns)),
     any(text != f" {text.strip()}" for text, _ in _responses(record)),
     any(find_marker(text) is not None for text, _ in _responses(record)),
+    any(map(holds_quoted_marker, (record.query, *(text for text, _ in _responses(record))))),
     any(_NAME.search(text) is not None for text in texts),
     any("<think>" in text for text in texts),
   )
@@ -199,40 +201,62 @@ def _expected(form: ChatForm, pair: _Pair, whole: str) -> list[int]:
   answer = form.as_text(said.content)
   shown = answer if answer.strip() in whole else form.as_text(_THOUGHT.sub("", said.content))
   before, found, behind = whole.rpartition(shown.strip())
+  head = before[: len(before.rstrip())]
   if not found:
     return form.ids([whole])[0]
-  before = before.rstrip(" ") if form.opening or answer != answer.lstrip() else before
-  if form.thought and opened.startswith(before.rstrip()):
-    before = opened
-  last = form.as_text(messages[-1].content)
+  gap = before[len(opened) :]
+  if not before.startswith(opened):
+    last = form.as_text(messages[-1].content)
+    if not _is_written_otherwise(form, messages, whole, opened, before.rpartition(last)[2]) and (
+      not (form.thought or shown != answer) or not opened.startswith(head)
+    ):
+      return form.ids([whole])[0]
+    gap = form.opening
+  elif shown != answer:
+    gap = form.opening  # line breaks behind a thought that was taken out
+  if gap == form.opening:
+    gap += answer[: len(answer) - len(answer.lstrip())]  # which the template may trim
+  end = behind if behind.strip() else ""
+  return form.ids([f"{opened}{gap}{answer.lstrip()}{end}"])[0]
+
+
+def _is_written_otherwise(
+  form: ChatForm, messages: Sequence[Message], whole: str, opened: str, behind: str
+) -> bool:
+  """Whether a whole dialogue has lost what the query has, and opens the answer in the same way.
+
+  So it is with a system turn that comes before a last question, where an answer follows that.
+
+  Args:
+    form: of the run.
+    messages: of the query.
+    whole: the rendering with the answer.
+    opened: that of the query.
+    behind: what stands between the last question and the answer in the whole.
+  """
   contents = [form.as_text(one.content) for one in messages]
   is_lost = not all(text in whole for text in contents) and all(text in opened for text in contents)
-  if is_lost and before.rpartition(last)[2].rstrip(" ") == opened.rpartition(last)[2]:
-    # The question is written otherwise where an answer follows, but what follows is the same.
-    before = opened
-  if before != opened:
-    return form.ids([whole])[0]
-  end = behind.removeprefix(form.closing) if behind.strip() else ""
-  closing = form.closing if end else ""
-  return form.ids([f"{opened}{form.opening}{answer}{closing}{end.lstrip()}"])[0]
+  as_opened = opened.rpartition(contents[-1])[2] + form.opening
+  return is_lost and behind.startswith(as_opened) and not behind.removeprefix(as_opened).strip()
 
 
 def _differ_at_border(codec: Codec, ours: list[int], theirs: list[int], border: int) -> bool:
   """Whether the same text is split into other tokens only where query and response meet."""
-  theirs = theirs[: len(theirs) - _behind(ours[-1], theirs)]
-  ours = ours if theirs[-1:] == ours[-1:] else ours[:-1]
+  closed = theirs[: len(theirs) - theirs[::-1].index(ours[-1])] if ours[-1] in theirs else theirs
+  # A template may write no end behind the last answer.
+  return _meet_otherwise(codec, ours, closed, border) or _meet_otherwise(
+    codec, ours[:-1], theirs, border
+  )
+
+
+def _meet_otherwise(codec: Codec, ours: list[int], theirs: list[int], border: int) -> bool:
   shorter = min(len(ours), len(theirs))
   start = next((i for i in range(shorter) if ours[i] != theirs[i]), shorter)
-  end = next((i for i in range(shorter) if ours[-1 - i] != theirs[-1 - i]), shorter)
+  end = next((i for i in range(shorter - start) if ours[-1 - i] != theirs[-1 - i]), shorter - start)
   differing = {*ours[start : len(ours) - end], *theirs[start : len(theirs) - end]}
-  same_text = _text(codec, ours) == _text(codec, theirs)
-  around = start <= border <= len(ours) - end
-  return same_text and around and not differing & special_ids(codec.form.tokenizer)
-
-
-def _behind(end: int, ids: list[int]) -> int:
-  """How many ids stand behind the last end."""
-  return ids[::-1].index(end) if end in ids else 0
+  is_around = start <= border <= len(ours) - end
+  is_special = differing & special_ids(codec.form.tokenizer)
+  return is_around and not is_special and _text(codec, ours) == _text(codec, theirs)
 
 
 def _text(codec: Codec, ids: Sequence[int]) -> str:

@@ -14,9 +14,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.data.answers import query_of, response_of
 from apo_jax.data.bad_rows import BadRow
-from apo_jax.data.candidates import field, messages_of, query_of, response_of, text_of
 from apo_jax.data.locations import LocationError, read_rows
+from apo_jax.data.messages import messages_of
+from apo_jax.data.values import field, text_of
 from apo_jax.evaluate.preferences import left_out_note
 from apo_jax.evaluate.reading import Answer, Item
 from apo_jax.evaluate.section import Section

@@ -31,10 +31,10 @@ def make_run_codec(
   Raises:
     ConfigError: the tokenizer does not fit the models or the config.
   """
-  ends = _ends_of(tokenizer)
+  ends: frozenset[int] = frozenset()
   if origins.policy_checkpoint is not None:
-    ends |= read_ends(origins.policy_checkpoint.directory, "config.model.checkpoint")
-  return make_codec(tokenizer, config, origins.vocab_size, ends)
+    ends = read_ends(origins.policy_checkpoint.directory, "config.model.checkpoint")
+  return make_codec(tokenizer, config, origins.vocab_size, ends | _ends_of(tokenizer))
 
 
 def make_tokenizer(
