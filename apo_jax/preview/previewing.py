@@ -75,7 +75,7 @@ def preview(config: Config, config_file: str, run_dir: Path) -> Preview:
     text.section("Lengths", text.lengths(lengths_of(codec, checked.texts), config, codec)),
     text.section("Chat template", text.template(config.data.chat_template, codec, template)),
     text.section("Models", text.models(models, memory, [*filter(None, [sharing, judge])], limit)),
-    listing,
+    f"{text.section('Examples', [])}\n{listing}",
   ]
   return Preview(described, "\n\n".join(one.strip("\n") for one in sections) + "\n")
 

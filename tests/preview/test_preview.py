@@ -94,7 +94,8 @@ def test_files_and_a_checkpoint_are_told(tmp_path, checkpoint):
   assert "dropped: 1 " in told["Sources"] and "row 1" in told["Sources"]
   assert "The template is the tokenizer's own." in told["Chat template"]
   assert "'<eos>' (2)" in told["Chat template"]
-  assert "2 layers, 32 features" in told["Models"] and "256 positions" in told["Models"]
+  models = " ".join(told["Models"].split())  # a long path wraps lines
+  assert "2 layers, 32 features" in models and "256 positions" in models
   assert "(the policy's)" in told["Models"]
   frozen = next(line for line in told["Models"].splitlines() if line.startswith("policy, by"))
   assert "bfloat16" in frozen and "optimizer" in frozen
