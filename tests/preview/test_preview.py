@@ -55,7 +55,7 @@ def test_the_preview_of_the_embedded_data_with_a_trained_tokenizer(tmp_path):
   assert any(line.split()[:2] == ["demonstrations", "64"] for line in told["Splits"])
   assert found.data["lengths"]["demonstrations"]["records"] == 64
   assert "written as Human: and Assistant:" in "\n".join(told["Chat template"])
-  examples = [title for title in told if title.startswith("Example")]
+  examples = [title for title in told if title.startswith("Example ")]
   assert [title.split()[2] for title in examples] == ["preference", "golden", "query"]
   policy = next(line.split() for line in told["Models"] if line.startswith("policy "))
   definition = make_models(config, find_origins(config), tiny.mesh()).policy
