@@ -15,12 +15,10 @@ import jax
 from apo_jax.config.base import to_dict
 from apo_jax.config.schema import Config
 from apo_jax.data.reports import SourceReport
-from apo_jax.data.sources import load_data
-from apo_jax.data.template_check import TemplateCheck, check_template, choose_records
-from apo_jax.data.tokenised import cut_and_left_out, tokenise
-from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
+from apo_jax.data.template_check import TemplateCheck
+from apo_jax.data.tokenised import cut_and_left_out
 from apo_jax.devices.processes import barrier, of_the_first
-from apo_jax.devices.sharding import make_mesh, tpu_slices
+from apo_jax.devices.sharding import make_mesh
 from apo_jax.logs import files
 from apo_jax.logs.metrics import MetricsWriter
 from apo_jax.logs.progress import Progress
@@ -48,21 +46,20 @@ from apo_jax.phases.training import (
 )
 from apo_jax.report.page import write_report
 from apo_jax.run.adoption import adopt
+from apo_jax.run.checking import check, read_as_tokens
 from apo_jax.run.inference import make_inference
 from apo_jax.run.judge import describe_judge, judge_facts, training_of_judge
 from apo_jax.run.models import make_models
-from apo_jax.run.origins import find_origins
-from apo_jax.run.ownership import check_owner, claim
+from apo_jax.run.ownership import claim, make_directory
 from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.phase_inputs import PhaseName, phase_names
 from apo_jax.run.players import Players
-from apo_jax.run.positions import check_positions
 from apo_jax.run.provenance import write_provenance
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
 from apo_jax.run.sharing import SharedPhases, make_folder, shared_phases
 from apo_jax.run.starts import describe, describe_sharing
-from apo_jax.run.tokenizer import make_run_codec, make_tokenizer, shared_tokenizer
+from apo_jax.run.tokenizer import shared_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,23 +137,15 @@ def play(
   """
   if share is not None:
     make_folder(share)
-  sizes = resolve_mesh(config, jax.device_count(), tpu_slices(jax.devices()))
-  check_attention(config, jax.devices()[0].platform)
-  origins = find_origins(config)
-  check_mesh(config, origins.split_sizes(), sizes)
-  check_positions(config, origins)
-  texts = load_data(config)
   directory = RunDirectory(run_dir)
-  check_owner(directory, config, origins, texts)
-  tokenizer = make_tokenizer(directory, config, origins, texts)
-  make_run_codec(tokenizer, config, origins)  # checks that they fit
-  with shared_tokenizer(directory, tokenizer) as tokenizer:
-    codec = make_run_codec(tokenizer, config, origins)
-    checked = check_template(codec, choose_records(texts))
-    data = tokenise(codec, texts)
+  checked = check(config, directory)
+  make_directory(directory)
+  with shared_tokenizer(directory, checked.tokenizer) as tokenizer:
+    codec, data, template = read_as_tokens(config, checked, tokenizer)
     logs = _open_logs(config, run_dir)
+  origins, texts = checked.origins, checked.texts
   claim(directory, config, origins, texts, data, codec)
-  mesh = make_mesh(sizes)
+  mesh = make_mesh(checked.sizes)
   with jax.set_mesh(mesh), logs.metrics:
     models = make_models(config, origins, mesh)
     run = Run(
@@ -171,7 +160,7 @@ def play(
       logs=logs,
     )
     if logs.is_writer:
-      _introduce(run, texts.reports, checked)
+      _introduce(run, texts.reports, template)
     for round in range(config.rounds + 1):
       check_health(run, round)  # an earlier process may have had other thresholds
     shared = None
@@ -228,13 +217,13 @@ def _open_logs(config: Config, run_dir: Path) -> Logs:
   return Logs(Progress(is_writer), metrics, is_writer)
 
 
-def _introduce(run: Run, reports: Sequence[SourceReport], checked: TemplateCheck) -> None:
+def _introduce(run: Run, reports: Sequence[SourceReport], template: TemplateCheck) -> None:
   """Says what the run is made of."""
   say, models = run.logs.progress.message, run.models
   for report in reports:
     say(report.sentence())
-  if checked.compared:
-    say(checked.sentence())
+  if template.compared:
+    say(template.sentence())
   for name, counts in cut_and_left_out(run.data).items():
     left_out = run.data.left_out[name]
     said = [f"{counts['cut_queries']:,} queries lose their left"] if counts["cut_queries"] else []

@@ -23,10 +23,10 @@ def process_flags() -> tuple[str | None, int | None, int | None, bool]:
   return _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
 
 
-def refuse(sentence: str) -> int:
+def refuse(sentence: str, code: int = 2) -> int:
   """Says what is wrong; returns the exit code."""
   print(f"apo_jax: {sentence}", file=sys.stderr)
-  return 2
+  return code
 
 
 def find_config_file(arguments: list[str]) -> str:
@@ -46,12 +46,15 @@ def find_config_file(arguments: list[str]) -> str:
   return path
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
-  """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage."""
+def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
+  """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
+
+  Then the process ends with the exit code `code`.
+  """
   try:
     return parse_with(flags.FLAGS, arguments)
   except ConfigError as error:
-    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})"))
+    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})", code))
 
 
 def parse_with(values: flags.FlagValues, arguments: list[str]) -> list[str]:

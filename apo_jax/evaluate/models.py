@@ -85,9 +85,9 @@ class OpenedRun:
     """The directory's name."""
     return self.directory.path.absolute().name
 
-  def find(self, kind: Kind, round: int | None) -> tuple[int, Player]:
+  def find(self, kind: Kind, round: int | None, flag: str = "--round") -> tuple[int, Player]:
     """A player after a round, by default the last finished; raises ConfigError without one."""
-    return find_player(self.directory, self.config, kind, round)
+    return find_player(self.directory, self.config, kind, round, flag)
 
   def source(self, kind: Kind, round: int | None) -> Source:
     """A player after a round, by default the last that is finished.

@@ -101,7 +101,7 @@ def lengths_in_tokens(source: Source, items: Sequence[Item]) -> list[Float[np.nd
     np.full(len(item.answers), np.nan)
     if sequences is None
     else np.array([float(response.num_slots) for _, response in sequences])
-    for item, sequences in zip(items, _read(source, items), strict=True)
+    for item, sequences in zip(items, token_sequences(source, items), strict=True)
   ]
 
 
@@ -119,7 +119,7 @@ def _scores(
   batch_size: int,
   what: str,
 ) -> list[Float[np.ndarray, " _"]]:
-  read = _read(source, items)
+  read = token_sequences(source, items)
   sequences = [sequence for one in read if one is not None for sequence in one]
   if not sequences:
     raise ConfigError(
@@ -148,7 +148,7 @@ def _scores(
   ]
 
 
-def _read(source: Source, items: Sequence[Item]) -> list[list[TokenSequence] | None]:
+def token_sequences(source: Source, items: Sequence[Item]) -> list[list[TokenSequence] | None]:
   """The ids of every answer behind its query; None for an item that fits no row.
 
   A query loses its left where the longest of its answers needs the room, for all of them alike.

@@ -57,6 +57,18 @@ def _import_extra(module: str, extra: str) -> ModuleType:
     ) from error
 
 
+def check_backends(tensorboard: bool, wandb: bool) -> None:
+  """Checks that the packages of the chosen back-ends are installed.
+
+  Raises:
+    ConfigError: one is not.
+  """
+  if tensorboard:
+    _import_extra("tensorboardX", "tensorboard")
+  if wandb:
+    _import_extra("wandb", "wandb")
+
+
 class MetricsWriter:
   """Writes metrics of a run; a context manager.
 
