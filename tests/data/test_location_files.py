@@ -73,7 +73,6 @@ def test_a_truncated_compressed_file_is_an_error(tmp_path, end):
 @pytest.mark.parametrize(
   ("data", "words"),
   [
-    (b"", "it is empty, of 0 bytes"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "`git lfs pull`"),
     (b"\n<!DOCTYPE html>\n<html>", "it is a web page"),
   ],
@@ -82,6 +81,8 @@ def test_what_is_no_data_is_named(tmp_path, data, words):
   for name in ("a.jsonl", "a.json", "a.csv", "a.parquet", "a.arrow"):
     write(tmp_path, {name: data})
     assert words in failure(tmp_path / name)
+  write(tmp_path, {"a.parquet": b""})
+  assert "it is empty, of 0 bytes" in failure(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
@@ -152,8 +153,8 @@ def test_a_folder_of_one_split_needs_no_choice(tmp_path):
     ({"README.md": b""}, "holds README.md"),
     ({"a.jsonl": lines(ROWS), "b.parquet": b"PAR1"}, "several kinds, as a.jsonl and b.parquet"),
     ({"a.jsonl": lines(ROWS), "a.jsonl.gz": b""}, "a.jsonl.gz, which would be read twice"),
-    ({"train.jsonl": lines(ROWS), "other.jsonl": b""}, "splits (train), but other.jsonl for none"),
-    ({f"{name}-00000-of-00001.jsonl": b"{}" for name in ("train_a", "train_b")}, "of train_a, train_b"),
+    ({"train.jsonl": lines(ROWS), "other.jsonl": b""}, "(train), but other.jsonl for none"),
+    ({f"{name}-00000-of-00001.jsonl": b"{}" for name in ("train_a", "b")}, "of b, train_a"),
     ({"a.jsonl": lines(ROWS), "b.jsonl": b""}, "b.jsonl: it is empty"),
     ({"a.csv": b"q,r\n1,2\n", "b.csv": b"q,s\n1,2\n"}, "a.csv has q, r; b.csv has q, s"),
     ({"a.jsonl": lines(ROWS), "b.jsonl.gz": b"no gzip"}, "b.jsonl.gz: Not a gzipped file"),

@@ -102,8 +102,8 @@ def test_bytes_that_are_not_utf8_stay_in_their_text(tmp_path):
   assert list(read_rows(str(tmp_path / "a.json"))) == [{"a": "\udcff"}, {"a": "b"}]
 
 
-@pytest.mark.parametrize("data", [b"\n \n", b"\xef\xbb\xbf"])
-def test_a_blank_file_has_no_rows(tmp_path, data):
+@pytest.mark.parametrize("data", [b"", b"\n \n", b"\xef\xbb\xbf"])
+def test_an_empty_file_has_no_rows(tmp_path, data):
   assert of_lines(tmp_path, data) == []
 
 

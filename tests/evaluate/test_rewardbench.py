@@ -86,7 +86,7 @@ def test_the_section_says_what_is_not_the_benchmark_s(tmp_path):
   assert [one["right"] for one in section.items] == [1.0, 0.5]
 
 
-@pytest.mark.parametrize("rows", [[{"chosen": "a", "rejected": "b"}], [{}]])
+@pytest.mark.parametrize("rows", [[{"chosen": "a", "rejected": "b"}], []])
 def test_a_file_in_another_form_is_refused(tmp_path, rows):
   path = write(tmp_path / "bench.jsonl", rows)
   with pytest.raises(ConfigError, match=r"--rewardbench is .*prompt, chosen, rejected, subset"):

@@ -124,18 +124,21 @@ def _of_file(file: File, split: str, where: str) -> Iterator[Row]:
   """The rows of a file; `where` begins the messages of one among several."""
   try:
     with file.open() as opened:
-      yield from _parsed(file, opened, split)
+      yield from _parsed(file, opened, split, bool(where))
   except Exception as error:
     raise LocationError(f"{where}{first_line(error)}") from error
 
 
-def _parsed(file: File, opened: io.IOBase, split: str) -> Iterator[Row]:
+def _parsed(file: File, opened: io.IOBase, split: str, among_several: bool) -> Iterator[Row]:
   if split and file.kind != "json":
     raise LocationError(f"its split is {split!r}, but a file has none; leave ?split= out")
+  opened, head = checked(opened)
+  # An empty file of text is told of by what counts its rows; among several it may be overlooked.
+  if not head and (among_several or file.kind in ("parquet", "arrow")):
+    raise LocationError("it is empty, of 0 bytes; it must hold at least one row")
   if file.kind in ("parquet", "arrow"):
-    opened, head = checked(opened)
     return parquet_rows(opened) if file.kind == "parquet" else arrow_rows(opened, head)
-  stream = text_stream(opened, file.compression)
+  stream = text_stream(opened, head, file.compression)
   if file.kind in ("csv", "tsv"):
     return separated_rows(stream, "," if file.kind == "csv" else "\t")
   return json_rows(stream, split)

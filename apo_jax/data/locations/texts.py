@@ -31,11 +31,9 @@ def checked(file: io.IOBase) -> tuple[io.IOBase, bytes]:
   """The file, to be read from its start, and its first bytes.
 
   Raises:
-    LocationError: it is empty, or holds something in the place of the data.
+    LocationError: it holds something in the place of the data.
   """
   head = file.read(_HEAD)
-  if not head:
-    raise LocationError("it is empty, of 0 bytes; it must hold at least one row")
   if head.startswith(b"version https://git-lfs"):
     raise LocationError(
       "it holds no data but a pointer of git-lfs; `git lfs pull` in its folder brings the file"
@@ -49,21 +47,21 @@ def checked(file: io.IOBase) -> tuple[io.IOBase, bytes]:
   return io.BytesIO(head + file.read()), head
 
 
-def text_stream(file: io.IOBase, compression: str) -> io.IOBase:
+def text_stream(file: io.IOBase, head: bytes, compression: str) -> io.IOBase:
   """The bytes of a text, decompressed as its name or its first bytes say.
 
   Args:
     file: opened for reading, in bytes.
+    head: its first bytes.
     compression: the suffix that names it, "" for none.
 
   Raises:
     LocationError: it is no text in UTF-8, nor in a compression that is known.
   """
-  file, head = checked(file)
   for beginning, name in _BEGINNINGS.items():
     if head.startswith(beginning):
       compression = compression or name
-  if compression:
+  if compression and head:
     return _OPEN[compression](file)
   if head.startswith((b"\xff\xfe", b"\xfe\xff")):
     raise LocationError("it is UTF-16 text; `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it UTF-8")
