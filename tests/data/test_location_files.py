@@ -154,7 +154,7 @@ def test_a_folder_of_one_split_needs_no_choice(tmp_path):
     ({"a.jsonl": lines(ROWS), "b.parquet": b"PAR1"}, "several kinds, as a.jsonl and b.parquet"),
     ({"a.jsonl": lines(ROWS), "a.jsonl.gz": b""}, "a.jsonl.gz, which would be read twice"),
     ({"train.jsonl": lines(ROWS), "other.jsonl": b""}, "(train), but other.jsonl for none"),
-    ({f"{name}-00000-of-00001.jsonl": b"{}" for name in ("train_a", "b")}, "but b-00000-of-00001.jsonl for none"),
+    ({f"{name}-00000-of-00001.jsonl": b"{}" for name in ("train_a", "b")}, "but b-00000-of-0"),
     ({"a.jsonl": lines(ROWS), "b.jsonl": b""}, "b.jsonl: it is empty"),
     ({"a.csv": b"q,r\n1,2\n", "b.csv": b"q,s\n1,2\n"}, "a.csv has q, r; b.csv has q, s"),
     ({"a.jsonl": lines(ROWS), "b.jsonl.gz": b"no gzip"}, "b.jsonl.gz: Not a gzipped file"),
