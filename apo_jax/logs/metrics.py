@@ -21,7 +21,6 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import json_line, read_jsonl, write_jsonl, write_text
 from apo_jax.logs.run_directory import RunDirectory
 
-
 # Phases that measure and make no update; the step of their one line is 1.
 _MEASURING = ("score", "evaluation")
 
@@ -163,7 +162,8 @@ class MetricsWriter:
     line = {"time": time.time(), "round": round, "phase": phase, "step": step, **numbers}
     self._file.write(json_line(line) + "\n")
     self._file.flush()
-    # What an earlier process wrote from here on is to be hidden, but for what measured a last update.
+    # What an earlier process wrote from here on is to be hidden, but not a measurement that is made
+    # again at the last update.
     first = self._updates.at_last + 1 if self._has_lines else 0
     updates = self._updates.at(round, phase, step)
     self._has_lines = True
