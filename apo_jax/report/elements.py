@@ -64,7 +64,7 @@ def query_text(query: str) -> str:
 
 def response(
   text: str | None,
-  reward: float | int | None,
+  testing_reward: float | int | None,
   utility: float | int | None,
   finished: bool = True,
   tokens: int | None = None,
@@ -75,7 +75,7 @@ def response(
   body = html.escape(text.strip()) or "<em>empty</em>"
   scores = [
     f"{label} {rounded(value, 2)}"
-    for label, value in (("reward", reward), ("utility", utility))
+    for label, value in (("testing reward", testing_reward), ("utility", utility))
     if value is not None
   ]
   if tokens is not None:
