@@ -64,7 +64,7 @@ def evaluate(run: Run, round: int) -> None:
     judgements = files.json_line(judgements_record(numbers))
     files.write_text(directory / JUDGEMENTS, judgements + "\n")
     files.write_json(directory / EVALUATION, evaluation)
-  run.logs.progress.round_row(evaluation)
+  run.logs.progress.judged(evaluation)
 
 
 def with_further_evaluations(
