@@ -24,6 +24,7 @@ RUNTIME = [
   "rich>=15,<16",
   "safetensors>=0.8,<0.9",
   "scipy>=1.17,<2",
+  "sentencepiece>=0.2.3,<0.3",
   "tensorflow-datasets>=4.9.10,<5",
   "tokenizers>=0.23,<0.24",
   "transformers>=5.23,<6",

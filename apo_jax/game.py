@@ -190,9 +190,7 @@ def _play(run: Run, phase: Phase, shared: SharedPhases | None) -> None:
       run.logs.progress.message(f"{phase.name.words}: taken from {origin}, which played it.")
       adopt(finished, run.directory, phase.name, run.logs.metrics, origin)
       if phase.result == EVALUATION:
-        run.logs.progress.round_row(
-          files.read_json(run.directory.round(phase.round) / phase.result)
-        )
+        run.logs.progress.judged(files.read_json(run.directory.round(phase.round) / phase.result))
     barrier(f"{phase.round} {phase.result}")
   if not run.logs.is_writer:
     return

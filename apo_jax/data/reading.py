@@ -3,7 +3,7 @@
 import collections
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from apo_jax.config.fields import ConfigError
@@ -68,7 +68,8 @@ def read_records(
   """
   subject = f"{name} is {location!r}"
   try:
-    return to_records(read_rows(location), subject, kind, on_bad_row, queries or {})
+    rows = read_rows(location)
+    return to_records(rows, subject, kind, on_bad_row, queries or {}, place=rows.place)
   except LocationError as error:
     raise ConfigError(f"{subject}, which cannot be read: {error}.") from error
 
@@ -80,20 +81,30 @@ def to_records(
   on_bad_row: Literal["skip", "error"],
   queries: Mapping[str, str],
   numbers: Iterable[int] | None = None,
+  place: Callable[[int], str] = "row {}".format,
 ) -> Reading:
   """The records of rows, each read by its own shape.
 
   Args:
     subject: begins the messages.
     numbers: by which messages name the rows, where it is not their place among them.
+    place: what messages call the row of a number, which may be one of a file among several.
     The others are as in `read_records`.
   """
   rows = iter(rows)
   head = list(itertools.islice(rows, _HEAD))
   if not head:
     raise ConfigError(f"{subject}, which holds no record; give at least one.")
+<<<<<<< HEAD
   _check_head(head, subject, kind)
   ledger = _Ledger(subject, kind, on_bad_row, queries)
+=======
+  form = _format_of(head, subject, kind, place(1))
+  records: list[Record] = []
+  dropped: collections.Counter[str] = collections.Counter()
+  examples: dict[str, list[str]] = {}
+  good: list[int] = []
+>>>>>>> places
   numbers = itertools.count(1) if numbers is None else numbers
   for row, number in zip(itertools.chain(head, rows), numbers, strict=False):
     ledger.add(row, number)
@@ -135,6 +146,7 @@ class _Ledger:
       else:
         self._keep(number, found)
     except BadRow as error:
+<<<<<<< HEAD
       self._drop((number,), error, row)
 
   def join(self) -> None:
@@ -227,6 +239,30 @@ def _check_head(head: Sequence[Row | BadRow], subject: str, kind: Kind) -> None:
     forms.append(form)
   if refused:
     raise ConfigError(f"{subject}, whose rows are not read: {refused}.")
+=======
+      if on_bad_row == "error":
+        problem = f"({error.reason}): {error}{_row_text(row)}"
+        raise ConfigError(f"{subject}, whose {place(number)} cannot be used {problem}.") from error
+      dropped[error.reason] += 1
+      if dropped[error.reason] <= _EXAMPLES:
+        examples.setdefault(error.reason, []).append(f"{place(number)}: {error}")
+  count = len(records) + dropped.total()
+  if not records:
+    reason, first = next(iter(examples.items()))
+    raise ConfigError(f"{subject}, of whose {count} rows none can be used; {reason} in {first[0]}.")
+  shown = {reason: tuple(rows) for reason, rows in examples.items()}
+  return Reading(tuple(records), form.name, count, dict(dropped), shown, tuple(good))
+
+
+def _format_of(head: Sequence[Row | BadRow], subject: str, kind: Kind, first: str) -> Format:
+  """The format of the first rows, of which messages call one `first`; it must hold such records."""
+  rows = [row for row in head if not isinstance(row, BadRow)]
+  if not rows:
+    why = f"{first}, {head[0].reason}: {head[0]}"
+    raise ConfigError(f"{subject}, of whose first {len(head)} rows none can be read; {why}.")
+  columns = columns_of(rows)
+  form = detect_format(columns)
+>>>>>>> places
   known = "; ".join(form.name for form in FORMATS if form.can_give(kind))
   form = next((form for form in forms if form is not None), None)
   if form is None:

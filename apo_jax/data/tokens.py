@@ -6,6 +6,7 @@ ids that were sampled are the ones that are scored and trained on.
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -53,8 +54,21 @@ def load_tokenizer(path: str | Path, what: str) -> transformers.PreTrainedTokeni
   except Exception as error:  # a broken file fails in any way, also with a bare Exception
     raise ConfigError(
       f"{what} is {str(path)!r}, and no tokenizer could be read from it; it must be a directory or "
-      f"hub name with a tokenizer.json ({' '.join(str(error).split())[:200]})."
+      f"hub name with a tokenizer.json or tokenizer.model ({_why_unread(path, error)})."
     ) from error
+
+
+def _why_unread(path: str | Path, error: Exception) -> str:
+  """Why a tokenizer cannot be read; of a tokenizer.model transformers names another package."""
+  pointer = b"version https://git-lfs"
+  for name in ("tokenizer.json", "tokenizer.model"):
+    file = Path(path) / name
+    if file.is_file() and file.read_bytes()[: len(pointer)] == pointer:
+      return f"{name} is a pointer of git-lfs; `git lfs pull` in its folder brings the file"
+  said = " ".join(str(error).split())[:200]
+  if "tiktoken" in said and importlib.util.find_spec("sentencepiece") is None:
+    return "a tokenizer.model is read by sentencepiece; pip install sentencepiece"
+  return said
 
 
 def token_texts(tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[int]) -> list[str]:

@@ -90,14 +90,15 @@ def read_bench(location: str) -> Bench:
   left_out: dict[str, int] = {}
   first = ""
   try:
-    for number, row in enumerate(read_rows(location), start=1):
+    found = read_rows(location)
+    for number, row in enumerate(found, start=1):
       try:
         if isinstance(row, BadRow):
           raise row
         rows.append(_row(row, number))
       except BadRow as error:
         left_out[error.reason] = left_out.get(error.reason, 0) + 1
-        first = first or f"row {number}: {error}"
+        first = first or f"{found.place(number)}: {error}"
   except LocationError as error:
     raise ConfigError(f"{subject}, which cannot be read: {error}.") from error
   if not rows:

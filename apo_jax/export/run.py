@@ -107,7 +107,10 @@ def export(
         write_json(directory / made.config_file, made.config)
         _write_small_files(directory, origin, codec, padding, _tokenizer_sources(config, origins))
     barrier("export")
-  return f"The {player} of round {round}{', its adapters alone,' if adapter else ''}"
+  # The judge is trained once, before the first round, whatever round was asked for.
+  of = ", the same in every round" if player == "testing_reward" else f" of round {round}"
+  parts = f"{of}, its adapters alone" if adapter else of
+  return f"The {player}{parts}{',' if ',' in parts else ''}"
 
 
 def _with_whole_weights(config: Config) -> Config:

@@ -88,9 +88,13 @@ def test_a_policy_of_a_random_run(run, tmp_path):
 
 def test_the_round_and_the_player_are_the_ones_asked_for(run, tmp_path):
   written = {}
-  for player, round in (("policy", 0), ("policy", 1), ("reward", 0), ("testing_reward", None)):
+  for player, round in (("policy", 0), ("policy", 1), ("reward", 0), ("testing_reward", 1)):
     output = tmp_path / f"{player}{round}"
-    export(run, output, player=player, round=round)
+    said = export(run, output, player=player, round=round)
+    judge = "The testing_reward, the same in every round,"
+    assert said == (judge if player == "testing_reward" else f"The {player} of round {round}")
+    title = (output / CARD).read_text().split("# ")[1].splitlines()[0]
+    assert title.endswith("testing reward model" if said == judge else f", round {round}")
     written[player, round] = load_file(output / "model.safetensors")["model.norm.weight"]
   names = ("00_supervised", "01_policy", "00_reward_base", "00_testing_reward")
   for norm, name in zip(written.values(), names, strict=True):
