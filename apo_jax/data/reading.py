@@ -95,16 +95,8 @@ def to_records(
   head = list(itertools.islice(rows, _HEAD))
   if not head:
     raise ConfigError(f"{subject}, which holds no record; give at least one.")
-<<<<<<< HEAD
-  _check_head(head, subject, kind)
-  ledger = _Ledger(subject, kind, on_bad_row, queries)
-=======
-  form = _format_of(head, subject, kind, place(1))
-  records: list[Record] = []
-  dropped: collections.Counter[str] = collections.Counter()
-  examples: dict[str, list[str]] = {}
-  good: list[int] = []
->>>>>>> places
+  _check_head(head, subject, kind, place(1))
+  ledger = _Ledger(subject, kind, on_bad_row, queries, place)
   numbers = itertools.count(1) if numbers is None else numbers
   for row, number in zip(itertools.chain(head, rows), numbers, strict=False):
     ledger.add(row, number)
@@ -121,8 +113,9 @@ class _Ledger:
     kind: Kind,
     on_bad_row: Literal["skip", "error"],
     queries: Mapping[str, str],
+    place: Callable[[int], str],
   ) -> None:
-    self._subject, self._kind, self._queries = subject, kind, queries
+    self._subject, self._kind, self._queries, self._place = subject, kind, queries, place
     self._strict = on_bad_row == "error"
     self._records: list[tuple[int, Record]] = []
     self._dropped: collections.Counter[str] = collections.Counter()
@@ -146,7 +139,6 @@ class _Ledger:
       else:
         self._keep(number, found)
     except BadRow as error:
-<<<<<<< HEAD
       self._drop((number,), error, row)
 
   def join(self) -> None:
@@ -214,19 +206,22 @@ class _Ledger:
     if self._strict:
       problem = f"({error.reason}): {error}{_row_text(row)}"
       raise ConfigError(
-        f"{self._subject}, whose row {numbers[0]} cannot be used {problem}."
+        f"{self._subject}, whose {self._place(numbers[0])} cannot be used {problem}."
       ) from error
     if self._dropped[error.reason] < _EXAMPLES:
-      self._examples.setdefault(error.reason, []).append(f"row {numbers[0]}: {error}")
+      self._examples.setdefault(error.reason, []).append(f"{self._place(numbers[0])}: {error}")
     self._dropped[error.reason] += len(numbers)
 
 
-def _check_head(head: Sequence[Row | BadRow], subject: str, kind: Kind) -> None:
-  """Raises ConfigError where none of the first rows is in a form that holds such records."""
+def _check_head(head: Sequence[Row | BadRow], subject: str, kind: Kind, first: str) -> None:
+  """Raises ConfigError where none of the first rows is in a form that holds such records.
+
+  Messages call the first of them `first`.
+  """
   rows = [row for row in head if not isinstance(row, BadRow)]
   if not rows:
-    first = f"row 1, {head[0].reason}: {head[0]}"
-    raise ConfigError(f"{subject}, of whose first {len(head)} rows none can be read; {first}.")
+    why = f"{first}, {head[0].reason}: {head[0]}"
+    raise ConfigError(f"{subject}, of whose first {len(head)} rows none can be read; {why}.")
   forms, refused = [], ""
   for row in rows:
     try:
@@ -239,30 +234,6 @@ def _check_head(head: Sequence[Row | BadRow], subject: str, kind: Kind) -> None:
     forms.append(form)
   if refused:
     raise ConfigError(f"{subject}, whose rows are not read: {refused}.")
-=======
-      if on_bad_row == "error":
-        problem = f"({error.reason}): {error}{_row_text(row)}"
-        raise ConfigError(f"{subject}, whose {place(number)} cannot be used {problem}.") from error
-      dropped[error.reason] += 1
-      if dropped[error.reason] <= _EXAMPLES:
-        examples.setdefault(error.reason, []).append(f"{place(number)}: {error}")
-  count = len(records) + dropped.total()
-  if not records:
-    reason, first = next(iter(examples.items()))
-    raise ConfigError(f"{subject}, of whose {count} rows none can be used; {reason} in {first[0]}.")
-  shown = {reason: tuple(rows) for reason, rows in examples.items()}
-  return Reading(tuple(records), form.name, count, dict(dropped), shown, tuple(good))
-
-
-def _format_of(head: Sequence[Row | BadRow], subject: str, kind: Kind, first: str) -> Format:
-  """The format of the first rows, of which messages call one `first`; it must hold such records."""
-  rows = [row for row in head if not isinstance(row, BadRow)]
-  if not rows:
-    why = f"{first}, {head[0].reason}: {head[0]}"
-    raise ConfigError(f"{subject}, of whose first {len(head)} rows none can be read; {why}.")
-  columns = columns_of(rows)
-  form = detect_format(columns)
->>>>>>> places
   known = "; ".join(form.name for form in FORMATS if form.can_give(kind))
   form = next((form for form in forms if form is not None), None)
   if form is None:

@@ -163,12 +163,11 @@ def _checkpoint(checkpoint: Checkpoint) -> str:
   files = sorted(checkpoint.directory.glob("*.safetensors"))
   size = sum(path.stat().st_size for path in files)
   kind = "sequence classifier" if checkpoint.is_reward else "language model"
-  positions = checkpoint.hf_config.get("max_position_embeddings")
   said = (
     f"{checkpoint.family}, a {kind} in {checkpoint.directory}: {_shape(checkpoint.architecture)}"
   )
-  if positions:
-    said += f", {positions:,} positions"
+  if checkpoint.positions:
+    said += f", {checkpoint.positions:,} positions"
   return f"{said}; {len(files)} safetensors file(s) of {size / _MIB:,.1f} MiB."
 
 
