@@ -45,7 +45,7 @@ def failure(location):
     ("a.jsonl.xz", lzma.compress(lines(ROWS[:1])) + lzma.compress(lines(ROWS[1:]))),
     ("a.jsonl.bz2", bz2.compress(lines(ROWS[:1])) + bz2.compress(lines(ROWS[1:]))),
     ("a.ndjson", lines(ROWS)),
-    ("compressed_whatever_its_name.jsonl", gzip.compress(lines(ROWS))),
+    ("compressed_whatever_its_name.jsonl", gzip.compress(lines(ROWS), mtime=0)),
     ("what? [a name]*.jsonl", lines(ROWS)),
     ("ends_so?split=test.jsonl", lines(ROWS)),
   ],
