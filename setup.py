@@ -24,6 +24,7 @@ RUNTIME = [
   "rich>=15,<16",
   "safetensors>=0.8,<0.9",
   "scipy>=1.17,<2",
+  "sentencepiece>=0.2.3,<0.3",
   "tensorflow-datasets>=4.9.10,<5",
   "tokenizers>=0.23,<0.24",
   "transformers>=5.23,<6",
@@ -37,6 +38,7 @@ EXTRAS = {
   "test": [
     "beartype>=0.23,<0.24",
     "filelock>=4.3,<5",
+    "hypothesis>=6.170,<7",
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",

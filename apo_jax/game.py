@@ -15,11 +15,10 @@ import jax
 from apo_jax.config.base import to_dict
 from apo_jax.config.schema import Config
 from apo_jax.data.reports import SourceReport
-from apo_jax.data.sources import load_data
-from apo_jax.data.tokenised import cut_and_left_out, tokenise
-from apo_jax.devices.checks import check_attention, check_mesh, resolve_mesh
+from apo_jax.data.template_check import TemplateCheck
+from apo_jax.data.tokenised import cut_and_left_out
 from apo_jax.devices.processes import barrier, of_the_first
-from apo_jax.devices.sharding import make_mesh, tpu_slices
+from apo_jax.devices.sharding import make_mesh
 from apo_jax.logs import files
 from apo_jax.logs.metrics import MetricsWriter
 from apo_jax.logs.progress import Progress
@@ -47,22 +46,28 @@ from apo_jax.phases.training import (
 )
 from apo_jax.report.page import write_report
 from apo_jax.run.adoption import adopt
+from apo_jax.run.checking import Checked, check, read_as_tokens
 from apo_jax.run.inference import make_inference
 from apo_jax.run.judge import describe_judge, judge_facts, training_of_judge
+from apo_jax.run.lock import owned_by_run
 from apo_jax.run.models import make_models
-from apo_jax.run.origins import find_origins
-from apo_jax.run.ownership import check_owner, claim
+from apo_jax.run.ownership import claim, make_directory
 from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.phase_inputs import PhaseName, phase_names
 from apo_jax.run.players import Players
 from apo_jax.run.provenance import write_provenance
-from apo_jax.run.records import Damage, find_damage, forget_record, record_phase
-from apo_jax.run.repair import mend, refuse_damage
+from apo_jax.run.records import (
+  finished_phases,
+  forget_record,
+  record_last,
+  record_phase,
+)
+from apo_jax.run.repair import mend
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
 from apo_jax.run.sharing import SharedPhases, make_folder, shared_phases
 from apo_jax.run.starts import describe, describe_sharing
-from apo_jax.run.tokenizer import make_run_codec, make_tokenizer, shared_tokenizer
+from apo_jax.run.tokenizer import shared_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,25 +148,27 @@ def play(
   """
   if share is not None:
     make_folder(share)
-  sizes = resolve_mesh(config, jax.device_count(), tpu_slices(jax.devices()))
-  check_attention(config, jax.devices()[0].platform)
-  origins = find_origins(config)
-  check_mesh(config, origins.split_sizes(), sizes)
-  texts = load_data(config)
   directory = RunDirectory(run_dir)
-  check_owner(directory, config, origins, texts)
-  listed = phases(config)
-  damage = _damage(directory, listed)
-  if not repair:
-    refuse_damage(damage)
-  tokenizer = make_tokenizer(directory, config, origins, texts)
-  make_run_codec(tokenizer, config, origins)  # checks that they fit
-  with shared_tokenizer(directory, tokenizer) as tokenizer:
-    codec = make_run_codec(tokenizer, config, origins)
-    data = tokenise(codec, texts)
-    logs = _open_logs(config, run_dir)
+  checked = check(config, directory, repair=repair)
+  make_directory(directory)
+  with owned_by_run(directory):
+    return _play_all(config, checked, directory, share, repair, on_phase_end)
+
+
+def _play_all(
+  config: Config,
+  checked: Checked,
+  directory: RunDirectory,
+  share: Path | None,
+  repair: bool,
+  on_phase_end: Callable[[Phase], None],
+) -> Path:
+  with shared_tokenizer(directory, checked.tokenizer) as tokenizer:
+    codec, data, template = read_as_tokens(config, checked, tokenizer)
+    logs = _open_logs(config, directory.path)
+  origins, texts = checked.origins, checked.texts
   claim(directory, config, origins, texts, data, codec)
-  mesh = make_mesh(sizes)
+  mesh = make_mesh(checked.sizes)
   with jax.set_mesh(mesh), logs.metrics:
     models = make_models(config, origins, mesh)
     run = Run(
@@ -176,20 +183,21 @@ def play(
       logs=logs,
     )
     if logs.is_writer:
-      _introduce(run, texts.reports)
+      record_last(directory, finished_phases(directory, phase_names(config)))
+      _introduce(run, texts.reports, template)
     for round in range(config.rounds + 1):
       check_health(run, round)  # an earlier process may have had other thresholds
     if repair:
-      mend(run, [phase.name for phase in listed], damage)
+      mend(run, phase_names(config), checked.damage)
     shared = None
     if share is not None:
       shared = shared_phases(share, config, models, codec, directory, logs.progress.message)
-    for phase in _unfinished(directory, listed):
+    for phase in _unfinished(directory, phases(config)):
       _play(run, phase, shared)
       on_phase_end(phase)
     if logs.is_writer:
       # Also where nothing was left to play: a run may have been stopped just before its report.
-      write_report(run_dir)
+      write_report(directory.path)
       evaluations = [directory.round(round) / EVALUATION for round in range(config.rounds + 1)]
       logs.progress.message("")
       logs.progress.table(map(files.read_json, evaluations))
@@ -210,9 +218,7 @@ def _play(run: Run, phase: Phase, shared: SharedPhases | None) -> None:
       run.logs.progress.message(f"{phase.name.words}: taken from {origin}, which played it.")
       adopt(finished, run.directory, phase.name, run.logs.metrics, origin)
       if phase.result == EVALUATION:
-        run.logs.progress.round_row(
-          files.read_json(run.directory.round(phase.round) / phase.result)
-        )
+        run.logs.progress.judged(files.read_json(run.directory.round(phase.round) / phase.result))
     if run.logs.is_writer:
       record_phase(run.directory, phase.name)
     barrier(f"{phase.round} {phase.result}")
@@ -239,17 +245,22 @@ def _open_logs(config: Config, run_dir: Path) -> Logs:
   return Logs(Progress(is_writer), metrics, is_writer)
 
 
-def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
+def _introduce(run: Run, reports: Sequence[SourceReport], template: TemplateCheck) -> None:
   """Says what the run is made of."""
   say, models = run.logs.progress.message, run.models
   for report in reports:
     say(report.sentence())
+  if template.compared:
+    say(template.sentence())
   for name, counts in cut_and_left_out(run.data).items():
     left_out = run.data.left_out[name]
     said = [f"{counts['cut_queries']:,} queries lose their left"] if counts["cut_queries"] else []
     said += [f"{number:,} left out ({why})" for why, number in left_out.items()]
     if said:
       say(f"{name}: of {counts['records'] + sum(left_out.values()):,}, {', '.join(said)}.")
+  for field, checkpoint in models.origins.checkpoints.items():
+    for note in checkpoint.notes:
+      say(f"{field}: {note}.")
   if run.config.model.checkpoint and run.config.model.shape is not None:
     say("config.model.shape is not used: config.model.checkpoint says the shape.")
   config = run.config
@@ -261,18 +272,6 @@ def _introduce(run: Run, reports: Sequence[SourceReport]) -> None:
   if sharing is not None:
     say(sharing)
   say(describe_judge(judge_facts(config, models, run.data)))
-
-
-def _damage(directory: RunDirectory, listed: Sequence[Phase]) -> list[Damage]:
-  """What finished phases left and is no longer so, as the first process finds it."""
-  count = len(listed) - len(_unfinished(directory, listed))
-  names = [phase.name for phase in listed]
-  found: list[Damage] = []
-  if jax.process_index() == 0:
-    found = find_damage(directory, names[:count], names[count] if count < len(names) else None)
-  if of_the_first(len(found)) and not found:
-    found = [Damage(names[0], directory.path, "is damaged, as process 0 says")]
-  return found
 
 
 def _unfinished(directory: RunDirectory, listed: Sequence[Phase]) -> list[Phase]:

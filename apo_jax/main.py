@@ -52,13 +52,12 @@ def main(arguments: list[str]) -> int:
   from apo_jax.devices.compilation_cache import use_compilation_cache
   from apo_jax.inference.scoring import NotFinite
   from apo_jax.logs.run_directory import RunDirectory
-  from apo_jax.run.ownership import identity
+  from apo_jax.run.ownership import default_run_dir
   from apo_jax.training.loop import TrainingDiverged
 
   try:
     distributed.initialize(*process_flags())
-    default = f"runs/{Path(config_file).stem}-{identity(config)}"
-    run_dir = Path(_RUN_DIR.value or default)
+    run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
     use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
     share = Path(_SHARE.value) if _SHARE.value else None
     report = game.play(config, run_dir, share=share, repair=_REPAIR.value)

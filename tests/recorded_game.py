@@ -12,13 +12,19 @@ import pytest
 
 from apo_jax import game
 from apo_jax.config.schema import Config
+from apo_jax.run import checking
 from apo_jax.run.adoption import BESIDE
 from apo_jax.run.phase_inputs import PhaseName
 from apo_jax.run.players import Player, Players
 from apo_jax.run.run import Run
 
-# What the setup makes of the config for phases to read, by the function of `game` that does.
-PARTS = {"origins": "find_origins", "models": "make_models", "inference": "make_inference"}
+# What the setup makes of the config for phases to read, and the function that does, where it is
+# looked up.
+PARTS = {
+  "origins": (checking, "find_origins"),
+  "models": (game, "make_models"),
+  "inference": (game, "make_inference"),
+}
 
 
 @dataclasses.dataclass
@@ -150,8 +156,8 @@ def play(config: Config, run_dir: Path, **options: Any) -> Reads:
 
   with pytest.MonkeyPatch.context() as patch, opened_under(run_dir / "rounds", reads):
     patch.setattr(game, "phases", phases)
-    for part, name in PARTS.items():
-      patch.setattr(game, name, noting(part, getattr(game, name)))
+    for part, (module, name) in PARTS.items():
+      patch.setattr(module, name, noting(part, getattr(module, name)))
     game.play(recording(config, reads.note), run_dir, **options)
   return reads
 

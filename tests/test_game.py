@@ -14,9 +14,10 @@ import pytest
 from apo_jax import game
 from apo_jax.config.base import FORMAT
 from apo_jax.config.fields import ConfigError
-from apo_jax.logs.files import read_json, read_jsonl
+from apo_jax.logs.files import json_text, read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.models import row_cost
+from apo_jax.preview import previewing
 from apo_jax.run import parameters, parking
 from apo_jax.run.ownership import identity
 from apo_jax.run.phase_inputs import phase_names
@@ -394,6 +395,16 @@ def test_a_damaged_run_is_repaired_and_ends_as_it_had(finished, tmp_path):
   assert numbers(run_dir) == numbers(finished)
 
 
+def test_a_preview_knows_the_data_that_the_run_has(finished, tmp_path):
+  told = previewing.preview(tiny.config(), "tiny.py", tmp_path / "run")
+  assert json.loads(json_text(told.data)) == read_json(finished / "data.json")
+  going_on = previewing.preview(tiny.config(rounds=3), "tiny.py", finished)
+  assert f"goes on with the run in {finished}" in " ".join(going_on.text.split())
+  assert not (tmp_path / "run").exists()
+  with pytest.raises(ConfigError, match=r"config\.seed is 1, but the run in"):
+    previewing.preview(tiny.config(seed=1), "tiny.py", finished)
+
+
 def test_a_refused_start_leaves_the_directory_free(tmp_path, monkeypatch):
   """What only the tokenizer can tell is told before anything is kept."""
   import_module = importlib.import_module
@@ -412,7 +423,7 @@ def test_a_refused_start_leaves_the_directory_free(tmp_path, monkeypatch):
   monkeypatch.setattr(importlib, "import_module", missing)
   with pytest.raises(ConfigError, match=r"config.logging.wandb is True, but the package wandb"):
     game.play(tiny.config(logging__wandb=True), run_dir)
-  assert list(run_dir.iterdir()) == []
+  assert not run_dir.exists()
 
 
 @pytest.mark.parametrize("content", ["a file", "{damaged"])

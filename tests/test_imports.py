@@ -10,8 +10,8 @@ from tests.tiny import ROOT
 PACKAGE = ROOT / "apo_jax"
 # From the top down. What shares a floor knows nothing of each other.
 FLOORS = (
-  ("sweep",),
-  ("main", "plan", "export", "compare", "evaluate"),
+  ("sweep", "chat"),
+  ("main", "plan", "export", "compare", "evaluate", "preview"),
   ("game",),
   ("phases", "report"),
   ("run", "reward_step", "policy_step"),

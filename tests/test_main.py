@@ -135,4 +135,5 @@ def test_a_reward_that_is_no_number_ends_the_run_with_a_sentence(tmp_path):
 
 def test_help_shows_the_flags():
   result = run("--help")
+  assert result.returncode == 0
   assert "--config" in result.stdout and "--run_dir" in result.stdout

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apo_jax.compare.comparison import Comparison
-from apo_jax.logs.files import read_jsonl
+from apo_jax.data.samples import read_test_rows
 from apo_jax.logs.run_directory import TEST_SAMPLES, RunDirectory
 from apo_jax.report.elements import query_text, response, section
 from apo_jax.report.plots import GOLDEN
@@ -28,7 +28,7 @@ def samples_section(comparison: Comparison, colors: Mapping[str, str]) -> str:
     if seed in setting.by_seed:
       place = RunDirectory(setting.by_seed[seed].path).round(comparison.round) / TEST_SAMPLES
       if place.exists():
-        samples[setting.name] = {row["query_id"]: row for row in read_jsonl(place)}
+        samples[setting.name] = {row["query_id"]: row for row in read_test_rows(place)}
   if not samples:
     return ""
   first, *others = samples.values()
@@ -54,13 +54,13 @@ def _query(
   labels: Mapping[str, str],
 ) -> str:
   row = next(iter(samples.values()))[query]
-  golden = response(row.get("golden"), row.get("golden_reward"), row.get("golden_utility"))
+  golden = response(row.get("golden"), row.get("golden_testing_reward"), row.get("golden_utility"))
   cards = [_card("golden", GOLDEN, golden)]
   for name, rows in samples.items():
     drawn = rows[query].get("samples") or [{"text": None}]
     shown = response(
       drawn[0]["text"],
-      drawn[0].get("reward"),
+      drawn[0].get("testing_reward"),
       drawn[0].get("utility"),
       drawn[0].get("finished", True),
       len(drawn[0]["tokens"]) if "tokens" in drawn[0] else None,

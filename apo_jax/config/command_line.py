@@ -1,5 +1,6 @@
 """What the commands share: the flags that join processes, and how wrong ones are refused."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from ml_collections import config_flags
 
 from apo_jax.config.fields import ConfigError
 
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
 )
@@ -23,10 +25,10 @@ def process_flags() -> tuple[str | None, int | None, int | None, bool]:
   return _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
 
 
-def refuse(sentence: str) -> int:
+def refuse(sentence: str, code: int = 2) -> int:
   """Says what is wrong; returns the exit code."""
   print(f"apo_jax: {sentence}", file=sys.stderr)
-  return 2
+  return code
 
 
 def find_config_file(arguments: list[str]) -> str:
@@ -46,12 +48,33 @@ def find_config_file(arguments: list[str]) -> str:
   return path
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
-  """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage."""
+def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
+  """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
+
+  Then the process ends with the exit code `code`. Asked for help, it prints the flags and the
+  fields of a config, and exits with 0.
+  """
+  if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
+    print(_help())
+    sys.exit(0)
   try:
     return parse_with(flags.FLAGS, arguments)
   except ConfigError as error:
-    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})"))
+    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})", code))
+
+
+def _help() -> str:
+  """What the command does, its flags, and where it takes a config, every field of one."""
+  said = (sys.modules["__main__"].__doc__ or "").strip()
+  # The first line names the file of the command.
+  _, _, shown = flags.FLAGS.main_module_help().strip().partition("\n")
+  parts = [said, f"Flags:\n{shown}"]
+  if "config" in flags.FLAGS:
+    from apo_jax.config.help import config_help  # imports what alone a config needs
+    from apo_jax.config.schema import Config
+
+    parts.append(f"Fields of a config, with their defaults:\n{config_help(Config())}")
+  return "\n\n".join(parts)
 
 
 def parse_with(values: flags.FlagValues, arguments: list[str]) -> list[str]:

@@ -48,13 +48,13 @@ def read_fields(dataclass: type, config: Any, path: str) -> Any:
   }
   values = {}
   for name, hint in hints.items():
-    section = _optional_section(hint)
+    section = optional_section(hint)
     if section:
       given = config.get(name)
       values[name] = None if given is None else read_fields(section, given, f"{path}.{name}")
       continue
     if name not in config:
-      raise ConfigError(f"{path}.{name} is missing; it must be {_allowed(hint)}.")
+      raise ConfigError(f"{path}.{name} is missing; it must be {allowed(hint)}.")
     value = _read_value(hint, config[name], f"{path}.{name}")
     values[name] = _choose(name, value, choices, path) if name in kinds else value
   return dataclass(**values)
@@ -108,7 +108,7 @@ def _choose(field: str, named: str | tuple[str, ...], choices: dict[str, Any], p
   return choices[named] if isinstance(named, str) else tuple(choices[name] for name in names)
 
 
-def _optional_section(hint: Any) -> type | None:
+def optional_section(hint: Any) -> type | None:
   """The dataclass of a hint `Section | None`: a section that may be left out."""
   arguments = typing.get_args(hint)
   if isinstance(hint, types.UnionType) and arguments[1:] == (types.NoneType,):
@@ -134,7 +134,7 @@ def _read_value(hint: Any, value: Any, path: str) -> Any:
   if _base_type(hint) is float and type(value) is int:
     value = float(value)
   if not _fits(hint, value):
-    raise ConfigError(f"{path} is {value!r}; it must be {_allowed(hint)}.")
+    raise ConfigError(f"{path} is {value!r}; it must be {allowed(hint)}.")
   return value
 
 
@@ -154,7 +154,7 @@ def _fits(hint: Any, value: Any) -> bool:
   return all(bound.contains(value) for bound in getattr(hint, "__metadata__", ()))
 
 
-def _allowed(hint: Any) -> str:
+def allowed(hint: Any) -> str:
   """What the annotation allows, in words that complete "it must be ..."."""
   arguments = typing.get_args(hint)
   if typing.get_origin(hint) is Literal:
@@ -164,7 +164,7 @@ def _allowed(hint: Any) -> str:
   if dataclasses.is_dataclass(hint):
     return "a ConfigDict of fields"
   if typing.get_origin(hint) is tuple:
-    return f"a tuple, each item {_allowed(arguments[0])}"
+    return f"a tuple, each item {allowed(arguments[0])}"
   words = _TYPE_WORDS[_base_type(hint)]
   return " ".join([words, *(bound.words for bound in getattr(hint, "__metadata__", ()))])
 

@@ -108,7 +108,7 @@ class DataConfig:
   num_queries: NonNegativeInt = 0  # queries of the policy split
   num_test: NonNegativeInt = 0  # queries of the test split
   embedded: EmbeddedConfig = EmbeddedConfig()  # for source="embedded"
-  # Paths or URIs for source="files" (data/locations.py), "" where absent.
+  # Paths or URIs for source="files" (docs/locations.md), "" where absent.
   demonstrations: str = ""
   preferences: str = ""
   # "chosen" takes the best responses of the preferences; of the embedded data too, on the reward

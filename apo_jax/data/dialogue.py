@@ -4,6 +4,9 @@
 
 The system turn comes first, where there is one; the text ends where the answer begins. A response
 is a space and its text; one that goes on over several turns holds their markers.
+
+A message may say "\\n\\nHuman:" itself. There a character that no text uses stands in the marker,
+which is text then; `parse_query` and `parse_response` take it out again.
 """
 
 import dataclasses
@@ -21,6 +24,12 @@ _MARKERS: dict[Role, str] = {
 _ROLES = {marker: role for role, marker in _MARKERS.items()}
 _TURN = re.compile("|".join(map(re.escape, _ROLES)))
 
+# Of Unicode's private use. A text that has it in a marker of its own gets one more.
+_QUOTE = "\ue002"
+_NAMES = "|".join(marker.strip() for marker in _ROLES)
+_TO_QUOTE = re.compile(rf"(?<=\n\n)(?={_QUOTE}*(?:{_NAMES}))")
+_QUOTED = re.compile(rf"(?<=\n\n){_QUOTE}(?={_QUOTE}*(?:{_NAMES}))")
+
 ANSWER = _MARKERS["assistant"]
 
 
@@ -33,17 +42,28 @@ class Message:
 
 
 def find_marker(text: str) -> str | None:
-  """The first turn marker in a text, which no single message may hold."""
+  """The first marker in a text that opens a turn; those that a message quotes do not."""
   found = _TURN.search(text)
   return found.group() if found else None
 
 
-def render_query(messages: Sequence[Message]) -> str:
-  """The dialogue as text that ends in "\\n\\nAssistant:", contents stripped.
+def quote_markers(text: str) -> str:
+  """The text of one message with every marker in it as text."""
+  return _TO_QUOTE.sub(_QUOTE, text)
 
-  Raises:
-    ValueError: a content holds the marker of a turn, which would read as another turn.
-  """
+
+def unquote_markers(text: str) -> str:
+  """The text as people wrote it."""
+  return _QUOTED.sub("", text)
+
+
+def holds_quoted_marker(text: str) -> bool:
+  """Whether some message says what would open a turn, which the HH form cannot write."""
+  return _QUOTED.search(text) is not None
+
+
+def render_query(messages: Sequence[Message]) -> str:
+  """The dialogue as text that ends in "\\n\\nAssistant:", contents stripped."""
   return _render(messages) + ANSWER
 
 
@@ -51,7 +71,7 @@ def render_response(messages: Sequence[Message]) -> str:
   """The text that continues a query: of one answer, or of an answer and the turns after it.
 
   Raises:
-    ValueError: the first message is not the assistant's, or a content holds the marker of a turn.
+    ValueError: the first message is not the assistant's.
   """
   if not messages or messages[0].role != "assistant":
     raise ValueError("a response must begin with an assistant message")
@@ -67,23 +87,35 @@ def parse_query(text: str) -> tuple[Message, ...]:
   body = text.removesuffix(ANSWER)
   found = list(_TURN.finditer(body))
   if not found:
-    return (Message("user", body.strip()),)
+    return (Message("user", unquote_markers(body.strip())),)
   before = body[: found[0].start()].strip()
   if before:
     raise ValueError(f"the turn marker {found[0].group()!r} comes behind the text {before[:40]!r}")
   ends = [*(turn.start() for turn in found[1:]), len(body)]
   return tuple(
-    Message(_ROLES[turn.group()], body[turn.end() : end].strip())
+    Message(_ROLES[turn.group()], unquote_markers(body[turn.end() : end].strip()))
     for turn, end in zip(found, ends, strict=True)
   )
 
 
+def parse_response(text: str) -> tuple[Message, ...]:
+  """The turns of a response: the assistant's, and those after it where there are some.
+
+  White space that opens the first answer's first line stays.
+  """
+  marker = _TURN.search(text)
+  if marker is None:
+    return (Message("assistant", unquote_markers(answer_text(text))),)
+  first = Message("assistant", unquote_markers(answer_text(text[: marker.start()])))
+  return (first, *parse_query(text[marker.start() :] + ANSWER))
+
+
+def answer_text(text: str) -> str:
+  """The text of an answer without the space before it and blank lines around it."""
+  return re.sub(r"\A\s*\n|\s+\Z", "", text).removeprefix(" ")
+
+
 def _render(messages: Sequence[Message]) -> str:
-  turns = []
-  for message in messages:
-    content = message.content.strip()
-    marker = find_marker(content)
-    if marker:
-      raise ValueError(f"a message holds the turn marker {marker!r}")
-    turns.append(f"{_MARKERS[message.role]} {content}")
-  return "".join(turns)
+  return "".join(
+    f"{_MARKERS[message.role]} {quote_markers(message.content.strip())}" for message in messages
+  )

@@ -3,16 +3,20 @@
 import collections
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.data.bad_rows import BadRow
-from apo_jax.data.candidates import Kind, Record, Row, to_record
-from apo_jax.data.formats import FORMATS, Format, columns_of, detect_format
+from apo_jax.data.candidates import Candidate, Kind, Record, Row, to_record
+from apo_jax.data.columns import RowView
+from apo_jax.data.formats.groups import join_answers
+from apo_jax.data.formats.table import FORMATS, format_of, parse_row
+from apo_jax.data.formats.trees import Node, join_nodes
 from apo_jax.data.locations import LocationError, read_rows
+from apo_jax.data.messages import unread_keys
 
-# The format is told by the columns of so many rows.
+# A file of which no row among so many is in a form of the wanted kind is refused as a whole.
 _HEAD = 100
 _EXAMPLES = 3
 
@@ -27,7 +31,7 @@ class Reading(NamedTuple):
   """The records of a location, in the order of its rows; the rest as SourceReport has it.
 
   Attributes:
-    numbers: the row that each record was, counted from 1.
+    numbers: the row that each record was, or the first of several, counted from 1.
   """
 
   records: tuple[Record, ...]
@@ -36,6 +40,10 @@ class Reading(NamedTuple):
   dropped: dict[str, int]
   examples: dict[str, tuple[str, ...]]
   numbers: tuple[int, ...]
+  formats: dict[str, int]
+  read: tuple[str, ...]
+  unread: tuple[str, ...]
+  joined: int
 
 
 def read_records(
@@ -60,7 +68,8 @@ def read_records(
   """
   subject = f"{name} is {location!r}"
   try:
-    return to_records(read_rows(location), subject, kind, on_bad_row, queries or {})
+    rows = read_rows(location)
+    return to_records(rows, subject, kind, on_bad_row, queries or {}, place=rows.place)
   except LocationError as error:
     raise ConfigError(f"{subject}, which cannot be read: {error}.") from error
 
@@ -72,66 +81,173 @@ def to_records(
   on_bad_row: Literal["skip", "error"],
   queries: Mapping[str, str],
   numbers: Iterable[int] | None = None,
+  place: Callable[[int], str] = "row {}".format,
 ) -> Reading:
-  """The records of rows.
+  """The records of rows, each read by its own shape.
 
   Args:
     subject: begins the messages.
     numbers: by which messages name the rows, where it is not their place among them.
+    place: what messages call the row of a number, which may be one of a file among several.
     The others are as in `read_records`.
   """
   rows = iter(rows)
   head = list(itertools.islice(rows, _HEAD))
   if not head:
     raise ConfigError(f"{subject}, which holds no record; give at least one.")
-  form = _format_of(head, subject, kind)
-  records: list[Record] = []
-  dropped: collections.Counter[str] = collections.Counter()
-  examples: dict[str, list[str]] = {}
-  good: list[int] = []
+  _check_head(head, subject, kind, place(1))
+  ledger = _Ledger(subject, kind, on_bad_row, queries, place)
   numbers = itertools.count(1) if numbers is None else numbers
   for row, number in zip(itertools.chain(head, rows), numbers, strict=False):
+    ledger.add(row, number)
+  ledger.join()
+  return ledger.close()
+
+
+class _Ledger:
+  """What has been found in the rows so far."""
+
+  def __init__(
+    self,
+    subject: str,
+    kind: Kind,
+    on_bad_row: Literal["skip", "error"],
+    queries: Mapping[str, str],
+    place: Callable[[int], str],
+  ) -> None:
+    self._subject, self._kind, self._queries, self._place = subject, kind, queries, place
+    self._strict = on_bad_row == "error"
+    self._records: list[tuple[int, Record]] = []
+    self._dropped: collections.Counter[str] = collections.Counter()
+    self._examples: dict[str, list[str]] = {}
+    self._formats: collections.Counter[str] = collections.Counter()
+    self._read: dict[str, None] = {}
+    self._seen: dict[str, None] = {}
+    self._parts: list[tuple[int, Candidate]] = []
+    self._nodes: list[tuple[int, Node]] = []
+    self._rows = self._joined = 0
+
+  def add(self, row: Row | BadRow, number: int) -> None:
+    """Reads a row: its record at once, or when its group is whole."""
+    self._rows += 1
     try:
-      if isinstance(row, BadRow):
-        raise row
-      records.append(to_record(form.parse(row), kind, queries))
-      good.append(number)
+      found = self._parsed(row)
+      if not isinstance(found, Candidate):
+        self._nodes += [(number, node) for node in found]
+      elif self._kind in found.joined_for:
+        self._parts.append((number, found))
+      else:
+        self._keep(number, found)
     except BadRow as error:
-      if on_bad_row == "error":
-        problem = f"({error.reason}): {error}{_row_text(row)}"
-        raise ConfigError(f"{subject}, whose row {number} cannot be used {problem}.") from error
-      dropped[error.reason] += 1
-      if dropped[error.reason] <= _EXAMPLES:
-        examples.setdefault(error.reason, []).append(f"row {number}: {error}")
-  count = len(records) + dropped.total()
-  if not records:
-    reason, first = next(iter(examples.items()))
-    raise ConfigError(f"{subject}, of whose {count} rows none can be used; {reason} in {first[0]}.")
-  shown = {reason: tuple(rows) for reason, rows in examples.items()}
-  return Reading(tuple(records), form.name, count, dict(dropped), shown, tuple(good))
+      self._drop((number,), error, row)
+
+  def join(self) -> None:
+    """Makes the records that several rows have together."""
+    for numbers, candidate in (*join_nodes(self._nodes), *join_answers(self._parts)):
+      # A row that holds a whole tree is many messages.
+      own = tuple(dict.fromkeys(numbers))
+      try:
+        if isinstance(candidate, BadRow):
+          raise candidate
+        self._keep(own[0], candidate)
+        self._joined += len(own) - 1
+      except BadRow as error:
+        self._drop(own, error, None)
+
+  def close(self) -> Reading:
+    """The reading.
+
+    Raises:
+      ConfigError: no row is left.
+    """
+    count = self._rows
+    if not self._records:
+      reason, first = next(iter(self._examples.items()))
+      raise ConfigError(
+        f"{self._subject}, of whose {count} rows none can be used; {reason} in {first[0]}."
+      )
+    # Groups are whole only at the end; sorting is stable.
+    kept = sorted(self._records, key=lambda one: one[0])
+    return Reading(
+      tuple(record for _, record in kept),
+      self._formats.most_common(1)[0][0],
+      count,
+      dict(self._dropped),
+      {reason: tuple(rows) for reason, rows in self._examples.items()},
+      tuple(number for number, _ in kept),
+      dict(self._formats),
+      tuple(self._read),
+      tuple(name for name in self._seen if name not in self._read),
+      self._joined,
+    )
+
+  def _parsed(self, row: Row | BadRow) -> Candidate | tuple[Node, ...]:
+    if isinstance(row, BadRow):
+      raise row
+    view = RowView(row)
+    form = format_of(view, self._kind)
+    self._seen |= dict.fromkeys(map(view.own_name, view.said))
+    if form is None:
+      raise BadRow("unknown form", f"its columns ({', '.join(row)}) are of no known format")
+    self._formats[form.name] += 1
+    try:
+      return parse_row(view, form, self._kind)
+    finally:
+      read = map(view.own_name, view.read)
+      self._read |= dict.fromkeys(read)
+      for name in view.read:
+        for key in unread_keys(view.peek(name)):
+          self._seen[f"{view.own_name(name)}.{key}"] = None
+
+  def _keep(self, number: int, candidate: Candidate) -> None:
+    self._records.append((number, to_record(candidate, self._kind, self._queries)))
+
+  def _drop(self, numbers: tuple[int, ...], error: BadRow, row: Row | BadRow | None) -> None:
+    if self._strict:
+      problem = f"({error.reason}): {error}{_row_text(row)}"
+      raise ConfigError(
+        f"{self._subject}, whose {self._place(numbers[0])} cannot be used {problem}."
+      ) from error
+    if self._dropped[error.reason] < _EXAMPLES:
+      self._examples.setdefault(error.reason, []).append(f"{self._place(numbers[0])}: {error}")
+    self._dropped[error.reason] += len(numbers)
 
 
-def _format_of(head: Sequence[Row | BadRow], subject: str, kind: Kind) -> Format:
-  """The format of the first rows, which must be one that holds such records."""
+def _check_head(head: Sequence[Row | BadRow], subject: str, kind: Kind, first: str) -> None:
+  """Raises ConfigError where none of the first rows is in a form that holds such records.
+
+  Messages call the first of them `first`.
+  """
   rows = [row for row in head if not isinstance(row, BadRow)]
   if not rows:
-    first = f"row 1, {head[0].reason}: {head[0]}"
-    raise ConfigError(f"{subject}, of whose first {len(head)} rows none can be read; {first}.")
-  columns = columns_of(rows)
-  form = detect_format(columns)
+    why = f"{first}, {head[0].reason}: {head[0]}"
+    raise ConfigError(f"{subject}, of whose first {len(head)} rows none can be read; {why}.")
+  forms, refused = [], ""
+  for row in rows:
+    try:
+      form = format_of(RowView(row), kind)
+    except BadRow as error:
+      refused = refused or f"{error}"
+      continue
+    if form is not None and form.can_give(kind):
+      return
+    forms.append(form)
+  if refused:
+    raise ConfigError(f"{subject}, whose rows are not read: {refused}.")
   known = "; ".join(form.name for form in FORMATS if form.can_give(kind))
+  form = next((form for form in forms if form is not None), None)
   if form is None:
+    columns = ", ".join(dict.fromkeys(name for row in rows for name in RowView(row).said))
     raise ConfigError(
-      f"{subject}, whose columns ({', '.join(columns)}) are of no known format; known with"
-      f" {_WORDS[kind]} are: {known}."
+      f"{subject}, whose columns ({columns}) are of no known format; known with {_WORDS[kind]}"
+      f" are: {known}."
     )
-  if not form.can_give(kind):
-    raise ConfigError(
-      f"{subject}, whose rows are in {form.name} form; each must hold {_WORDS[kind]}, as in:"
-      f" {known}."
-    )
-  return form
+  raise ConfigError(
+    f"{subject}, whose rows are in {form.name} form; each must hold {_WORDS[kind]}, as in: {known}."
+  )
 
 
-def _row_text(row: Row | BadRow) -> str:
-  return "" if isinstance(row, BadRow) else f". The row is {json.dumps(row, default=str)[:200]}"
+def _row_text(row: Row | BadRow | None) -> str:
+  if row is None or isinstance(row, BadRow):
+    return ""
+  return f". The row is {json.dumps(row, default=str)[:200]}"

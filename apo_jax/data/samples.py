@@ -1,17 +1,22 @@
 """Sampled responses as records, and their files in the run directory.
 
-The ids that were sampled are stored beside the text: they are what is scored and trained on.
+The ids that were sampled are stored beside the text: they are what is scored and trained on. In
+files of test samples rewards are called `testing_reward`, for the judge's they are; in those of
+training samples `reward`, by the game's reward model.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from apo_jax.data.records import Demonstration, Query
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs.files import read_jsonl, write_jsonl
 from apo_jax.rows.rows import Item, Response
+
+# What rewards are called in a file: the game's reward model's, or the testing one's.
+RewardName = Literal["reward", "testing_reward"]
 
 # What a policy answers: a query, or that of a golden response.
 Asked = Tokenised[Query] | Tokenised[Demonstration]
@@ -27,7 +32,7 @@ class Sample:
     finished: it ended, by eos or a stop string, not by the limit.
     logprob: log pi(y|x) of all that was sampled, under the policy that sampled it, in nats.
     reference_logprob: log pi_ref(y|x); None until scored, and where no loss reads it.
-    reward: by the reward model; None until scored.
+    reward: by the reward model, of test samples the testing one; None until scored.
     shaped_reward: what the policy learns from in its place; None until scored.
     utility: its true utility; None where there is no such thing.
     drew_end: eos ended it, not a stop string (`rows.Response`).
@@ -109,9 +114,25 @@ class SampledQuery:
     return dataclasses.replace(self, samples=samples)
 
 
-def write_samples(path: Path, sampled: Iterable[SampledQuery]) -> None:
-  """Writes one query a line, atomically."""
-  write_jsonl(path, map(_row, sampled))
+def write_samples(
+  path: Path, sampled: Iterable[SampledQuery], reward: RewardName = "reward"
+) -> None:
+  """Writes one query a line, atomically; `reward` is what rewards are called there."""
+  names = {"reward": reward, "golden_reward": f"golden_{reward}"}
+  write_jsonl(path, (_renamed(_row(query), names) for query in sampled))
+
+
+def read_test_rows(path: Path) -> list[dict[str, Any]]:
+  """The lines of a file of test samples, with rewards called `testing_reward`.
+
+  Files that are older call them `reward`, as files of training samples do.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: a line is not a JSON object; the message names the file and the line.
+  """
+  names = {"reward": "testing_reward", "golden_reward": "golden_testing_reward"}
+  return [_renamed(row, names) for row in read_jsonl(path)]
 
 
 def _row(query: SampledQuery) -> dict[str, Any]:
@@ -123,6 +144,15 @@ def _row(query: SampledQuery) -> dict[str, Any]:
     "golden": record.response if isinstance(record, Demonstration) else None,
     "golden_reward": query.golden_reward,
     "golden_utility": query.golden_utility,
+  }
+
+
+def _renamed(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+  """A line with other names for fields of it and of its samples."""
+  renamed = {names.get(name, name): value for name, value in row.items()}
+  samples = renamed.get("samples") or []
+  return renamed | {
+    "samples": [{names.get(name, name): one[name] for name in one} for one in samples]
   }
 
 
@@ -140,6 +170,7 @@ def read_samples(path: Path, asked: Sequence[Asked]) -> list[SampledQuery]:
 
 
 def _parse(row: dict[str, Any], asked: Asked) -> SampledQuery:
+  row = _renamed(row, {"testing_reward": "reward", "golden_testing_reward": "golden_reward"})
   samples = tuple(
     Sample(**{**sample, "tokens": tuple(sample["tokens"])}) for sample in row["samples"]
   )

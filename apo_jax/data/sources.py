@@ -142,7 +142,12 @@ def _read_sources(data: DataConfig) -> dict[str, Reading]:
     subject = f"config.data.{field} is {getattr(data, field)!r}"
     rows = map(vars, preferences.records)
     derived = to_records(rows, subject, kind, data.on_bad_row, {}, preferences.numbers)
-    return derived._replace(format=preferences.format)
+    return derived._replace(
+      format=preferences.format,
+      formats=preferences.formats,
+      read=preferences.read,
+      unread=preferences.unread,
+    )
 
   preferences = read("preferences", "preferences")
   if data.queries == "preferences":
@@ -213,4 +218,8 @@ def _report(field: str, reading: Reading, game: GameData, data: DataConfig) -> S
     examples=reading.examples,
     sides=sides,
     left_out={why: number for why, number in left_out.items() if number},
+    formats=reading.formats,
+    read=reading.read,
+    unread=reading.unread,
+    joined=reading.joined,
   )

@@ -2,12 +2,10 @@
 
 import copy
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 import tokenizers
 import transformers
-
-from apo_jax.data.dialogue import Message
 
 # Words, and runs of blanks or line breaks, are added to tokenizers to be read in one piece: unlike
 # "<|im_end|>" they are text.
@@ -56,16 +54,9 @@ def make_special(
 
 
 def written_around_turns(
-  tokenizer: transformers.PreTrainedTokenizerBase, whole: str, dialogue: Sequence[Message]
+  tokenizer: transformers.PreTrainedTokenizerBase, around: str
 ) -> list[tokenizers.AddedToken]:
-  """The added tokens that a template writes before and behind turns without being called special.
-
-  What it writes behind the last question is left out: there a template may open and close
-  thoughts, and those are text that a response may hold.
-  """
-  around = whole[: whole.rfind(dialogue[-1].content)]
-  for message in dialogue[:-1]:
-    around = around.replace(message.content, "\0")
+  """The added tokens in what a template writes around turns that are not called special."""
   added = tokenizer.added_tokens_decoder.values()
   return [
     token

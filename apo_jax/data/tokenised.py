@@ -3,7 +3,8 @@
 No response is cut: what is judged is judged whole. A query loses its left where it is longer than
 `query_length`, or where the longest of the record's responses needs the room; samples to it are
 drawn behind what is left. A response that does not fit a row at all is left out, and so is a
-preference of which no two responses are left that differ and are scored differently.
+preference of which no two responses are left that differ and are scored differently, and what the
+run's form would read as something else.
 """
 
 import collections
@@ -60,7 +61,7 @@ class TokenisedData:
 
   Attributes:
     left_out: for lists of records, such as "reward.preferences", how many of their records are left
-      out by reason: "too long", or "equal responses".
+      out by reason: "too long", "equal responses", or what `Form.why_unfit` says.
   """
 
   demonstrations: tuple[Tokenised[Demonstration], ...]
@@ -121,34 +122,51 @@ def _tokenise_or_say_why(
 def _tokenise(
   codec: Codec, records: Sequence[Record], length: int
 ) -> Iterator[Tokenised[Record] | str]:
-  queries = codec.form.query_ids([record.query for record in records])
-  texts = [text for record in records for text in responses_of(record)]
-  encoded = iter(codec.encode_responses(texts))
-  most = length - codec.shortest_query
-  for record, ids in zip(records, queries, strict=True):
-    responses = [next(encoded) for _ in responses_of(record)]
-    fitting = [response.num_slots <= most for response in responses]
-    if isinstance(record, Preference):
-      scores = distinct_scores(responses, record.scores)
-      stays = [fits and score != NO_SCORE for fits, score in zip(fitting, scores, strict=True)]
-      if len({score for score, stay in zip(scores, stays, strict=True) if stay}) < 2:
-        yield "equal responses" if all(fitting) else "too long"
-        continue
-      record = _with_responses(record, stays)
+  texts = [record.query for record in records]
+  answers = [responses_of(record) for record in records]
+  reasons = [codec.form.why_unfit(*one) for one in zip(texts, answers, strict=True)]
+  fit = [place for place, reason in enumerate(reasons) if reason is None]
+  queries = iter(codec.form.query_ids([texts[place] for place in fit]))
+  encoded = iter(
+    codec.encode_answers([texts[place] for place in fit], [answers[place] for place in fit])
+  )
+  for record, reason in zip(records, reasons, strict=True):
+    if reason is not None:
+      yield reason
+      continue
+    ids, responses = next(queries), next(encoded)
+    if responses is None:
+      yield "later turns that change the query"
     else:
-      stays = fitting
-      if not all(fitting):
-        yield "too long"
-        continue
-    kept = [response for response, stay in zip(responses, stays, strict=True) if stay]
-    longest = max((response.num_slots for response in kept), default=0)
-    query = codec.cut_query(ids, min(codec.query_length, length - longest))
-    yield Tokenised(
-      record=record,
-      query=array("i", query),
-      is_cut=len(query) < len(ids),
-      responses=tuple(one._replace(tokens=array("i", one.tokens)) for one in kept),
-    )
+      yield _fitted(codec, record, ids, responses, length)
+
+
+def _fitted(
+  codec: Codec, record: Record, ids: list[int], responses: list[Response], length: int
+) -> Tokenised[Record] | str:
+  """The record in a row of a length, or why it is left out."""
+  most = length - codec.shortest_query
+  fitting = [response.num_slots <= most for response in responses]
+  stays = fitting
+  if isinstance(record, Preference):
+    scores = distinct_scores(responses, record.scores)
+    stays = [fits and score != NO_SCORE for fits, score in zip(fitting, scores, strict=True)]
+    if len({score for score, stay in zip(scores, stays, strict=True) if stay}) < 2:
+      return "equal responses" if all(fitting) else "too long"
+    record = _with_responses(record, stays)
+  elif not all(fitting):
+    return "too long"
+  kept = [response for response, stay in zip(responses, stays, strict=True) if stay]
+  longest = max((response.num_slots for response in kept), default=0)
+  query = codec.cut_query(record.query, ids, min(codec.query_length, length - longest))
+  if query is None:
+    return "too long"
+  return Tokenised(
+    record=record,
+    query=array("i", query),
+    is_cut=query is not ids,
+    responses=tuple(one._replace(tokens=array("i", one.tokens)) for one in kept),
+  )
 
 
 def _with_responses(preference: Preference, stays: Sequence[bool]) -> Preference:
@@ -164,7 +182,13 @@ def _nothing_left(name: str, reasons: Mapping[str, int], length: int) -> str:
       f"config.data.row_length is {length}, and no row of {name} fits it"
       f" ({reasons['too long']:,} are too long); give more, so that responses are judged whole."
     )
-  return f"In every row of {name} all responses are equal; there is nothing to learn from."
+  if set(reasons) == {"equal responses"}:
+    return f"In every row of {name} all responses are equal; there is nothing to learn from."
+  counts = ", ".join(f"{number:,} {reason}" for reason, number in reasons.items())
+  return (
+    f"config.data: no row of {name} can be written in the run's form of dialogues ({counts}); give "
+    "rows without that, or another config.data.chat_template."
+  )
 
 
 def responses_of(record: Query | Demonstration | Preference) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ ids that were sampled are the ones that are scored and trained on.
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import transformers
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, SamplingConfig
+from apo_jax.data.dialogue import find_marker
 from apo_jax.data.special_tokens import special_ids, with_special
 from apo_jax.data.templates import Form, make_form
 from apo_jax.rows.rows import Response
@@ -47,12 +49,26 @@ def load_tokenizer(path: str | Path, what: str) -> transformers.PreTrainedTokeni
     ConfigError: there is none.
   """
   try:
-    return transformers.AutoTokenizer.from_pretrained(str(path))
+    # Code that a tokenizer's folder brings along never runs, and nobody is asked whether it may.
+    return transformers.AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
   except Exception as error:  # a broken file fails in any way, also with a bare Exception
     raise ConfigError(
       f"{what} is {str(path)!r}, and no tokenizer could be read from it; it must be a directory or "
-      f"hub name with a tokenizer.json ({' '.join(str(error).split())[:200]})."
+      f"hub name with a tokenizer.json or tokenizer.model ({_why_unread(path, error)})."
     ) from error
+
+
+def _why_unread(path: str | Path, error: Exception) -> str:
+  """Why a tokenizer cannot be read; of a tokenizer.model transformers names another package."""
+  pointer = b"version https://git-lfs"
+  for name in ("tokenizer.json", "tokenizer.model"):
+    file = Path(path) / name
+    if file.is_file() and file.read_bytes()[: len(pointer)] == pointer:
+      return f"{name} is a pointer of git-lfs; `git lfs pull` in its folder brings the file"
+  said = " ".join(str(error).split())[:200]
+  if "tiktoken" in said and importlib.util.find_spec("sentencepiece") is None:
+    return "a tokenizer.model is read by sentencepiece; pip install sentencepiece"
+  return said
 
 
 def token_texts(tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[int]) -> list[str]:
@@ -66,6 +82,19 @@ def token_texts(tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[i
   return [text[start:] for text in tokenizer.batch_decode(pairs, skip_special_tokens=True)]
 
 
+def visible_tokens(
+  tokenizer: transformers.PreTrainedTokenizerBase, ids: Sequence[int]
+) -> list[str]:
+  """The text of each token for people: special ones by their names, line breaks as \\n."""
+  found = []
+  for token, text in zip(ids, token_texts(tokenizer, ids), strict=True):
+    # Special tokens have no text, and parts of a character none that can be read.
+    if not text or "\ufffd" in text:
+      text = str(tokenizer.convert_ids_to_tokens(token))
+    found.append(text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t"))
+  return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Codec:
   """A tokenizer with the form of queries, the lengths and the special ids of a run.
@@ -73,7 +102,7 @@ class Codec:
   Attributes:
     form: how a query becomes ids: the HH form, or a chat template.
     query_length: longest query in tokens, with all that the form adds; longer ones lose their
-      left but keep bos.
+      left, under a template whole turns of it.
     row_length: tokens of a query, a response and eos in training.
     judged_length: the same on the test side, where samples may be longer.
     size: one more than the tokenizer's largest id.
@@ -114,19 +143,64 @@ class Codec:
     return self.form.num_added + 1
 
   def encode_queries(self, texts: Sequence[str]) -> list[list[int]]:
-    """Queries as ids, at most `query_length` of them."""
-    return [self.cut_query(ids, self.query_length) for ids in self.form.query_ids(texts)]
+    """Queries as ids, at most `query_length` of them.
 
-  def cut_query(self, ids: list[int], room: int) -> list[int]:
-    """A query's ids, at most `room` of them: a longer one loses its left."""
-    if len(ids) <= room:
-      return ids
-    head = [] if self.bos is None else [self.bos]
-    return [*head, *ids[len(head) - room :]]
+    Raises:
+      ConfigError: the chat template refuses one, or one fits in no part of it.
+    """
+    whole = self.form.query_ids(texts)
+    found = [
+      self.cut_query(text, ids, self.query_length) for text, ids in zip(texts, whole, strict=True)
+    ]
+    if None in found:
+      text = texts[found.index(None)]
+      raise ConfigError(
+        f"config.data.query_length is {self.query_length}, which the shortest part of the query "
+        f"{text[:60]!r} does not fit; give more."
+      )
+    return found
+
+  def cut_query(self, text: str, ids: list[int], room: int) -> list[int] | None:
+    """A query's ids, at most `room` of them: a longer one loses its left.
+
+    Args:
+      text: of the query.
+      ids: of the whole query.
+      room: tokens, at least `shortest_query`.
+
+    Returns:
+      None where no part of the query fits, as of a question that begins with an emoji of many
+      tokens.
+    """
+    return ids if len(ids) <= room else self.form.shorter_query_ids(text, room)
 
   def encode_responses(self, texts: Sequence[str]) -> list[Response]:
-    """Responses as ids without eos, whole."""
+    """Responses of one turn as ids without eos, whole."""
     return [Response(ids) for ids in self.form.response_ids(texts)]
+
+  def encode_answers(
+    self, queries: Sequence[str], answers: Sequence[Sequence[str]]
+  ) -> list[list[Response] | None]:
+    """The responses of records as ids without eos, whole; some may go on over several turns.
+
+    Args:
+      queries: one for each record.
+      answers: its responses.
+
+    Returns:
+      None for a record whose template writes the query otherwise before later turns.
+    """
+    single = iter(
+      self.encode_responses([text for some in answers for text in some if not find_marker(text)])
+    )
+    found: list[list[Response] | None] = []
+    for query, some in zip(queries, answers, strict=True):
+      ids = [
+        self.form.later_turns_ids(query, text) if find_marker(text) else next(single).tokens
+        for text in some
+      ]
+      found.append(None if None in ids else [Response(one) for one in ids])
+    return found
 
   def decode(self, ids: Sequence[int]) -> str:
     """The text of response ids."""

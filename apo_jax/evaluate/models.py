@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+from absl import logging
 from jax.sharding import Mesh
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config, DataConfig, ModelConfig, SamplerConfig, SamplingConfig
+from apo_jax.data.template_check import check_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.architecture import Architecture
@@ -22,8 +24,8 @@ from apo_jax.models.definition import (
   define_policy,
   define_reward_model,
 )
+from apo_jax.models.hugging_face.checkpoint import Checkpoint
 from apo_jax.models.hugging_face.config import (
-  Checkpoint,
   read_architecture,
   read_ends,
   resolve_directory,
@@ -83,9 +85,9 @@ class OpenedRun:
     """The directory's name."""
     return self.directory.path.absolute().name
 
-  def find(self, kind: Kind, round: int | None) -> tuple[int, Player]:
+  def find(self, kind: Kind, round: int | None, flag: str = "--round") -> tuple[int, Player]:
     """A player after a round, by default the last finished; raises ConfigError without one."""
-    return find_player(self.directory, self.config, kind, round)
+    return find_player(self.directory, self.config, kind, round, flag)
 
   def source(self, kind: Kind, round: int | None) -> Source:
     """A player after a round, by default the last that is finished.
@@ -166,7 +168,8 @@ def checkpoint_reward(name: str, flag: str) -> Source:
   """A Hugging Face sequence classifier of one label.
 
   It reads what `transformers` would: the last token that is no padding, which is the end of the
-  response, or where the model pads with that very token the one before it.
+  response, or where the model pads with that very token the one before it; of OpenRLHF's classes
+  always the end.
 
   Raises:
     ConfigError: it is not there, or no reward model that can be imported with its tokenizer.
@@ -178,7 +181,10 @@ def checkpoint_reward(name: str, flag: str) -> Source:
     )
   limit = _limit(checkpoint)
   codec = _codec(checkpoint, flag, query_length=limit - 1, row_length=limit)
-  pooling = "last" if checkpoint.hf_config.get("pad_token_id") == codec.eos else "eos"
+  padding = checkpoint.hf_config.get("pad_token_id")
+  if checkpoint.adapter is not None:  # config.json is the base's, and may be a language model's
+    padding = codec.tokenizer.pad_token_id
+  pooling = "last" if padding == codec.eos and not checkpoint.reads_the_end else "eos"
 
   def load(mesh: Mesh) -> tuple[Definition, Parameters]:
     definition = define_reward_model(checkpoint.architecture, pooling, mesh)
@@ -191,7 +197,9 @@ def _checkpoint(name: str, flag: str) -> Checkpoint:
   dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   model = ModelConfig(checkpoint=name, compute_dtype=dtype)
   checkpoint = read_architecture(resolve_directory(name, flag), model, flag)
-  TensorFiles(checkpoint, flag)  # checks every tensor's name, shape and type
+  files = TensorFiles(checkpoint, flag)  # checks every tensor's name, shape and type
+  for note in (*checkpoint.notes, *files.notes):
+    logging.warning("%s: %s.", flag, note)
   return checkpoint
 
 
@@ -209,13 +217,19 @@ def _codec(
     data=DataConfig(query_length=query_length, row_length=row_length),
     sampling=SamplingConfig(training=sampler, evaluation=sampler),
   )
-  tokenizer = load_tokenizer(checkpoint.directory, flag)
-  ends = read_ends(checkpoint.directory, flag)
-  return make_codec(tokenizer, config, checkpoint.architecture.vocab_size, ends)
+  tokenizer = load_tokenizer(checkpoint.tokenizer_directory, flag)
+  ends = read_ends(checkpoint.generation_directory, flag)
+  codec = make_codec(tokenizer, config, checkpoint.architecture.vocab_size, ends)
+  try:
+    check_template(codec, ())
+  except ConfigError as error:
+    raise ConfigError(f"{flag} is {str(checkpoint.directory)!r}: {error}") from error
+  return codec
 
 
 def _limit(checkpoint: Checkpoint) -> int:
-  return int(checkpoint.hf_config.get("max_position_embeddings") or _USUAL_LIMIT)
+  limits = (checkpoint.architecture.longest_row, checkpoint.positions)
+  return min((limit for limit in limits if limit), default=_USUAL_LIMIT)
 
 
 def _short(name: str) -> str:

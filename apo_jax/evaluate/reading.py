@@ -101,7 +101,7 @@ def lengths_in_tokens(source: Source, items: Sequence[Item]) -> list[Float[np.nd
     np.full(len(item.answers), np.nan)
     if sequences is None
     else np.array([float(response.num_slots) for _, response in sequences])
-    for item, sequences in zip(items, _read(source, items), strict=True)
+    for item, sequences in zip(items, token_sequences(source, items), strict=True)
   ]
 
 
@@ -119,7 +119,7 @@ def _scores(
   batch_size: int,
   what: str,
 ) -> list[Float[np.ndarray, " _"]]:
-  read = _read(source, items)
+  read = token_sequences(source, items)
   sequences = [sequence for one in read if one is not None for sequence in one]
   if not sequences:
     raise ConfigError(
@@ -148,24 +148,42 @@ def _scores(
   ]
 
 
-def _read(source: Source, items: Sequence[Item]) -> list[list[TokenSequence] | None]:
+def token_sequences(source: Source, items: Sequence[Item]) -> list[list[TokenSequence] | None]:
   """The ids of every answer behind its query; None for an item that fits no row.
 
   A query loses its left where the longest of its answers needs the room, for all of them alike.
   """
   codec = source.codec
   queries = codec.form.query_ids([item.query for item in items])
-  texts = [one.text for item in items for one in item.answers]
-  encoded = iter(codec.encode_responses(texts))
+  encoded = _encode(codec, items)
   found: list[list[TokenSequence] | None] = []
-  for item, ids in zip(items, queries, strict=True):
-    responses = [_response(codec, one, next(encoded)) for one in item.answers]
+  for item, ids, texts in zip(items, queries, encoded, strict=True):
+    if texts is None:
+      found.append(None)
+      continue
+    answers = zip(item.answers, texts, strict=True)
+    responses = [_response(codec, one, text) for one, text in answers]
     room = source.limit - max(response.num_slots for response in responses)
     if room < codec.shortest_query:
       found.append(None)
       continue
-    query = codec.cut_query(ids, min(codec.query_length, room))
-    found.append([(query, response) for response in responses])
+    query = codec.cut_query(item.query, ids, min(codec.query_length, room))
+    found.append(None if query is None else [(query, response) for response in responses])
+  return found
+
+
+def _encode(codec: Codec, items: Sequence[Item]) -> list[list[Response] | None]:
+  """The ids of every answer's text; None for an item that the codec's form cannot write."""
+  queries = [item.query for item in items]
+  drawn = [one.text for item in items for one in item.answers if one.ids is not None]
+  of_drawn = iter(codec.encode_responses(drawn))  # one turn, whatever it says
+  written = [[one.text for one in item.answers if one.ids is None] for item in items]
+  found: list[list[Response] | None] = []
+  for item, said, ids in zip(items, written, codec.encode_answers(queries, written), strict=True):
+    of_written = iter(ids or ())
+    of_all = [next(of_written if one.ids is None else of_drawn, None) for one in item.answers]
+    unfit = ids is None or codec.form.why_unfit(item.query, said) is not None
+    found.append(None if unfit else of_all)
   return found
 
 

@@ -14,9 +14,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.data.answers import query_of, response_of
 from apo_jax.data.bad_rows import BadRow
-from apo_jax.data.candidates import field, messages_of, query_of, response_of, text_of
 from apo_jax.data.locations import LocationError, read_rows
+from apo_jax.data.messages import messages_of
+from apo_jax.data.values import field, text_of
 from apo_jax.evaluate.preferences import left_out_note
 from apo_jax.evaluate.reading import Answer, Item
 from apo_jax.evaluate.section import Section
@@ -88,14 +90,15 @@ def read_bench(location: str) -> Bench:
   left_out: dict[str, int] = {}
   first = ""
   try:
-    for number, row in enumerate(read_rows(location), start=1):
+    found = read_rows(location)
+    for number, row in enumerate(found, start=1):
       try:
         if isinstance(row, BadRow):
           raise row
         rows.append(_row(row, number))
       except BadRow as error:
         left_out[error.reason] = left_out.get(error.reason, 0) + 1
-        first = first or f"row {number}: {error}"
+        first = first or f"{found.place(number)}: {error}"
   except LocationError as error:
     raise ConfigError(f"{subject}, which cannot be read: {error}.") from error
   if not rows:

@@ -58,7 +58,8 @@ def _what(origin: Origin) -> str:
   name = {"policy": "policy", "reward": "reward model", "testing_reward": "testing reward model"}[
     origin.player
   ]
-  if origin.player == "testing_reward":
+  is_judge = origin.player == "testing_reward"  # which is trained before the first round alone
+  if is_judge:
     preferences = {
       "all": "all human preferences of the run",
       "policy": "the policy side's preferences",
@@ -74,7 +75,7 @@ def _what(origin: Origin) -> str:
     how = f"It is as round {origin.round} left it, its reward step {config.reward.mode!r}."
   files = "These are its adapters alone. " if origin.is_adapter else ""
   return (
-    f"# {origin.run}: {name}, round {origin.round}\n\n"
+    f"# {origin.run}: {name}{'' if is_judge else f', round {origin.round}'}\n\n"
     f"The {name} of a game of Adversarial Preference Optimization (arXiv 2311.08045), played by "
     f"apo_jax. {start} {how} {files}".rstrip()
   )
@@ -113,7 +114,9 @@ def _reward_use(origin: Origin, codec: Codec, padding: int) -> str:
     name = "AutoPeftModelForSequenceClassification"
     given = f", num_labels=1, pad_token_id={padding}"
   opening = " " if isinstance(codec.form, HhForm) else codec.form.opening
-  parts = [repr(opening)] * bool(opening) + ["response"] + [repr(eos)] * (not is_last)
+  closing = codec.form.closing
+  parts = [repr(opening)] * bool(opening) + ["response"] + [repr(closing)] * bool(closing)
+  parts += [repr(eos)] * (not is_last)
   code = f"""
     {_imports(origin, name)}
 

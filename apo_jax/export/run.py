@@ -25,6 +25,7 @@ from apo_jax.export.tokenizer import (
   policy_padding,
   reward_padding,
 )
+from apo_jax.export.tokenizer_files import save_tokenizer
 from apo_jax.export.weights import DataType
 from apo_jax.logs.files import write_json, write_text
 from apo_jax.logs.run_directory import RunDirectory
@@ -32,7 +33,7 @@ from apo_jax.models.definition import Definition
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.run.models import Models, make_models
 from apo_jax.run.opening import find_player, mesh_for, read_run_config, run_codec
-from apo_jax.run.origins import find_origins
+from apo_jax.run.origins import Origins, find_origins
 from apo_jax.run.ownership import check_weights
 from apo_jax.run.parameters import ParameterStore, finished_parameters
 from apo_jax.run.players import Kind, Player
@@ -75,6 +76,8 @@ def export(
   _check_adapter(config, player, adapter)
   origins = find_origins(_with_whole_weights(config))
   check_weights(run, origins)
+  if adapter:
+    _check_base(config, origins, player)
   codec = run_codec(config, run, origins)
   if player == "policy":
     padding = policy_padding(codec)
@@ -101,9 +104,12 @@ def export(
       weights.write_weights(directory, made.tensors, made.stem, max_file_bytes)
       if directory is not None:
         write_json(directory / made.config_file, made.config)
-        _write_small_files(directory, origin, codec, padding)
+        _write_small_files(directory, origin, codec, padding, _tokenizer_sources(config, origins))
     barrier("export")
-  return f"The {player} of round {round}{', its adapters alone,' if adapter else ''}"
+  # The judge is trained once, before the first round, whatever round was asked for.
+  of = ", the same in every round" if player == "testing_reward" else f" of round {round}"
+  parts = f"{of}, its adapters alone" if adapter else of
+  return f"The {player}{parts}{',' if ',' in parts else ''}"
 
 
 def _with_whole_weights(config: Config) -> Config:
@@ -126,6 +132,19 @@ def _check_adapter(config: Config, player: Kind, adapter: bool) -> None:
     raise ConfigError(
       f"--adapter is given, but {why}: every weight was trained; leave --adapter out to export them"
       " all."
+    )
+
+
+def _check_base(config: Config, origins: Origins, player: Kind) -> None:
+  """Whoever loads adapters loads their base too, which must be as it stands there."""
+  is_own = player != "policy" and config.reward.checkpoint
+  field = "config.reward.checkpoint" if is_own else "config.model.checkpoint"
+  checkpoint = origins.checkpoints[field]
+  if checkpoint.adapter is not None or checkpoint.renamed:
+    what = "is adapters itself" if checkpoint.adapter is not None else "names its tensors otherwise"
+    raise ConfigError(
+      f"--adapter is given, but {checkpoint.where(field)}, which {what}: other tools could not load"
+      " it below these; leave --adapter out to export the whole model."
     )
 
 
@@ -166,9 +185,19 @@ def _new_directory(path: Path) -> Iterator[Path | None]:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_small_files(directory: Path, origin: Origin, codec: Codec, padding: int) -> None:
+def _tokenizer_sources(config: Config, origins: Origins) -> tuple[Path, ...]:
+  """Where the run's tokenizer was read from."""
+  if config.tokenizer.path:
+    return (Path(config.tokenizer.path),)
+  policy = origins.policy_checkpoint
+  return () if policy is None else (policy.tokenizer_directory,)
+
+
+def _write_small_files(
+  directory: Path, origin: Origin, codec: Codec, padding: int, sources: tuple[Path, ...]
+) -> None:
   """Tokenizer, generation config and README.md."""
-  export_tokenizer(codec, origin.config, padding).save_pretrained(directory)
+  save_tokenizer(export_tokenizer(codec, origin.config, padding), directory, sources)
   if origin.is_policy:
     settings = generation_config(codec, origin.config, padding)
     write_json(directory / "generation_config.json", settings)
@@ -189,7 +218,14 @@ def _adapters(
 ) -> _Weights:
   """The adapters alone."""
   definition = models.of(player)
-  family = _checkpoint(models, player).family  # without one adapters are refused with the config
+  checkpoint = _checkpoint(models, player)  # without one adapters are refused with the config
+  family = checkpoint.family
+  _check_class(family, player)
+  if checkpoint.is_text_part:
+    raise ConfigError(
+      f"--adapter is given, but {origin.base} is a model of images and text, whose modules have"
+      " other names than its text part's alone; leave --adapter out to export the text part whole."
+    )
   trained = finished_parameters(run, player, definition)
   return _Weights(
     peft_export.STEM,
@@ -210,6 +246,7 @@ def _whole(
   """The whole model, its adapters merged."""
   definition, checkpoint = models.of(player), _checkpoint(models, player)
   family = checkpoint.family if checkpoint else _SHAPE_FAMILY
+  _check_class(family, player)
   base = checkpoint.hf_config if checkpoint else _shape_config(models, definition, codec)
   parameters = ParameterStore(models, run, park_idle_player=False).of(player)
   if player.is_policy:
@@ -219,6 +256,14 @@ def _whole(
     config = weights.reward_config(base, family, definition.architecture, dtype, padding)
     tensors = weights.reward_tensors(parameters, definition, family, dtype)
   return _Weights(weights.STEM, tensors, weights.CONFIG_FILE, config)
+
+
+def _check_class(family: str, player: Player) -> None:
+  if not player.is_policy and not weights.has_classifier(family):
+    raise ConfigError(
+      f"--player is {player.kind!r}, a reward model of the family {family}, of which the"
+      " transformers library has no sequence classifier; only the policy can be exported."
+    )
 
 
 def _checkpoint(models: Models, player: Player) -> Checkpoint | None:

@@ -101,7 +101,9 @@ def generation_config(codec: Codec, config: Config, padding: int) -> dict[str, A
   if sampler.temperature > 0:  # transformers refuses these for greedy decoding
     settings |= {
       "temperature": sampler.temperature,
-      "top_k": sampler.top_k,
+      # All tokens are no limit, which every tool reads alike. For "off" transformers has 0, some
+      # versions of vLLM -1, and each refuses the other's; left out it is 50.
+      "top_k": sampler.top_k or codec.size,
       "top_p": sampler.top_p,
     }
   return {name: value for name, value in settings.items() if value is not None}

@@ -20,11 +20,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from apo_jax.config.schema import LoraConfig
+from apo_jax.export.rope import with_both_ropes
 from apo_jax.logs.files import write_json
 from apo_jax.models import lora as lora_adapters
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.definition import Definition, Parameters
-from apo_jax.models.hugging_face.names import TensorName, reward_head_name, tensor_names
+from apo_jax.models.hugging_face.names import TensorName, by_tensor, reward_head_name, tensor_names
 from apo_jax.models.reward_model import REWARD_HEAD
 
 DataType = Literal["float32", "bfloat16"]
@@ -44,10 +45,18 @@ _CLASSES = {
   "smollm3": ("SmolLM3ForCausalLM", "SmolLM3ForSequenceClassification"),
   "gemma2": ("Gemma2ForCausalLM", "Gemma2ForSequenceClassification"),
   "gemma3_text": ("Gemma3ForCausalLM", "Gemma3TextForSequenceClassification"),
+  "phi3": ("Phi3ForCausalLM", "Phi3ForSequenceClassification"),
+  "olmo2": ("Olmo2ForCausalLM", "Olmo2ForSequenceClassification"),
+  "olmo3": ("Olmo3ForCausalLM", "Olmo3ForSequenceClassification"),
+  "granite": ("GraniteForCausalLM", ""),  # the library has no classifier of it
 }
 
 # What a checkpoint's config.json says of how and by what that checkpoint was made.
-_NOT_KEPT = ("_name_or_path", "_model_name_or_path", "auto_map", "transformers_version")
+_NOT_KEPT = (
+  *("_name_or_path", "_model_name_or_path", "auto_map", "transformers_version"),
+  # Of OpenRLHF's reward models: statistics of the rewards before training, the head's old name.
+  *("mean", "std", "normalize_reward", "value_head_prefix"),
+)
 
 
 class Tensor(NamedTuple):
@@ -93,9 +102,9 @@ def named_tensors(
   With `lora`, the weights of its modules get their adapter's change.
   """
   return [
-    _tensor(parameters, name, layer, dtype, lora)
-    for name in names
-    for layer in range(_leaf(parameters, name.path).shape[0] if name.stacked else 1)
+    _tensor(parameters, tuple(parts), layer, dtype, lora)
+    for parts in by_tensor(names)
+    for layer in range(_leaf(parameters, parts[0].path).shape[0] if parts[0].stacked else 1)
   ]
 
 
@@ -127,6 +136,11 @@ def write_weights(
     total = sum(tensor.bytes for part in files for tensor in part)
     index = {"metadata": {"total_size": total}, "weight_map": places}
     write_json(directory / f"{stem}.safetensors.index.json", index)
+
+
+def has_classifier(family: str) -> bool:
+  """Whether the `transformers` library can read a reward model of this family."""
+  return bool(_CLASSES[family][1])
 
 
 def policy_config(
@@ -172,12 +186,12 @@ def llama_config(architecture: Architecture, max_positions: int) -> dict[str, An
     tie_word_embeddings=architecture.tied_embeddings,
     max_position_embeddings=max_positions,
   )
-  # transformers before version 5 reads the base of the wavelengths from here.
-  return config.to_dict() | {"rope_theta": rope.theta}
+  return with_both_ropes(config.to_dict())
 
 
 def _config(base: Mapping[str, Any], architecture: Architecture, dtype: DataType) -> dict[str, Any]:
-  return {name: value for name, value in base.items() if name not in _NOT_KEPT} | {
+  kept = {name: value for name, value in base.items() if name not in _NOT_KEPT}
+  return with_both_ropes(kept) | {
     "vocab_size": architecture.vocab_size,
     "tie_word_embeddings": architecture.tied_embeddings,
     "dtype": dtype,
@@ -193,36 +207,53 @@ def _leaf(parameters: Parameters, path: Sequence[str]) -> Any:
 
 def _tensor(
   parameters: Parameters,
-  name: TensorName,
+  parts: tuple[TensorName, ...],
   layer: int,
   dtype: DataType,
   lora: LoraConfig | None,
 ) -> Tensor:
-  ours = _leaf(parameters, name.path)
-  module, adapter = name.path[-1], None
-  if lora is not None and name.stacked and module in lora.modules:
-    a, b = (parameters["layers"][part] for part in lora_adapters.names(module))
-    adapter = (a, b, lora.alpha / lora.rank)
-  gather = functools.partial(_gather, name, dtype, ours, layer if name.stacked else None, adapter)
-  return Tensor(name.name(layer), int(np.prod(name.theirs)) * jnp.dtype(dtype).itemsize, gather)
+  """The tensor that is made of these parameters."""
+  ours = [_leaf(parameters, name.path) for name in parts]
+  adapters = [_adapter(parameters, name, lora) for name in parts]
+  first = parts[0]
+  gather = functools.partial(
+    _gather, parts, dtype, ours, layer if first.stacked else None, adapters
+  )
+  size = int(np.prod(first.tensor_shape)) * jnp.dtype(dtype).itemsize
+  return Tensor(first.name(layer), size, gather)
+
+
+# A and B of all layers, and what their product is multiplied by.
+_Adapter = tuple[Array, Array, float]
+
+
+def _adapter(parameters: Parameters, name: TensorName, lora: LoraConfig | None) -> _Adapter | None:
+  module = name.path[-1]
+  if lora is None or not name.stacked or module not in lora.modules:
+    return None
+  a, b = (parameters["layers"][part] for part in lora_adapters.names(module))
+  return a, b, lora.alpha / lora.rank
 
 
 def _gather(
-  name: TensorName,
+  parts: tuple[TensorName, ...],
   dtype: DataType,
-  ours: Array,
+  ours: list[Array],
   layer: int | None,
-  adapter: tuple[Array, Array, float] | None,
+  adapters: list[_Adapter | None],
 ) -> Array:
-  whole = _whole(name, dtype, NamedSharding(ours.sharding.mesh, PartitionSpec()))
-  return whole(ours, layer, adapter)
+  whole = _whole(parts, dtype, NamedSharding(ours[0].sharding.mesh, PartitionSpec()))
+  return whole(ours, layer, adapters)
 
 
 @functools.lru_cache(maxsize=64)
-def _whole(name: TensorName, dtype: DataType, replicated: NamedSharding) -> Callable[..., Array]:
-  """Compiled once for all layers."""
+def _whole(
+  parts: tuple[TensorName, ...], dtype: DataType, replicated: NamedSharding
+) -> Callable[..., Array]:
+  """Compiled once for all layers. Where a tensor has no part it is zero, as adapters' are."""
 
-  def whole(
+  def one(
+    name: TensorName,
     ours: Array,
     layer: Int[Array, ""] | None,
     adapter: tuple[Array, Array, Float[Array, ""]] | None,
@@ -234,6 +265,15 @@ def _whole(name: TensorName, dtype: DataType, replicated: NamedSharding) -> Call
       change = jnp.tensordot(a[layer], b[layer], 1, precision=jax.lax.Precision.HIGHEST)
       ours = ours + change * scale
     return name.to_theirs(ours).astype(dtype)
+
+  def whole(ours: list[Array], layer: Int[Array, ""] | None, adapters: list[Any]) -> Array:
+    made = [one(*part) for part in zip(parts, ours, [layer] * len(parts), adapters, strict=True)]
+    if not parts[0].whole:
+      return made[0]
+    tensor = jnp.zeros(parts[0].whole, dtype)
+    for name, part in zip(parts, made, strict=True):
+      tensor = tensor.at[name.part].set(part)
+    return tensor
 
   return jax.jit(whole, out_shardings=replicated)
 

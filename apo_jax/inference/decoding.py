@@ -84,6 +84,9 @@ class State(NamedTuple):
   clock: Int[Array, ""]
 
 
+# A temperature over which no logit below 1e18 leaves float32.
+_OVERFLOWS_BELOW = 1e-20
+
 # Draws the next token of every live response from its logits Float[B, S, V].
 Choose = Callable[[Drawing, Array], Drawing]
 
@@ -101,7 +104,7 @@ def adjust_logits(
     penalised = jnp.where(logits > 0, logits / penalty, logits * penalty)
     logits = jnp.where(seen, penalised, logits)
   if config.temperature > 0:
-    logits = logits / config.temperature
+    logits = _divided(logits, config.temperature)
   if config.top_k:
     lowest = jax.lax.top_k(logits, min(config.top_k, logits.shape[-1]))[0][..., -1:]
     logits = jnp.where(logits < lowest, -jnp.inf, logits)
@@ -112,6 +115,16 @@ def adjust_logits(
     lowest = jnp.min(jnp.where(before < config.top_p, ordered, jnp.inf), axis=-1, keepdims=True)
     logits = jnp.where(logits < lowest, -jnp.inf, logits)
   return logits
+
+
+def _divided(logits: Float[Array, "*N V"], temperature: float) -> Float[Array, "*N V"]:
+  """The logits over a temperature above 0; below float32's least number it counts as that.
+
+  Where the quotient may overflow, the largest logit is 0 first, which changes no probability.
+  """
+  if temperature < _OVERFLOWS_BELOW:
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+  return logits / max(temperature, float(jnp.finfo(jnp.float32).tiny))
 
 
 def make_choose(

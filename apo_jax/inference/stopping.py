@@ -67,8 +67,9 @@ def tokens_before_stop(
   """The tokens of the text before the first stop string, its trailing white space stripped.
 
   Golden text is stripped on its way to ids, so what a stop string leaves must be, or a line break
-  would tell the two apart. Tokens that are wholly kept stay as they were drawn. Of one that is cut,
-  as ".\\n\\n" is before "Human", the text that is left is tokenised behind them.
+  would tell the two apart. What a template writes between a text and its end comes behind both.
+  Tokens that are wholly kept stay as they were drawn. Of one that is cut, as ".\\n\\n" is before
+  "Human", the text that is left is tokenised behind them.
 
   Args:
     codec: of the tokens.
@@ -89,7 +90,7 @@ def tokens_before_stop(
       break
     kept.append(token)
   # Decoded together, as a white space may be a character of several tokens.
-  text = (codec.decode(kept) + rest).rstrip()
+  text = (codec.decode(kept) + rest).rstrip() + codec.form.closing
   while not text.startswith(codec.decode(kept)):
     kept.pop()
   rest = text[len(codec.decode(kept)) :]

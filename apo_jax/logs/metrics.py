@@ -5,14 +5,14 @@ metrics.jsonl is the record. It survives a kill (a torn last line is dropped), a
 so that no step appears twice.
 
 The other two back-ends want one step that only grows, while steps here start again in every phase.
-Their step is the number of lines that metrics.jsonl held before the line: it is the same whether
-the run was interrupted or not, which a counter kept in memory would not be.
+Their step is the number of updates that the run had made, of all phases together. It is counted
+from the lines that metrics.jsonl holds, so it is the same whether the run was interrupted or not.
 """
 
 import importlib
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, SupportsFloat, TextIO
@@ -20,6 +20,25 @@ from typing import Any, SupportsFloat, TextIO
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import json_line, read_jsonl, write_jsonl, write_text
 from apo_jax.logs.run_directory import RunDirectory
+
+# Phases that measure and make no update; the step of their one line is 1.
+_MEASURING = ("score", "evaluation")
+
+
+class UpdateCount:
+  """The updates that a run had made at each of its lines, which come in the order of the file."""
+
+  def __init__(self) -> None:
+    self.at_last = 0  # updates at the last line, its own phase's included
+    self._before = 0  # of the phases before
+    self._phase: tuple[int, str] | None = None
+
+  def at(self, round: int, phase: str, step: int) -> int:
+    """The updates at the next line."""
+    if (round, phase) != self._phase:
+      self._phase, self._before = (round, phase), self.at_last
+    self.at_last = self._before + (0 if phase in _MEASURING else step)
+    return self.at_last
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -55,6 +74,18 @@ def _import_extra(module: str, extra: str) -> ModuleType:
       f"config.logging.{extra} is True, but the package {module} is not installed: "
       f"pip install 'apo_jax[{extra}]', or set config.logging.{extra} to False.",
     ) from error
+
+
+def check_backends(tensorboard: bool, wandb: bool) -> None:
+  """Checks that the packages of the chosen back-ends are installed.
+
+  Raises:
+    ConfigError: one is not.
+  """
+  if tensorboard:
+    _import_extra("tensorboardX", "tensorboard")
+  if wandb:
+    _import_extra("wandb", "wandb")
 
 
 class MetricsWriter:
@@ -103,7 +134,7 @@ class MetricsWriter:
     run_dir.mkdir(parents=True, exist_ok=True)
     if self._path.exists():
       _drop_torn_line(self._path)
-    self._lines = len(read_metrics(run_dir))
+    self._count(read_metrics(run_dir))
     self._file = _open_to_append(self._path)
     if wandb_module is not None:
       self._wandb_run = _start_wandb(wandb_module, run_dir, wandb_project, config)
@@ -143,12 +174,16 @@ class MetricsWriter:
     line = {"time": time.time(), "round": round, "phase": phase, "step": step, **numbers}
     self._file.write(json_line(line) + "\n")
     self._file.flush()
+    # What an earlier process wrote from here on is to be hidden, but not a measurement that is made
+    # again at the last update.
+    first = self._updates.at_last + 1 if self._has_lines else 0
+    updates = self._updates.at(round, phase, step)
+    self._has_lines = True
     if self._tensorboard_module is not None:
-      self._write_tensorboard(numbers, phase)
+      self._write_tensorboard(numbers, phase, updates, first)
     if self._wandb_run is not None:
       named = {f"{phase}/{name}": number for name, number in numbers.items()}
-      self._wandb_run.log({"line": self._lines, "round": round, "step": step, **named})
-    self._lines += 1
+      self._wandb_run.log({"updates": updates, "round": round, "step": step, **named})
 
   def resume(self, *, round: int, phase: str, step: int) -> None:
     """Takes back the lines of this round and phase with a later step.
@@ -170,7 +205,7 @@ class MetricsWriter:
     self._file.close()
     write_jsonl(self._path, kept)
     self._file = _open_to_append(self._path)
-    self._lines = len(kept)
+    self._count(kept)
     self._close_tensorboard()
 
   def close(self, *, failed: bool = False) -> None:
@@ -183,18 +218,26 @@ class MetricsWriter:
       self._wandb_run.finish(exit_code=int(failed))
       self._wandb_run = None
 
-  def _write_tensorboard(self, numbers: Mapping[str, float], phase: str) -> None:
+  def _count(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Counts the updates of the lines that there are."""
+    self._updates, self._has_lines = UpdateCount(), bool(lines)
+    for line in lines:
+      self._updates.at(line["round"], line["phase"], line["step"])
+
+  def _write_tensorboard(
+    self, numbers: Mapping[str, float], phase: str, updates: int, first: int
+  ) -> None:
     if self._tensorboard_writer is None:
       # Opened at the first line, because only then it is known which steps are to be written again:
       # purge_step makes TensorBoard hide what an earlier process wrote for them.
       self._tensorboard_opened += 1
       self._tensorboard_writer = self._tensorboard_module.SummaryWriter(
         str(RunDirectory(self._run_dir).tensorboard),
-        purge_step=self._lines,
+        purge_step=first,
         filename_suffix=f".{self._tensorboard_opened}",
       )
     for name, number in numbers.items():
-      self._tensorboard_writer.add_scalar(f"{phase}/{name}", number, global_step=self._lines)
+      self._tensorboard_writer.add_scalar(f"{phase}/{name}", number, global_step=updates)
 
   def _close_tensorboard(self) -> None:
     if self._tensorboard_writer is not None:
@@ -216,6 +259,6 @@ def _start_wandb(wandb: ModuleType, run_dir: Path, project: str, config: dict[st
     config=config,
   )
   # Its own step refuses to go back, which would lose the lines written again after a crash.
-  run.define_metric("line")
-  run.define_metric("*", step_metric="line")
+  run.define_metric("updates")
+  run.define_metric("*", step_metric="updates")
   return run

@@ -9,7 +9,7 @@ from io import TextIOBase
 from typing import Any, SupportsFloat
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -22,6 +22,12 @@ class _Column:
   heading: tuple[str, str]
   key: str
   form: str
+
+  @property
+  def name(self) -> str:
+    """The heading as it is read in a line."""
+    first, second = (part.strip() for part in self.heading)
+    return first[:-1] + second if first.endswith("-") else f"{first} {second}".strip()
 
   @property
   def width(self) -> int:
@@ -69,6 +75,18 @@ def _row(evaluation: Mapping[str, Any]) -> list[str]:
   return [line for line in lines if line]
 
 
+def _said(evaluation: Mapping[str, Any]) -> str:
+  """A round's numbers as one line, those that are known."""
+  errors = evaluation.get("standard_errors", {})
+  parts = []
+  for column in _COLUMNS[1:]:
+    value, error = evaluation.get(column.key), errors.get(column.key)
+    if value is not None:
+      shown = f"{column.name} {value:{column.form}}"
+      parts.append(shown if error is None else f"{shown} ±{error:{column.form}}")
+  return f"round {evaluation['round']} judged: {', '.join(parts)}"
+
+
 def _cell(pattern: str, value: float | int | None, column: _Column, unknown: str) -> str:
   return unknown if value is None else pattern.format(value, column.form)
 
@@ -114,8 +132,12 @@ class PhaseProgress:
 
   @property
   def count(self) -> str:
-    """The units done, "3/24", or "3" where the total is not known."""
-    return f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
+    """The units done, "3/24", or "3" where the total is not known or there is nothing to do."""
+    return _count(self.done, self.total)
+
+
+def _count(done: int, total: int | None) -> str:
+  return f"{done}/{total}" if total else f"{done}"
 
 
 def _shown(phase: PhaseProgress) -> str:
@@ -168,6 +190,19 @@ class Progress:
       self._show(row)
     self._header_shown = True
 
+  def judged(self, evaluation: Mapping[str, Any]) -> None:
+    """Says how a finished round was judged, whose table comes at the end.
+
+    A row on a terminal; else a line that can be read alone, between those of the phases.
+
+    Args:
+      evaluation: the content of the round's evaluation.json.
+    """
+    if self._console is not None:
+      self.round_row(evaluation)
+    else:
+      self.message(_said(evaluation))
+
   def round_row(self, evaluation: Mapping[str, Any]) -> None:
     """Shows a finished round in two lines of the table; the header comes before the first.
 
@@ -211,17 +246,20 @@ class Progress:
     bars = RichProgress(
       TextColumn("{task.description}", markup=False),
       BarColumn(),
-      MofNCompleteColumn(),
+      TextColumn("{task.fields[count]}"),
       TimeElapsedColumn(),
       TextColumn("{task.fields[shown]}", markup=False),
       console=console,
     )
     with bars:
-      task = bars.add_task(title, total=total, shown="")
+      task = bars.add_task(title, total=total, count=_count(0, total), shown="")
       yield PhaseProgress(
         total,
         lambda phase: bars.update(
-          task, completed=phase.done, shown=f"{_shown(phase)}{_first(phase)}"
+          task,
+          completed=phase.done,
+          count=phase.count,
+          shown=f"{_shown(phase)}{_first(phase)}",
         ),
         self._clock,
       )
@@ -239,11 +277,12 @@ class Progress:
         self.message(f"{title}: {phase.count} {_shown(phase)}".rstrip())
 
     phase = PhaseProgress(total, changed, self._clock)
-    self.message(title if total is None else f"{title}: {total} {unit}")
+    self.message(f"{title}: {total} {unit}" if total else title)
     try:
       yield phase
     except BaseException:
       self.message(f"{title}: stopped at {phase.count} after {phase.seconds:.1f} s")
       raise
-    seconds = f"{phase.count} {unit} in {phase.seconds:.1f} s{_first(phase)}"
+    done = f"{phase.count} {unit}" if phase.done or total != 0 else f"no {unit}, ready"
+    seconds = f"{done} in {phase.seconds:.1f} s{_first(phase)}"
     self.message(f"{title}: {seconds} {_shown(phase)}".rstrip())

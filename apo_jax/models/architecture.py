@@ -18,15 +18,27 @@ class Rope:
   `linear` divides every frequency by `factor` (arXiv 2306.15595). `llama3` divides those whose
   wavelength is above `original_length / low_frequency_factor`, keeps those below
   `original_length / high_frequency_factor`, and goes smoothly from one to the other between them
-  (Llama 3.1, arXiv 2407.21783).
+  (Llama 3.1, arXiv 2407.21783). `yarn` has the same two limits, and goes from one to the other
+  linearly in the number of the pair of features (arXiv 2309.00071). `longrope` divides each
+  frequency by a factor of its own (arXiv 2402.13753).
+
+  Attributes:
+    theta: the base of the wavelengths.
+    scaling, factor, low_frequency_factor, high_frequency_factor, original_length: see above.
+    whole_pairs: `yarn`'s two limits lie at whole pairs, the nearest that are not inside.
+    factors: of `longrope`, one a pair.
+    amplitude: what rotated queries and keys are multiplied by (`yarn`, `longrope`).
   """
 
   theta: float
-  scaling: Literal["none", "linear", "llama3"] = "none"
+  scaling: Literal["none", "linear", "llama3", "yarn", "longrope"] = "none"
   factor: float = 1.0
   low_frequency_factor: float = 1.0
   high_frequency_factor: float = 4.0
   original_length: int = 8192
+  whole_pairs: bool = True
+  factors: tuple[float, ...] = ()
+  amplitude: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +66,16 @@ class Architecture:
     tied_embeddings: the output projection is the embedding's transpose.
     activation: of the gated unit.
     attention_bias: queries, keys and values have one.
-    query_key_norms: queries and keys are normalised a head, before rotation.
+    query_key_norms: queries and keys are normalised before rotation, each "head" by itself (Qwen 3)
+      or all "heads" together (OLMo 2).
+    rotary_dim: so many of a head's features turn with the position, its first; 0 is all of them.
     unit_offset_norms: a norm scales by 1 + its parameter (Gemma).
-    post_norms: attention and MLP are normalised again before they join the residual (Gemma).
-    scaled_embeddings: embeddings are multiplied by sqrt(embed_dim) (Gemma).
+    pre_norms: attention and MLP read the residual normalised. All but OLMo 2 have them.
+    post_norms: what attention and MLP add is normalised before it joins the residual (Gemma,
+      OLMo 2).
+    embedding_scale: what embeddings are multiplied by (Gemma, Granite).
+    residual_scale: what attention and MLP add is multiplied by it (Granite).
+    logits_scale: what logits are multiplied by (Granite).
     query_scale: of attention's logits.
     attention_softcap, logits_softcap: cap * tanh(x / cap); 0 is off (Gemma 2).
     remat, compute_dtype, master_dtype, frozen_dtype: as in `config.ModelConfig`.
@@ -84,10 +102,14 @@ class Architecture:
   logits_at_once: int = 2**25
   activation: Literal["silu", "gelu_tanh"] = "silu"
   attention_bias: bool = False
-  query_key_norms: bool = False
+  query_key_norms: Literal["none", "head", "heads"] = "none"
+  rotary_dim: int = 0
   unit_offset_norms: bool = False
+  pre_norms: bool = True
   post_norms: bool = False
-  scaled_embeddings: bool = False
+  embedding_scale: float = 1.0
+  residual_scale: float = 1.0
+  logits_scale: float = 1.0
   attention_softcap: float = 0.0
   logits_softcap: float = 0.0
 
@@ -95,6 +117,12 @@ class Architecture:
   def layers(self) -> int:
     """How many layers there are."""
     return len(self.kinds)
+
+  @property
+  def longest_row(self) -> int | None:
+    """The longest row that `longrope`'s factors are for; None where there is no such limit."""
+    ropes = (kind.rope for kind in self.kinds)
+    return min((r.original_length for r in ropes if r and r.scaling == "longrope"), default=None)
 
   @property
   def vocab_rows(self) -> int:

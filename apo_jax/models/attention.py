@@ -26,45 +26,79 @@ def within_window(back: Int[Array, "*N"], window: Int[Array, ""]) -> Bool[Array,
   return (window == 0) | (back < window)
 
 
-def rope_frequencies(rope: Rope | None, head_dim: int) -> Float[Array, "half"]:
+def rope_frequencies(rope: Rope | None, features: int) -> Float[Array, "half"]:
   """Radians a position for each pair of features, float32; zeros where there are no positions.
 
   Computed in float64 by NumPy: a relative error here grows with the position, and an
   accelerator's power function is far from exact.
+
+  Args:
+    rope: the layer's.
+    features: of a head, that turn.
   """
-  half = head_dim // 2
+  half = features // 2
   if rope is None:
     return jnp.zeros((half,), jnp.float32)
   frequencies = rope.theta ** (-np.arange(half) / half)
   if rope.scaling == "linear":
     frequencies = frequencies / rope.factor
-  if rope.scaling == "llama3":
-    turns = rope.original_length * frequencies / (2 * math.pi)  # over the original context
-    low, high = rope.low_frequency_factor, rope.high_frequency_factor
-    kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
+  if rope.scaling == "longrope":
+    frequencies = frequencies / np.array(rope.factors)
+  if rope.scaling in ("llama3", "yarn"):
+    kept = (_kept_by_turns if rope.scaling == "llama3" else _kept_by_pair)(rope, frequencies)
     frequencies = kept * frequencies + (1 - kept) * frequencies / rope.factor
   return jnp.asarray(frequencies, jnp.float32)
 
 
+def _kept_by_turns(rope: Rope, frequencies: Float[np.ndarray, "half"]) -> Float[np.ndarray, "half"]:
+  """How much of each frequency `llama3` keeps, 0 to 1."""
+  turns = rope.original_length * frequencies / (2 * math.pi)  # over the original context
+  low, high = rope.low_frequency_factor, rope.high_frequency_factor
+  return np.clip((turns - low) / (high - low), 0.0, 1.0)
+
+
+def _kept_by_pair(rope: Rope, frequencies: Float[np.ndarray, "half"]) -> Float[np.ndarray, "half"]:
+  """How much of each frequency `yarn` keeps, 0 to 1."""
+  half = len(frequencies)
+
+  def pair(turns: float) -> float:
+    """The number of the pair, a fraction, that turns so often over the original context."""
+    return half * math.log(rope.original_length / (turns * 2 * math.pi)) / math.log(rope.theta)
+
+  first, last = pair(rope.high_frequency_factor), pair(rope.low_frequency_factor)
+  if rope.whole_pairs:
+    first, last = math.floor(first), math.ceil(last)
+  # The upper limit is that of features, not of pairs, in the paper's code and all that follow it.
+  first, last = max(first, 0), min(last, 2 * half - 1)
+  width = last - first or 0.001
+  return 1 - np.clip((np.arange(half) - first) / width, 0.0, 1.0)
+
+
 def rope_turns(
-  positions: Int[Array, "B T"], frequencies: Float[Array, "half"]
+  positions: Int[Array, "B T"], frequencies: Float[Array, "half"], amplitude: float = 1.0
 ) -> Float[Array, "2 B T half"]:
-  """Cosine and sine of how far each position turns each pair of features, float32.
+  """Cosine and sine of how far each position turns each pair of features, float32, amplified.
 
   Computed once for all layers and heads: beside a layer's products they would take long.
   """
   angles = positions[..., None].astype(jnp.float32) * frequencies
-  return jnp.stack([jnp.cos(angles), jnp.sin(angles)])
+  turns = jnp.stack([jnp.cos(angles), jnp.sin(angles)])
+  return turns if amplitude == 1.0 else turns * amplitude
 
 
 def rotate(
   x: Float[Array, "B T N D"], turns: Float[Array, "2 B T half"]
 ) -> Float[Array, "B T N D"]:
-  """Rotary position embedding (arXiv 2104.09864), pairs (i, i + D/2), computed in float32."""
+  """Rotary position embedding (arXiv 2104.09864), computed in float32.
+
+  The first 2 `half` features turn, in pairs (i, i + half); those behind them stay.
+  """
   cos, sin = turns[:, :, :, None]
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-  return rotated.astype(x.dtype)
+  half = turns.shape[-1]
+  wide = x.astype(jnp.float32)
+  first, second, rest = wide[..., :half], wide[..., half : 2 * half], wide[..., 2 * half :]
+  turned = [first * cos - second * sin, second * cos + first * sin]
+  return jnp.concatenate([*turned, rest] if rest.shape[-1] else turned, axis=-1).astype(x.dtype)
 
 
 def soft_cap(x: Float[Array, "*N"], cap: float) -> Float[Array, "*N"]:

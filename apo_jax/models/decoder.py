@@ -153,8 +153,8 @@ class Decoder(nnx.Module):
   def _embed(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
     architecture = self.architecture
     x = self.embedding[...].astype(architecture.compute_dtype)[tokens]
-    if architecture.scaled_embeddings:
-      x = x * jnp.asarray(architecture.embed_dim**0.5, x.dtype)
+    if architecture.embedding_scale != 1.0:
+      x = x * jnp.asarray(architecture.embedding_scale, x.dtype)
     return constrain(x, "batch", "sequence", None)
 
   def _layer_inputs(self, dropout_key: Key[Array, ""] | None) -> LayerInput:
@@ -169,8 +169,11 @@ class Decoder(nnx.Module):
 
   def _turns(self, positions: Int[Array, "B T"]) -> Float[Array, "ropes 2 B T half"]:
     """What each rotary embedding that a layer has does at these positions."""
-    head_dim = self.architecture.head_dim
-    turns = [rope_turns(positions, rope_frequencies(rope, head_dim)) for rope in self._ropes()]
+    features = self.architecture.rotary_dim or self.architecture.head_dim
+    turns = [
+      rope_turns(positions, rope_frequencies(rope, features), rope.amplitude if rope else 1.0)
+      for rope in self._ropes()
+    ]
     return constrain(jnp.stack(turns), None, None, "batch", "sequence", None)
 
   def _ropes(self) -> list[Rope | None]:

@@ -19,11 +19,11 @@ from apo_jax.models.projection import project
 
 
 def rms_norm(
-  x: Float[Array, "*N D"], scale: Float[Array, "D"], architecture: Architecture
+  x: Float[Array, "*N D"], scale: Float[Array, "*H D"], architecture: Architecture
 ) -> Float[Array, "*N D"]:
-  """Root-mean-square normalisation (arXiv 1910.07467), computed in float32."""
+  """Root-mean-square normalisation (arXiv 1910.07467) over all axes of `scale`, in float32."""
   wide = x.astype(jnp.float32)
-  variance = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+  variance = jnp.mean(jnp.square(wide), axis=tuple(range(-scale.ndim, 0)), keepdims=True)
   scale = scale.astype(jnp.float32)
   if architecture.unit_offset_norms:
     scale = 1 + scale
@@ -49,7 +49,7 @@ Attend = Callable[[Array, Array, Array, LayerInput], tuple[Array, Any]]
 
 
 class Layer(nnx.Module):
-  """One decoder layer: grouped-query attention and a gated unit, each behind an RMSNorm.
+  """One decoder layer: grouped-query attention and a gated unit, each with its RMSNorms.
 
   Built with all layers' parameters stacked on a leading axis; called with one layer's.
   """
@@ -75,16 +75,17 @@ class Layer(nnx.Module):
     def zeros(shape: tuple[int, ...], axes: tuple[str | None, ...]):
       return nnx.Param(jnp.zeros((layers, *shape), jnp.float32), axes=("layers", *axes))
 
-    def norm(size: int, axis: str):
+    def norm(shape: tuple[int, ...], axes: tuple[str, ...]):
       start = 0.0 if architecture.unit_offset_norms else 1.0
-      return nnx.Param(jnp.full((layers, size), start, jnp.float32), axes=("layers", axis))
+      return nnx.Param(jnp.full((layers, *shape), start, jnp.float32), axes=("layers", *axes))
 
-    self.attention_norm = norm(d, "embed")
+    if architecture.pre_norms:
+      self.attention_norm = norm((d,), ("embed",))
+      self.mlp_norm = norm((d,), ("embed",))
     self.query = weight((d, h, n), ("embed", "heads", "head_dim"), d)
     self.key = weight((d, k, n), ("embed", "kv_heads", "head_dim"), d)
     self.value = weight((d, k, n), ("embed", "kv_heads", "head_dim"), d)
     self.output = weight((h, n, d), ("heads", "head_dim", "embed"), h * n, residual)
-    self.mlp_norm = norm(d, "embed")
     self.gate = weight((d, f), ("embed", "mlp"), d)
     self.up = weight((d, f), ("embed", "mlp"), d)
     self.down = weight((f, d), ("mlp", "embed"), f, residual)
@@ -92,12 +93,15 @@ class Layer(nnx.Module):
       self.query_bias = zeros((h, n), ("heads", "head_dim"))
       self.key_bias = zeros((k, n), ("kv_heads", "head_dim"))
       self.value_bias = zeros((k, n), ("kv_heads", "head_dim"))
-    if architecture.query_key_norms:
-      self.query_norm = norm(n, "head_dim")
-      self.key_norm = norm(n, "head_dim")
+    if architecture.query_key_norms == "head":
+      self.query_norm = norm((n,), ("head_dim",))
+      self.key_norm = norm((n,), ("head_dim",))
+    elif architecture.query_key_norms == "heads":
+      self.query_norm = norm((h, n), ("heads", "head_dim"))
+      self.key_norm = norm((k, n), ("kv_heads", "head_dim"))
     if architecture.post_norms:
-      self.attention_post_norm = norm(d, "embed")
-      self.mlp_post_norm = norm(d, "embed")
+      self.attention_post_norm = norm((d,), ("embed",))
+      self.mlp_post_norm = norm((d,), ("embed",))
     if lora is None:
       return
     for module in lora.modules:
@@ -149,7 +153,7 @@ class Layer(nnx.Module):
     queries = self._project("query", x, layer.dropout_key)
     keys = self._project("key", x, layer.dropout_key)
     values = self._project("value", x, layer.dropout_key)
-    if architecture.query_key_norms:
+    if architecture.query_key_norms != "none":
       queries = rms_norm(queries, self.query_norm[...], architecture)
       keys = rms_norm(keys, self.key_norm[...], architecture)
     turns = turns[layer.rope]
@@ -176,13 +180,23 @@ class Layer(nnx.Module):
     attend: Attend,
   ) -> tuple[Float[Array, "B T D"], Any]:
     """The layer's output, and what `attend` keeps."""
-    architecture = self.architecture
-    normed = rms_norm(x, self.attention_norm[...], architecture)
-    added, kept = self._attention(normed, turns, layer, attend)
-    if architecture.post_norms:
-      added = rms_norm(added, self.attention_post_norm[...], architecture)
-    x = x + added
-    added = self._mlp(rms_norm(x, self.mlp_norm[...], architecture), layer)
-    if architecture.post_norms:
-      added = rms_norm(added, self.mlp_post_norm[...], architecture)
-    return constrain(x + added, "batch", "sequence", None), kept
+    added, kept = self._attention(self._normed("attention_norm", x), turns, layer, attend)
+    x = x + self._scaled("attention_post_norm", added)
+    added = self._mlp(self._normed("mlp_norm", x), layer)
+    x = x + self._scaled("mlp_post_norm", added)
+    return constrain(x, "batch", "sequence", None), kept
+
+  def _normed(self, norm: str, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """What attention or MLP reads of the residual."""
+    if not self.architecture.pre_norms:
+      return x
+    return rms_norm(x, getattr(self, norm)[...], self.architecture)
+
+  def _scaled(self, norm: str, added: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """What joins the residual of what attention or MLP adds."""
+    if self.architecture.post_norms:
+      added = rms_norm(added, getattr(self, norm)[...], self.architecture)
+    if self.architecture.residual_scale != 1.0:
+      wide = added.astype(jnp.float32)  # in 16 bits the scale itself would be rounded
+      added = (wide * self.architecture.residual_scale).astype(added.dtype)
+    return added

@@ -132,8 +132,10 @@ _product.defvjp(lambda hidden, table: (_product(hidden, table), (hidden, table))
 
 
 def _finished(product: Float[Array, "*N V"], architecture: Architecture) -> Float[Array, "*N V"]:
-  """Logits of the product: capped where the model caps them, -inf where no token is."""
+  """Logits of the product: scaled and capped where the model does, -inf where no token is."""
   logits = product
+  if architecture.logits_scale != 1.0:
+    logits = logits * architecture.logits_scale
   if architecture.logits_softcap:
     logits = soft_cap(logits, architecture.logits_softcap)
   if architecture.vocab_rows > architecture.vocab_size:

@@ -60,11 +60,11 @@ def evaluate(run: Run, round: int) -> None:
   run.logs.metrics.write(scalars, round=round, phase="evaluation", step=1)
   if run.logs.is_writer:
     directory = run.directory.round(round)
-    write_samples(directory / TEST_SAMPLES, sampled)
+    write_samples(directory / TEST_SAMPLES, sampled, "testing_reward")
     judgements = files.json_line(judgements_record(numbers))
     files.write_text(directory / JUDGEMENTS, judgements + "\n")
     files.write_json(directory / EVALUATION, evaluation)
-  run.logs.progress.round_row(evaluation)
+  run.logs.progress.judged(evaluation)
 
 
 def with_further_evaluations(

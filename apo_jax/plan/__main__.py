@@ -45,15 +45,19 @@ def main(arguments: list[str]) -> int:
     jax.config.update("jax_platforms", "cpu")  # else libtpu looks for a TPU of its own
   try:
     config = config_without_data(_CONFIG.value)
-    plan = make_plan(config, _TOPOLOGY.value, _ONLY.value, _say)
+    plan = make_plan(config, _TOPOLOGY.value, _ONLY.value, _compiled, _begun)
   except ConfigError as error:
     return refuse(str(error))
   print(render(plan, config))
   return 0
 
 
-def _say(measured: Any) -> None:
-  print(f"{measured.program.name}: compiled in {measured.compile_seconds:.1f} s", flush=True)
+def _begun(name: str, number: int, of: int) -> None:
+  print(f"{number} of {of}, {name}: compiling", end="", flush=True)
+
+
+def _compiled(measured: Any) -> None:
+  print(f", {measured.compile_seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from apo_jax.config.schema import Config
 from apo_jax.data.templates import HhForm
 from apo_jax.data.tokens import Codec
 from apo_jax.models.architecture import Architecture
-from apo_jax.models.hugging_face.config import CONFIG_FILE, Checkpoint, read_architecture
+from apo_jax.models.hugging_face.checkpoint import CONFIG_FILE, Checkpoint
+from apo_jax.models.hugging_face.config import read_architecture
 
 _LOCATIONS = ("demonstrations", "preferences", "golden", "queries")
 
@@ -62,13 +63,17 @@ def read_described(field: str, name: str, config: Config) -> Checkpoint:
   Raises:
     ConfigError: there is no such file, or it is of no model that the decoder computes.
   """
-  directory = Path(name)
-  if not directory.is_dir():
-    try:
-      directory = Path(huggingface_hub.hf_hub_download(name, CONFIG_FILE)).parent
-    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
-      raise ConfigError(
-        f"{field} is {name!r}, whose {CONFIG_FILE} cannot be had; for a plan it must be a directory"
-        f" with one, such as configs/shapes/llama_7b, or the name of a model on the hub."
-      ) from error
-  return read_architecture(directory, config.model, field)
+  return read_architecture(_described(name, field), config.model, field, _described)
+
+
+def _described(name: str, field: str) -> Path:
+  """Where a checkpoint's config.json is; the hub gives that file alone."""
+  if Path(name).is_dir():
+    return Path(name)
+  try:
+    return Path(huggingface_hub.hf_hub_download(name, CONFIG_FILE)).parent
+  except (HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
+    raise ConfigError(
+      f"{field} is {name!r}, whose {CONFIG_FILE} cannot be had; for a plan it must be a directory"
+      f" with one, such as configs/shapes/llama_7b, or the name of a model on the hub."
+    ) from error

@@ -17,6 +17,7 @@ from apo_jax.plan.programs import Program, programs
 from apo_jax.plan.round_work import round_work
 from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
+from apo_jax.run.positions import check_positions
 
 HOUR = 3600.0
 
@@ -92,6 +93,7 @@ def make_plan(
   topology: str,
   only: Sequence[str] = (),
   on_program: Callable[[Measured], None] = lambda measured: None,
+  on_start: Callable[[str, int, int], None] = lambda name, number, of: None,
 ) -> Plan:
   """Compiles the programs of a round for the devices of `topology` (`devices.find_devices`).
 
@@ -100,6 +102,8 @@ def make_plan(
     topology: the devices.
     only: the names of the programs to compile; by default all.
     on_program: hears of each when it is compiled.
+    on_start: hears of each before that, which takes a while: its name, its number from 1, and how
+      many there are.
 
   Raises:
     ConfigError: the config does not fit the devices, or they, its checkpoint or a name in `only`
@@ -110,13 +114,16 @@ def make_plan(
   sizes = resolve_mesh(config, len(devices), tpu_slices(devices))
   check_attention(config, devices[0].platform)
   check_mesh(config, origins.split_sizes(), sizes)
+  check_positions(config, origins)
   work = round_work(config)
   mesh = make_mesh(sizes, devices)
   measured, coordinates = [], torus_coordinates(mesh)
   # Abstract, as nothing can run on devices that are not there.
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
     models, codec = make_models(config, origins, mesh), describe_codec(config, origins.policy)
-    for program in _chosen(programs(config, models, codec, work), only):
+    chosen = _chosen(programs(config, models, codec, work), only)
+    for number, program in enumerate(chosen, start=1):
+      on_start(program.name, number, len(chosen))
       measured.append(measure(program, coordinates))
       on_program(measured[-1])
   kind = devices[0].device_kind

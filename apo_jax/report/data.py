@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from apo_jax.data.samples import read_test_rows
 from apo_jax.logs.files import read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.logs.run_directory import (
@@ -88,13 +89,14 @@ def _read_round(directory: Path) -> Round:
     path = directory / name
     return read_jsonl(path) if path.exists() else []
 
+  samples = directory / TEST_SAMPLES
   return Round(
     number=int(directory.name),
     evaluation=_object(directory / EVALUATION),
     score=_object(directory / SCORE),
     golden_samples=rows(GOLDEN_SAMPLES),
     policy_samples=rows(POLICY_SAMPLES),
-    test_samples=rows(TEST_SAMPLES),
+    test_samples=read_test_rows(samples) if samples.exists() else [],
     health=_object(directory / HEALTH),
   )
 

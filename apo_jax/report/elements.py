@@ -8,10 +8,17 @@ from matplotlib.figure import Figure
 from apo_jax.report.figures import svg
 from apo_jax.report.style import STYLE
 
+# What no HTML or XML may hold: ASCII's control characters, shown by their pictures, and others.
+_CONTROLS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
+_CONTROLS |= {0x7F: 0x2421} | dict.fromkeys([*range(0x80, 0xA0), 0xFFFE, 0xFFFF], 0xFFFD)
+
 
 def document(title: str, heading: str, facts: str, sections: Sequence[str]) -> str:
-  """A whole page; all parts are HTML, and empty sections are left out."""
-  return (
+  """A whole page; all parts are HTML, and empty sections are left out.
+
+  Control characters, which texts of people and samples may hold, are shown by others.
+  """
+  page = (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     f"<title>{title}</title>\n<style>{STYLE}</style>\n"
@@ -20,6 +27,7 @@ def document(title: str, heading: str, facts: str, sections: Sequence[str]) -> s
     + "\n".join(section for section in sections if section)
     + "\n</main>\n</body>\n</html>\n"
   )
+  return page.translate(_CONTROLS)
 
 
 def facts_list(facts: Sequence[tuple[str, str]]) -> str:
@@ -64,7 +72,7 @@ def query_text(query: str) -> str:
 
 def response(
   text: str | None,
-  reward: float | int | None,
+  testing_reward: float | int | None,
   utility: float | int | None,
   finished: bool = True,
   tokens: int | None = None,
@@ -75,7 +83,7 @@ def response(
   body = html.escape(text.strip()) or "<em>empty</em>"
   scores = [
     f"{label} {rounded(value, 2)}"
-    for label, value in (("reward", reward), ("utility", utility))
+    for label, value in (("testing reward", testing_reward), ("utility", utility))
     if value is not None
   ]
   if tokens is not None:

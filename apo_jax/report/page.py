@@ -117,7 +117,7 @@ def _curves(run: Run) -> str:
     run.numbers,
     [
       Panel("True utility", [line("true_utility"), golden("golden_utility")]),
-      Panel("Testing reward", [line("testing_reward"), golden("golden_reward")]),
+      Panel("Testing reward", [line("testing_reward"), golden("golden_testing_reward")]),
       Panel(
         "Win rate",
         [
@@ -266,7 +266,9 @@ def _samples(run: Run) -> str:
 def _query_rows(rows: Sequence[Mapping[str, Any] | None]) -> str:
   """A query over the whole width, and under it the golden response and one sample a round."""
   known = next(row for row in rows if row is not None)
-  golden = response(known.get("golden"), known.get("golden_reward"), known.get("golden_utility"))
+  golden = response(
+    known.get("golden"), known.get("golden_testing_reward"), known.get("golden_utility")
+  )
   cells = "".join(f"<td>{_first_sample(row)}</td>" for row in rows)
   return (
     f'<tbody><tr class="query"><td colspan="{len(rows) + 1}">{query_text(known["query"])}</td></tr>'
@@ -279,7 +281,10 @@ def _first_sample(row: Mapping[str, Any] | None) -> str:
     return "–"
   sample = row["samples"][0]
   return response(
-    sample["text"], sample.get("reward"), sample.get("utility"), sample.get("finished", True)
+    sample["text"],
+    sample.get("testing_reward"),
+    sample.get("utility"),
+    sample.get("finished", True),
   )
 
 

@@ -6,6 +6,7 @@ of the last touch is told by the file system itself.
 """
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -16,8 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from apo_jax.config.fields import ConfigError
+from apo_jax.devices.processes import of_the_first
 from apo_jax.logs.files import write_json
+from apo_jax.logs.run_directory import RunDirectory
 
 # An owner whose file was not touched for so long is gone: a few touches may be late.
 SECONDS_BETWEEN_TOUCHES = 10.0
@@ -74,6 +79,32 @@ def owned(path: Path, say: Callable[[str], None]) -> Iterator[None]:
     stop.set()
     toucher.join()
     if _read(path) == me:
+      path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def owned_by_run(directory: RunDirectory) -> Iterator[None]:
+  """The same of a run: its first process owns the directory, and all end where it may not.
+
+  What a killed owner left half-written is removed.
+  """
+  with contextlib.ExitStack() as held:
+    problem = None
+    if jax.process_index() == 0:
+      try:
+        held.enter_context(owned(directory.owner, functools.partial(print, flush=True)))
+        remove_leftovers(directory)
+      except ConfigError as error:
+        problem = error
+    if of_the_first(int(problem is not None)):
+      raise problem or ConfigError(f"Process 0 may not play in {directory}.")
+    yield
+
+
+def remove_leftovers(directory: RunDirectory) -> None:
+  """Removes files that were to take the place of others when their writer was killed."""
+  for path in directory.path.rglob(".*.tmp"):
+    if path.is_file():
       path.unlink(missing_ok=True)
 
 

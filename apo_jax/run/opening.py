@@ -65,9 +65,11 @@ def last_finished(run: RunDirectory) -> int:
 
 
 def find_player(
-  run: RunDirectory, config: Config, kind: Kind, round: int | None
+  run: RunDirectory, config: Config, kind: Kind, round: int | None, flag: str = "--round"
 ) -> tuple[int, Player]:
   """The round, by default the last that finished, and the player that it left.
+
+  `flag` named the round, for errors.
 
   Raises:
     ConfigError: the round is not finished, or its checkpoint is no longer kept.
@@ -78,20 +80,31 @@ def find_player(
   if round is None and last < 0:
     raise ConfigError(f"--run is {str(run)!r}, in which no round is finished yet.")
   round = last if round is None else round
-  players = Players(config)
-  player = {
-    "policy": players.policy_after(round),
-    "reward": players.reward_after(round),
-    "testing_reward": players.testing_reward,
-  }[kind]
+  player = _player(config, kind, round)
   # A reward model that stays fixed has no training in a round; it is done where all is scored.
   result = f"{player.phase}.json" if player.round == round else SCORE
   if round < 0 or not of_the_first((run.round(round) / result).exists()):
     until = f"the last finished is {last}" if last >= 0 else "none is finished yet"
-    raise ConfigError(f"--round is {round}, in which no {kind} was finished; {until}.")
+    raise ConfigError(f"{flag} is {round}, in which no {kind} was finished; {until}.")
   if not of_the_first(run.checkpoints(player.name).exists()):
+    kept = [str(one) for one in range(last + 1) if _is_kept(run, config, kind, one)]
     raise ConfigError(
-      f"--round is {round}, whose {kind} is no longer kept: config.checkpoints.keep is "
-      f"{config.checkpoints.keep}, and the last round is {last}."
+      f"{flag} is {round}, whose {kind} is no longer kept: config.checkpoints.keep is "
+      f"{config.checkpoints.keep}, and the last round is {last}; kept are those of "
+      f"{', '.join(kept)}."
     )
   return round, player
+
+
+def _player(config: Config, kind: Kind, round: int) -> Player:
+  """Whom a round left."""
+  players = Players(config)
+  return {
+    "policy": players.policy_after(round),
+    "reward": players.reward_after(round),
+    "testing_reward": players.testing_reward,
+  }[kind]
+
+
+def _is_kept(run: RunDirectory, config: Config, kind: Kind, round: int) -> bool:
+  return bool(of_the_first(run.checkpoints(_player(config, kind, round).name).exists()))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import jax
 from apo_jax.config.base import fields_of_json, to_dict, to_json
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
-from apo_jax.data.preview import preview
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import fingerprint
+from apo_jax.data.token_listing import list_tokens
 from apo_jax.data.tokenised import TokenisedData
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.processes import barrier
@@ -38,23 +39,30 @@ def fixed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
   return {name: value for name, value in fields.items() if name not in _MAY_CHANGE}
 
 
+def default_run_dir(config_file: str, config: Config) -> Path:
+  """Where a run is kept that names no place: its config file's name and its `identity`."""
+  return Path(f"runs/{Path(config_file).stem}-{identity(config)}")
+
+
 def check_owner(directory: RunDirectory, config: Config, origins: Origins, data: GameData) -> None:
   """Checks that the directory is new, or was started with this config, weights and data.
 
+  It is read alone, and where it is missing not made.
+
   Raises:
-    ConfigError: it belongs to another run, or is no directory that can be written.
+    ConfigError: it belongs to another run, or cannot be a directory that is written.
   """
   if "://" in str(directory) or ":/" in str(directory):
     raise ConfigError(
       f"--run_dir is {str(directory)!r}; it must be a path of the file system: mount the bucket."
     )
   try:
-    directory.path.mkdir(parents=True, exist_ok=True)
+    _check_can_be_written(directory.path)
     known = _read_if_there(directory.config)
     known_data = _read_if_there(directory.data)
     known_weights = _known_weights(directory)
   except (OSError, ValueError) as error:
-    raise ConfigError(f"--run_dir is {str(directory)!r}, which cannot be used: {error}") from error
+    raise _unusable(directory, error) from error
   check_weights(directory, origins)
   if known is not None:
     fields = fields_of_json(known, f"the run in {directory}")
@@ -71,6 +79,18 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
       f"The data has changed since the run in {directory} was started; give another --run_dir, or "
       "the old data to continue that run."
     )
+
+
+def make_directory(directory: RunDirectory) -> None:
+  """Makes the run directory, where it is not there.
+
+  Raises:
+    ConfigError: it cannot be made.
+  """
+  try:
+    directory.path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise _unusable(directory, error) from error
 
 
 def check_weights(directory: RunDirectory, origins: Origins) -> None:
@@ -105,7 +125,7 @@ def claim(
     files.write_json(directory.config, to_json(config))
     files.write_json(directory.origins, origins.fingerprints)
     if not directory.data.exists():  # else `check_owner` has found it to be of this data
-      files.write_text(directory.preview, preview(codec, examples(tokenised)))
+      files.write_text(directory.preview, list_tokens(codec, examples(tokenised)))
       files.write_json(directory.data, describe_data(data, tokenised))
     if not directory.tokenizer_finished.exists():
       write_tokenizer_hashes(directory)
@@ -117,6 +137,19 @@ def claim(
       f"Process {jax.process_index()} has read other data than process 0; give all processes the"
       " same files."
     )
+
+
+def _check_can_be_written(path: Path) -> None:
+  """Raises OSError unless `path`, or what it would be made in, is a directory that is written."""
+  there = next(one for one in (path, *path.parents) if one.exists())
+  if not there.is_dir():
+    raise NotADirectoryError(f"{str(there)!r} is no directory")
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise PermissionError(f"{str(there)!r} cannot be written")
+
+
+def _unusable(directory: RunDirectory, error: Exception) -> ConfigError:
+  return ConfigError(f"--run_dir is {str(directory)!r}, which cannot be used: {error}.")
 
 
 def _known_weights(directory: RunDirectory) -> dict[str, str]:

@@ -5,6 +5,7 @@ what later phases read beside it. Players' checkpoints have checksums of their o
 (training/checksums.py), as reading them takes long.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +52,21 @@ def forget_record(directory: RunDirectory, name: PhaseName) -> None:
     write_json(place / CHECKSUMS, kept)
 
 
+def record_last(directory: RunDirectory, finished: Sequence[PhaseName]) -> None:
+  """Takes the hashes of the last finished phase, which may have been stopped before it did."""
+  if finished and finished[-1].result not in _known(directory.round(finished[-1].round)):
+    record_phase(directory, finished[-1])
+
+
+def finished_phases(directory: RunDirectory, listed: Sequence[PhaseName]) -> list[PhaseName]:
+  """Those before the first of `listed` that has no result."""
+  has_result = ((directory.round(name.round) / name.result).exists() for name in listed)
+  return [
+    name
+    for name, _ in itertools.takewhile(lambda one: one[1], zip(listed, has_result, strict=True))
+  ]
+
+
 def files_of(directory: RunDirectory, name: PhaseName) -> list[Path]:
   """The files that a finished phase left in its round's directory, its result first."""
   paths = [directory.round(name.round) / file for file in _names(name)]
@@ -63,9 +79,8 @@ def find_damage(
   """What is no longer as finished phases left it, in their order.
 
   Args:
-    directory: the run's.
-    finished: its finished phases. The last may have been stopped before its hashes were taken; they
-      are taken now.
+    directory: the run's, of which nothing is written.
+    finished: its finished phases. The last may have been stopped before its hashes were taken.
     playing: the phase behind them, which may have begun to write over what they left.
   """
   found = []
@@ -77,7 +92,6 @@ def find_damage(
       found.append(Damage(name, place / CHECKSUMS, f"cannot be read: {error}"))
       continue
     if name.result not in known and number == len(finished) - 1:
-      record_phase(directory, name)
       continue
     rewritten = _names(playing) if playing and playing.round == name.round else ()
     for file in _names(name):

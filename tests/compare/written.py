@@ -75,14 +75,14 @@ def _samples(judged: Any, config: Config, round: int) -> list[dict[str, Any]]:
       "query_id": query,
       "query": f"\n\nHuman: What of <{query}>?\n\nAssistant:",
       "golden": "That is it.",
-      "golden_reward": 1.0,
+      "golden_testing_reward": 1.0,
       "golden_utility": 1.0,
       "samples": [
         {
           "text": f" {config.policy.loss.name} says {query} in round {round}.",
           "tokens": [1, 2, 3],
           "finished": place > 0,
-          "reward": float(judged.rewards[place, 0]),
+          "testing_reward": float(judged.rewards[place, 0]),
           "utility": float(judged.utilities[place, 0]),
         }
       ],

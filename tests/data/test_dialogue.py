@@ -4,10 +4,15 @@ import pytest
 
 from apo_jax.data.dialogue import (
   Message,
+  answer_text,
   find_marker,
+  holds_quoted_marker,
   parse_query,
+  parse_response,
+  quote_markers,
   render_query,
   render_response,
+  unquote_markers,
 )
 
 SYSTEM, ASK, ANSWER = (
@@ -61,11 +66,25 @@ def test_text_before_the_first_turn_is_refused():
 
 
 @pytest.mark.parametrize("name", ["System", "Human", "Assistant"])
-def test_a_marker_inside_a_message_is_refused(name):
-  with pytest.raises(ValueError, match=f"{name}:"):
-    render_query([Message("user", f"Hi\n\n{name}: you")])
-  # Only the whole marker opens a turn.
-  assert parse_query(render_query([Message("user", f"{name}:\n{name}: you")]))[0].role == "user"
+def test_a_marker_inside_a_message_is_text(name):
+  for content in (
+    f"Hi\n\n{name}: you",
+    f"\n\n\ue002{name}:\n\n\ue002\ue002{name}: you",
+    f"{name}:\n{name}:",
+  ):
+    message = Message("user", content.strip())
+    text = render_query([message])
+    assert parse_query(text) == (message,)
+    assert holds_quoted_marker(text) == ("\n\n" in content)
+    assert unquote_markers(quote_markers(content)) == content
+    answer = render_response([Message("assistant", message.content), ASK])
+    assert parse_response(answer) == (Message("assistant", message.content), ASK)
+
+
+def test_white_space_in_an_answers_first_line_stays():
+  for text in ("    return x + 1", "a\n  b"):
+    assert parse_response(f" {text}") == (Message("assistant", text),)
+  assert answer_text("\n \n Yes.\n") == "Yes." and answer_text(" \n") == answer_text("  ") == ""
 
 
 def test_a_response_is_what_follows_the_opened_turn():

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from apo_jax.data.dialogue import parse_query
+from apo_jax.data.dialogue import Message, parse_query, parse_response
 from apo_jax.data.reading import to_records
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.rows.rows import make_rows, row_length
@@ -157,27 +157,35 @@ def test_the_same_preferences_in_every_format_are_the_same_records(form, variant
   assert read(rows, "queries").records == tuple(Query(p.query_id, p.query) for p in PREFERENCES)
 
 
-def test_texts_without_markers_share_their_start():
+def test_texts_share_their_start_up_to_the_end_of_a_line_or_a_marker():
   rows = [
-    {"chosen": "What is 1? One.", "rejected": "What is 1? Two."},
-    {"chosen": "The sky is blue.", "rejected": "The sky is black."},
-    {"chosen": "What is 1?\nOne.", "rejected": "What is 1? Two."},
+    {"chosen": "What is 1?\nOne.", "rejected": "What is 1?\nTwo."},
     {"chosen": "Capital of France?\nParis.", "rejected": "Capital of France?\nPrague."},
-    {"chosen": "So?\n\n\tParis", "rejected": "So?\n\n\tPar"},
+    {"chosen": "So?\n\nParis", "rejected": "So?\n\nPar"},
+    {"chosen": "Q: Why?\nA: It is so.", "rejected": "Q: Why?\nA: It rains."},
+    {"chosen": "User: Why?\n\nAssistant: So.", "rejected": "User: Why?\n\nAssistant: No."},
   ]
   reading = read(rows)
   assert reading.format == "TRL preference (implicit prompt)"
-  found = [(record.query, record.responses) for record in reading.records]
-  ask = "\n\nHuman: What is 1?\n\nAssistant:"
-  assert found == [
-    (ask, (" One.", " Two.")),
-    ("\n\nHuman: The sky is\n\nAssistant:", (" blue.", " black.")),
-    (ask, (" One.", " Two.")),
+  assert [(record.query, record.responses) for record in reading.records] == [
+    ("\n\nHuman: What is 1?\n\nAssistant:", (" One.", " Two.")),
     ("\n\nHuman: Capital of France?\n\nAssistant:", (" Paris.", " Prague.")),
     ("\n\nHuman: So?\n\nAssistant:", (" Paris", " Par")),
+    ("\n\nHuman: Why?\n\nAssistant:", (" It is so.", " It rains.")),
+    ("\n\nHuman: Why?\n\nAssistant:", (" So.", " No.")),
   ]
-  unshared = problem({"chosen": "Blue.", "rejected": "Red."}, good=rows)
-  assert unshared.startswith("sides of different queries: ")
+  # Words that two answers begin with are no query.
+  for sides in (
+    ("Blue.", "Red."),
+    ("What is 1? One.", "What is 1? Two."),
+    ("It is\nA", "It was\nB"),
+  ):
+    unshared = problem(dict(zip(("chosen", "rejected"), sides, strict=True)), good=rows)
+    assert unshared.startswith("sides of different queries: ")
+  # Nor are they where a column may be one.
+  wrong = problem({**rows[0], "ask": "What is 1?"}, good=rows)
+  assert wrong.startswith("unread column: ") and "if ask is, call it 'prompt'" in wrong
+  assert read([{**rows[0], "source": "a book", "model_id": "m"}]).unread == ("source", "model_id")
 
 
 @pytest.mark.parametrize(
@@ -215,10 +223,10 @@ def test_demonstrations_are_read_from_every_form_that_holds_them(form, row):
     ("query", {"instruction": "Q\n"}),
     ("query", {"prompt": [{"role": "user", "content": "Q"}]}),
     ("APO samples", {"query": "Q", "sample_0": " A", "sample_1": ""}),
-    ("AlpacaEval outputs", {"instruction": "Q", "output": ""}),
+    ("AlpacaEval outputs", {"instruction": "Q", "output": " "}),
     ("TRL unpaired preference", {"prompt": "Q", "completion": "A", "label": False}),
     ("APO text and scores", {"text": ["Q<sep>A", "Q<sep>B"], "scores": [1, 0], "type": "apo"}),
-    ("K-wise responses and scores", {"query": "Q", "responses": [], "scores": []}),
+    ("query", {"query": "Q", "responses": [], "scores": []}),
   ],
 )
 def test_queries_are_read_from_every_form(form, row):
@@ -296,7 +304,7 @@ def test_a_golden_response_against_samples_is_no_human_preference():
 def test_a_response_labelled_false_is_no_demonstration():
   row = {"prompt": "Q", "completion": "A", "label": True}
   wrong = problem({**row, "label": False}, "demonstrations", [row])
-  assert wrong == "unwanted response: it has a completion of the label false"
+  assert wrong == "unwanted response: its label is false"
   for label, reason in (("bad", "wrong field"), (None, "missing field")):
     wrong = problem({**row, "label": label}, "demonstrations", [row])
     assert wrong.startswith(f"{reason}: ") and "label" in wrong
@@ -354,24 +362,24 @@ IMPLICIT = {name: messages(f"{HH[name]}\n\nAssistant:") for name in HH}
     (K_WISE, {"responses": ["a", " a"]}, "all sides equal"),
     (K_WISE, {"scores": [1, 1.0]}, "all sides equal"),
     (K_WISE, {"scores": [1]}, "wrong scores"),
-    (K_WISE, {"scores": [1, "-1"]}, "wrong scores"),
+    (K_WISE, {"scores": [1, "-1x"]}, "wrong scores"),
     (K_WISE, {"scores": [1, float("nan")]}, "wrong scores"),
     (K_WISE, {"query": "\n\nAssistant:"}, "empty query"),
-    (K_WISE, {"responses": ["a"], "scores": [1]}, "missing field"),
+    (K_WISE, {"responses": ["a"], "scores": [1]}, "nothing to compare"),
     (PAIR, {"chosen": ""}, "empty response"),
-    (PAIR, {"prompt": "Q\n\nHuman: R"}, "turn marker inside a message"),
-    (PAIR, {"score_chosen": "9", "score_rejected": "8"}, "wrong scores"),
+    (PAIR, {"prompt": "<|im_start|>user\nQ"}, "written by a template"),
+    (PAIR, {"chosen": "[INST] Q [/INST] A"}, "written by a template"),
+    (PAIR, {"score_chosen": "9", "score_rejected": "A"}, "wrong scores"),
     (PAIR, {"chosen": 1}, "wrong field"),
-    (TURNS, {"chosen": answer("A\n\nHuman: you")}, "turn marker inside a message"),
     (TURNS, {"chosen": []}, "no assistant turn"),
-    (TURNS, {"prompt": [{"role": "tool", "content": "Q"}]}, "wrong turns"),
+    (TURNS, {"prompt": [{"role": "narrator", "content": "Q"}]}, "wrong turns"),
     (TURNS, {"prompt": [{"role": "system", "content": "Q"}]}, "empty query"),
     (TURNS, {"prompt": [{"role": "user"}]}, "missing field"),
     (TURNS, {"rejected": [{"role": "assistant", "content": ["B"]}]}, "wrong field"),
     (IMPLICIT, {"chosen": IMPLICIT["chosen"][:1]}, "no assistant turn"),
     (IMPLICIT, {"chosen": answer("A")}, "sides of different queries"),
     (RATED, {"completions": [{"response": "A"}, {"response": "B"}]}, "wrong scores"),
-    (RATED, {"completions": ["A", "B"]}, "wrong field"),
+    (RATED, {"completions": [{"response": "A"}, "B"]}, "wrong field"),
     (TEXT, {"text": ["Q<sep>A", "B"]}, "missing field"),
     (TEXT, {"text": ["Q<sep>A", "R<sep>B"]}, "sides of different queries"),
     (TEXT, {"text": "Q<sep>A"}, "wrong field"),
@@ -380,3 +388,45 @@ IMPLICIT = {name: messages(f"{HH[name]}\n\nAssistant:") for name in HH}
 )
 def test_a_bad_row_has_one_reason(good, change, reason):
   assert problem({**good, **change}, good=[good, good]).startswith(f"{reason}: ")
+
+
+@pytest.mark.parametrize("text", ["Q\n\nHuman: R", "System: R", "A\n\nSystem: B\n\nAssistant: C"])
+def test_what_would_open_a_turn_is_text_in_a_message(text):
+  """In a prompt that is no dialogue in HH form, in messages, and in answers to either."""
+  rows = [
+    {"prompt": text, "chosen": text, "rejected": "B"},
+    {
+      "prompt": [{"role": "user", "content": text}],
+      "chosen": answer(text),
+      "rejected": answer("B"),
+    },
+  ]
+  for row in rows:
+    (one,) = read([row]).records
+    assert parse_query(one.query) == (Message("user", text),)
+    assert parse_response(one.responses[0]) == (Message("assistant", text),)
+  # Read again from our own records, it is the same.
+  assert read([vars(one)]).records == (one,)
+
+
+WRITTEN = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+  "row",
+  [
+    {"prompt": WRITTEN, "chosen": "A<|im_end|>", "rejected": "B<|im_end|>\n"},
+    {"prompt": WRITTEN, "chosen": "A", "rejected": "B"},
+    {"prompt": "Q", "chosen": "A<|im_end|>", "rejected": "B</s>"},
+    {"prompt": "[INST] Q [/INST]", "chosen": " A </s>", "rejected": "<|assistant|>\nB</s>"},
+    {
+      "prompt": [{"role": "user", "content": WRITTEN}],
+      "chosen": answer("A"),
+      "rejected": answer("B"),
+    },
+    {"chosen": f"{WRITTEN}A<|im_end|>\n", "rejected": f"{WRITTEN}B<|im_end|>\n"},
+  ],
+)
+def test_a_dialogue_that_a_template_has_written_is_taken_apart(row):
+  (one,) = read([row]).records
+  assert (one.query, one.responses) == ("\n\nHuman: Q\n\nAssistant:", (" A", " B"))

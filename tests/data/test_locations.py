@@ -107,14 +107,10 @@ def test_an_empty_file_has_no_rows(tmp_path, data):
   assert of_lines(tmp_path, data) == []
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.gz", "a.parquet.gz", "a.csv.gz"])
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.gz", "a.parquet.gz", "a.arrow.zst"])
 def test_an_unknown_suffix_is_named(tmp_path, name):
   (tmp_path / name).write_bytes(LINES)
-  assert "it must end in .json, .jsonl or .parquet" in failure(tmp_path / name)
-
-
-def test_a_directory_is_sent_to_datasets(tmp_path):
-  assert failure(tmp_path) == f"it is a directory; hf://{tmp_path} reads it with `datasets`"
+  assert "it must end in .json, .jsonl, .parquet, .arrow, .csv or .tsv" in failure(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +122,15 @@ def test_a_directory_is_sent_to_datasets(tmp_path):
     ("hf://a/b?splt=train", "its parameter splt is 'train', but there is none of that name"),
     ("hf://a/b?streaming=yes", "its streaming is 'yes'; it must be true or false"),
     ("hf://?split=train", "it names no data set"),
+    ("hf://a/b?split=train&split=test", "split=train+test joins two"),
+    ("hf://a/b?split=train,test", "'+' joins splits, as in split=train+test"),
+    ("hf://a/b?split=", "its parameter split has no value"),
+    ("hf://a/b?split=train[:9]&streaming=true", "streaming reads whole splits"),
+    ("hf:///nowhere/set", "there is no directory /nowhere/set"),
+    ("hf://a/b/c.parquet", "hf://datasets/a/b/c.parquet reads a file of one"),
+    ("nowhere/to_be_found", "there is no such file or folder; hf://nowhere/to_be_found reads"),
+    ("file://relative/a.jsonl", "it must be file:///ABSOLUTE/PATH"),
+    ("~/nowhere/a.jsonl", "No such file"),
     ("tfds://a?config=b", "known are split, data_dir"),
     ("tfds://nowhere_to_be_found", "prepared as ArrayRecord files in data_dir"),
   ],
@@ -163,14 +168,26 @@ def test_a_hub_uri_says_what_datasets_loads(monkeypatch):
   monkeypatch.setattr(
     datasets, "load_dataset", lambda *args, **named: calls.append((args, named)) or ROWS
   )
-  uri = "hf://owner/name@v1.2?split=train[:10%]&name=config&data_dir=x/y&streaming=true"
-  assert list(read_rows(uri)) == ROWS
-  assert list(read_rows("hf://name")) == ROWS
-  options = {"split": "train[:10%]", "name": "config", "data_dir": "x/y"}
-  assert calls == [
-    (("owner/name",), {**options, "revision": "v1.2", "streaming": True}),
-    (("name",), {"split": "train", "revision": None, "streaming": False}),
-  ]
+  options = {"name": "config", "data_dir": "x/y"}
+  named = "name=config&data_dir=x%2Fy"
+  for given, split in (
+    ("train[:10%]", "train[:10%]"),
+    ("train[:10%25]", "train[:10%]"),
+    ("train+test[2:4]", "train+test[2:4]"),
+    ("train%5B:5%25%5D%2Btest", "train[:5%]+test"),
+  ):
+    assert list(read_rows(f"hf://owner/name@v1.2?split={given}&{named}")) == ROWS
+    assert calls.pop() == (
+      ("owner/name",),
+      {**options, "split": split, "revision": "v1.2", "streaming": False},
+    )
+  assert list(read_rows("hf://datasets/owner/name@~parquet")) == ROWS
+  plain = {"split": "train", "streaming": False}
+  assert calls.pop() == (("owner/name",), {**plain, "revision": "refs/convert/parquet"})
+  # `datasets` streams whole splits, one at a time.
+  assert list(read_rows("hf://name?split=train+test&streaming=true")) == [*ROWS, *ROWS]
+  assert [named["split"] for _, named in calls] == ["train", "test"]
+  assert all(named["streaming"] for _, named in calls)
 
 
 def test_a_hub_that_cannot_be_reached_is_named(monkeypatch):

@@ -66,7 +66,7 @@ def test_a_format_that_holds_too_little_is_named():
 
 
 def test_the_first_row_need_not_be_a_good_one():
-  assert read([{"chosen": "A", "rejected": "B"}, HH], on_bad_row="skip").format == "HH-RLHF"
+  assert read([{"chosen": "A", "rejected": "B"}, HH, HH], on_bad_row="skip").format == "HH-RLHF"
   assert read([{"query": "Q"}, K_WISE], on_bad_row="skip").dropped == {"missing field": 1}
 
 

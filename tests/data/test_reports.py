@@ -36,7 +36,7 @@ def test_a_side_keeps_what_the_game_reads_of_it(tmp_path):
   sentence = reports["golden"].sentence()
   assert sentence.endswith(
     f", {found['reward'] + found['test']} used ({found['reward']} reward, {found['test']} test);"
-    f" left out: {found['policy']} of sides that need none."
+    f" read: query, response, query_id; left out: {found['policy']} of sides that need none."
   )
   assert reports["queries"].sides == {"policy": found["policy"]}
   assert reports["preferences"].left_out == {}
@@ -64,8 +64,8 @@ def test_bad_rows_are_skipped_and_counted(tmp_path):
   counts = ", ".join(f"{sides[side]} {side}" for side in SIDES)
   assert reports["preferences"].sentence() == (
     f"config.data.preferences: 61 rows in K-wise responses and scores form from"
-    f" {paths['preferences']}, 60 used ({counts}); 1 dropped: 1 all sides equal (row 1: it has the"
-    " same score on every side)."
+    f" {paths['preferences']}, 60 used ({counts}); read: responses, scores, query, query_id;"
+    " 1 dropped: 1 all sides equal (row 1: it has the same score on every side)."
   )
   # JSON gives it back as it is.
   given = reports["golden"].to_dict()

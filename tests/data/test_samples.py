@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from apo_jax.data.records import Demonstration, Query
-from apo_jax.data.samples import Sample, SampledQuery, read_samples, write_samples
+from apo_jax.data.samples import Sample, SampledQuery, read_samples, read_test_rows, write_samples
 from apo_jax.data.tokenised import tokenise_records
 from apo_jax.rows.rows import Response
 from tests import tiny
@@ -64,6 +64,20 @@ def test_samples_of_other_queries_are_refused(tmp_path):
   for other in (asked[::-1], asked[:1], (*asked, asked[0])):
     with pytest.raises(ValueError, match=r"samples\.jsonl holds samples for other queries"):
       read_samples(path, other)
+
+
+def test_rewards_of_test_samples_are_named_for_the_judge_and_read_by_either_name(tmp_path):
+  asked = tokenise_records(tiny.codec(), [Demonstration("q", "query", " Ann.")])
+  sampled = [SampledQuery(asked[0], (dataclasses.replace(UNSCORED, reward=0.5),), 1.5)]
+  new, old = tmp_path / "new.jsonl", tmp_path / "old.jsonl"
+  write_samples(new, sampled, "testing_reward")
+  write_samples(old, sampled)
+  (row,) = [json.loads(line) for line in new.read_text().splitlines()]
+  assert row["golden_testing_reward"] == 1.5 and row["samples"][0]["testing_reward"] == 0.5
+  assert "golden_reward" not in row and "reward" not in row["samples"][0]
+  for path in (new, old):
+    assert read_samples(path, asked) == sampled
+    assert read_test_rows(path) == [row]
 
 
 @pytest.mark.parametrize("golden", [None, " Ann."])

@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.data.chat_form import ChatForm, make_chat_form
 from apo_jax.data.dialogue import Message, parse_query, render_query
-from apo_jax.data.templates import (
-  ChatForm,
-  HhForm,
-  alternating,
-  find_template,
-  fold_system,
-  make_chat_form,
-  make_form,
-)
+from apo_jax.data.rendering import alternating, fold_system
+from apo_jax.data.templates import HhForm, find_template, make_form
 from apo_jax.data.tokens import load_tokenizer
 from tests import tiny
 from tests.data import chat_models
@@ -73,7 +67,7 @@ def test_query_response_and_end_are_the_tokenizers_own_ids_of_the_whole(name):
   form, tokenizer = form_of(name), chat_models.tokenizer(name)
   whole = own_ids(tokenizer, [*TURNS, Message("assistant", "Ben, I think.")])
   (query,) = form.query_ids([render_query(TURNS)])
-  (response,) = form.response_ids(["  Ben, I think."])
+  (response,) = form.response_ids([" Ben, I think."])
   joined = [*query, *response, form.eos]
   assert whole[: len(joined)] == joined
   assert tokenizer.decode(whole[len(joined) :]) in ("", "\n")
@@ -96,8 +90,11 @@ def test_first_words_are_tokenised_as_they_follow_the_opened_turn(scheme, templa
 
 def test_a_token_across_the_border_is_cut_there():
   """Where the opened turn and an answer would share a token, the answer is read alone."""
-  template = "{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}assistant: B"
-  form = form_with(template.replace("m.content", "('B' if m.role != 'user' else '') + m.content"))
+  template = (
+    "{% for m in messages %}{{ m.role }}: {{ 'B' if m.role != 'user' else '' }}{{ m.content }}"
+    "<|im_end|>{% endfor %}{% if add_generation_prompt %}assistant: B{% endif %}"
+  )
+  form = form_with(template)
   whole, alone = (form.tokenizer(text)["input_ids"] for text in ("B" + "en", "en"))
   assert form.lead == "assistant: B" and len(whole) < 1 + len(alone)
   assert form.response_ids(["en"]) == [alone]

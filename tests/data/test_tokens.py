@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import itertools
 import random
 import sys
 
@@ -368,15 +369,61 @@ def test_responses_behind_brackets_follow_a_blank():
   assert [codec.decode(response.tokens) for response in encoded] == [" Ann."] * 3
 
 
-def test_long_chat_queries_lose_their_left_and_keep_bos():
-  whole = chat_codec("headers").encode_queries([QUERY])[0]
-  codec = chat_codec("headers", query_length=len(whole))
-  assert codec.encode_queries([QUERY]) == [whole]
-  codec = chat_codec("headers", query_length=len(whole) - 4)
-  assert codec.encode_queries([QUERY]) == [[codec.bos, *whole[5:]]]
-  without_bos = chat_codec("chatml").encode_queries([QUERY])[0]
-  codec = chat_codec("chatml", query_length=len(without_bos) - 4)
-  assert codec.bos is None and codec.encode_queries([QUERY]) == [without_bos[4:]]
+def chat_query(*said):
+  roles = itertools.cycle(["Human", "Assistant"])
+  turns = "".join(f"\n\n{role}: {text}" for role, text in zip(roles, said, strict=False))
+  return f"{turns}\n\nAssistant:"
+
+
+@pytest.mark.parametrize("name", ["headers", "chatml"])
+def test_long_chat_queries_are_cut_between_turns(name):
+  """The system turn stays where it fits, and then the newest turns."""
+  system = "\n\nSystem: Be brief."
+  said = ["Who has the ball?", "Ann.", "And the box?", "Ben.", "And the red cube?"]
+  text = system + chat_query(*said)
+
+  def ids(part):
+    return chat_codec(name, query_length=300, row_length=400).encode_queries([part])[0]
+
+  parts = [
+    text,
+    system + chat_query(*said[2:]),
+    system + chat_query(*said[4:]),
+    chat_query(said[4]),
+  ]
+  if name == "chatml":
+    parts.pop()  # whose template writes a system turn of its own where none is given
+  for part, shorter in itertools.pairwise(parts):
+    longest = len(ids(part))
+    for length in (longest, longest - 1):
+      codec = chat_codec(name, query_length=length)
+      assert codec.encode_queries([text]) == [ids(part if length == longest else shorter)]
+
+
+@pytest.mark.parametrize("name", ["headers", "chatml"])
+def test_a_question_that_is_too_long_loses_its_left_within_its_turn(name):
+  whole = chat_codec(name).encode_queries([QUERY])[0]
+  codec = chat_codec(name, query_length=len(whole) - 4)
+  (ids,) = codec.encode_queries([QUERY])
+  text = codec.form.tokenizer.decode(ids)
+  assert (
+    text.endswith(codec.form.tokenizer.decode(whole)[-60:][-30:]) and len(ids) <= len(whole) - 4
+  )
+  kept = next(
+    n
+    for n in range(40)
+    if chat_query("Who has the red ball?"[n:].strip())
+    and codec.form.query_ids([chat_query("Who has the red ball?"[n:])]) == [ids]
+  )
+  assert 0 < kept < 20
+
+
+def test_a_part_of_a_query_that_fits_nowhere_is_named():
+  codec = chat_codec("headers", query_length=chat_codec("headers").shortest_query)
+  with pytest.raises(
+    ConfigError, match=r"query_length is \d+, which the shortest part of the query"
+  ):
+    codec.encode_queries([chat_query("👩‍👩‍👧")])
 
 
 def test_a_query_length_that_holds_only_the_template_is_refused():

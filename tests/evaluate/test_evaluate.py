@@ -219,7 +219,9 @@ def test_a_run_again_is_what_its_round_found(tmp_path):
   assert matrix["round 1"] == pytest.approx(expected["reward_accuracy"])
   rows = read_jsonl(played / "rounds/01/test_samples.jsonl")
   won = [
-    np.mean([(1 + np.sign(row["golden_reward"] - one["reward"])) / 2 for one in others])
+    np.mean(
+      [(1 + np.sign(row["golden_testing_reward"] - one["testing_reward"])) / 2 for one in others]
+    )
     for row in rows
     if (others := [one for one in row["samples"] if one["text"] != row["golden"]])
   ]

@@ -16,7 +16,11 @@ from safetensors.numpy import load_file
 from apo_jax.config.fields import ConfigError
 from apo_jax.data.tokens import load_tokenizer, make_codec
 from apo_jax.export.run import export
-from apo_jax.models.hugging_face.importing import import_decoder, import_reward_head
+from apo_jax.models.hugging_face.importing import (
+  TensorFiles,
+  import_decoder,
+  import_reward_head,
+)
 from tests import checkpoints, finished_run, tiny
 from tests.models.hugging_face import cases
 
@@ -84,9 +88,13 @@ def test_a_policy_of_a_random_run(run, tmp_path):
 
 def test_the_round_and_the_player_are_the_ones_asked_for(run, tmp_path):
   written = {}
-  for player, round in (("policy", 0), ("policy", 1), ("reward", 0), ("testing_reward", None)):
+  for player, round in (("policy", 0), ("policy", 1), ("reward", 0), ("testing_reward", 1)):
     output = tmp_path / f"{player}{round}"
-    export(run, output, player=player, round=round)
+    said = export(run, output, player=player, round=round)
+    judge = "The testing_reward, the same in every round,"
+    assert said == (judge if player == "testing_reward" else f"The {player} of round {round}")
+    title = (output / CARD).read_text().split("# ")[1].splitlines()[0]
+    assert title.endswith("testing reward model" if said == judge else f", round {round}")
     written[player, round] = load_file(output / "model.safetensors")["model.norm.weight"]
   names = ("00_supervised", "01_policy", "00_reward_base", "00_testing_reward")
   for norm, name in zip(written.values(), names, strict=True):
@@ -161,10 +169,9 @@ def test_generation_is_the_evaluation_s(run, tmp_path):
   assert generation.do_sample == (sampler.temperature > 0)
   assert generation.max_new_tokens == sampler.max_new_tokens
   assert (generation.temperature, generation.top_p) == (sampler.temperature, sampler.top_p)
-  assert (generation.top_k, generation.repetition_penalty) == (
-    sampler.top_k,
-    sampler.repetition_penalty,
-  )
+  assert generation.repetition_penalty == sampler.repetition_penalty
+  # No limit, but neither 0, which vLLM has refused, nor -1, which transformers refuses.
+  assert sampler.top_k == 0 and generation.top_k == tiny.codec().size
 
 
 def test_adapters_are_merged_or_kept_apart(adapted, base, tmp_path):
@@ -184,6 +191,34 @@ def test_adapters_are_merged_or_kept_apart(adapted, base, tmp_path):
     change = 4.0 / 2 * adapter[f"{stem}.lora_B.weight"] @ adapter[f"{stem}.lora_A.weight"]
     np.testing.assert_allclose(merged[name], frozen[name] + change, atol=1e-5)
   assert "AutoPeftModelForCausalLM" in (tmp_path / "adapter" / CARD).read_text()
+
+
+@pytest.mark.parametrize("player", ["policy", "reward"])
+def test_exported_adapters_are_read_as_the_merged_model(adapted, base, tmp_path, player):
+  """As `model.checkpoint` and `reward.checkpoint`."""
+  export(adapted, tmp_path / "merged", player=player)
+  export(adapted, tmp_path / "adapter", player=player, adapter=True)
+  merged, adapter = (cases.read(tmp_path / name) for name in ("merged", "adapter"))
+  assert adapter.is_reward == merged.is_reward == (player == "reward")
+  assert adapter.architecture == merged.architecture
+  assert adapter.tokenizer_directory == adapter.generation_directory or player == "reward"
+  assert adapter.tokenizer_directory == tmp_path / "adapter"
+  files = TensorFiles(adapter, cases.FIELD)
+  written = load_file(tmp_path / "merged" / "model.safetensors")
+  for name, value in written.items():
+    read = files.read(name, tuple(slice(0, size) for size in value.shape))
+    np.testing.assert_allclose(read, value, atol=1e-6, err_msg=name)
+
+
+def test_adapters_of_adapters_are_exported_whole_alone(adapted, tmp_path):
+  export(adapted, tmp_path / "adapter", player="policy", adapter=True)
+  run_dir = shutil.copytree(adapted, tmp_path / "run")
+  config = json.loads((run_dir / "config.json").read_text())
+  config["model"]["checkpoint"] = str(tmp_path / "adapter")
+  (run_dir / "config.json").write_text(json.dumps(config))
+  with pytest.raises(ConfigError, match=r"--adapter is given, but .*, which is adapters itself"):
+    export(run_dir, tmp_path / "out", player="policy", adapter=True)
+  assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("frozen_dtype", ["bfloat16", "int8", "nf4"])

@@ -22,6 +22,7 @@ TOLERANCE = 1e-4  # of the largest number, or of one
 
 
 def main() -> None:
+  print(f"transformers {transformers.__version__}, peft {peft.__version__}")
   transformers.utils.logging.set_verbosity_error()
   transformers.utils.logging.disable_progress_bar()
   compared, failed = [], []
@@ -50,7 +51,37 @@ def load(directory: pathlib.Path, kind: str, **options) -> torch.nn.Module:
   return model.eval()
 
 
+def check_ids(directory: pathlib.Path, numbers: dict) -> None:
+  """The tokenizer writes, reads and decodes what the run did."""
+  tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+  for (query, response), ids, text, answer in zip(
+    *(numbers[name] for name in ("dialogues", "tokens", "texts", "answers")), strict=True
+  ):
+    asked = tokenizer.apply_chat_template(
+      [{"role": "user", "content": query}], add_generation_prompt=True, tokenize=False
+    )
+    prompt = tokenizer(asked, add_special_tokens=False)["input_ids"]
+    assert prompt == ids[: len(prompt)], (directory, prompt, ids)
+    answered = tokenizer(f"{numbers['opening']}{response}", add_special_tokens=False)["input_ids"]
+    assert [*prompt, *answered, numbers["eos"]] == ids, (directory, prompt, answered, ids)
+    assert tokenizer.decode(ids) == text, (directory, tokenizer.decode(ids), text)
+    decoded = tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True)
+    assert decoded == answer, (directory, decoded, answer)
+
+
+def check_generation(directory: pathlib.Path) -> None:
+  """generation_config.json is valid, and has what vLLM has ever accepted."""
+  generation = transformers.GenerationConfig.from_pretrained(directory)
+  generation.validate(strict=True)
+  given = json.loads((directory / "generation_config.json").read_text())
+  assert "top_k" not in given or given["top_k"] >= 1
+  assert 0 < given.get("top_p", 1.0) <= 1 and given.get("temperature", 1.0) > 0
+  assert given["repetition_penalty"] > 0 and given["max_new_tokens"] >= 1
+
+
 def check_policy(directory: pathlib.Path, numbers: dict) -> tuple[float, float]:
+  check_ids(directory, numbers)
+  check_generation(directory)
   model = load(directory, "CausalLM")
   differences, sizes = [], []
   with torch.no_grad():
@@ -64,6 +95,7 @@ def check_policy(directory: pathlib.Path, numbers: dict) -> tuple[float, float]:
 
 def check_reward(directory: pathlib.Path, numbers: dict) -> tuple[float, float]:
   """One padded batch of texts, padded on either side, and what README.md says."""
+  check_ids(directory, numbers)
   tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
   model = load(
     directory, "SequenceClassification", num_labels=1, pad_token_id=tokenizer.pad_token_id

@@ -16,6 +16,7 @@ import tempfile
 import numpy as np
 import torch
 import transformers
+from hugging_face_cases import CASES, ROPES
 from hugging_face_weights import summary, weights
 
 OUTPUT = pathlib.Path(__file__).parent / "hugging_face"
@@ -24,138 +25,43 @@ PROMPTS = (12, 9)  # tokens of the greedy continuations' prompts
 NEW_TOKENS = 12
 REWARD_LENGTHS = (24, 15, 19)
 
-COMMON = {
-  "vocab_size": 67,
-  "hidden_size": 24,
-  "intermediate_size": 40,
-  "num_hidden_layers": 4,
-  "num_attention_heads": 4,
-  "num_key_value_heads": 2,
-  "rms_norm_eps": 1e-05,
-  "max_position_embeddings": 512,
-  "bos_token_id": 1,
-  "eos_token_id": 2,
-  "pad_token_id": 0,
-}
-SILU = COMMON | {"hidden_act": "silu"}
-GEMMA = COMMON | {
-  "head_dim": 8,
-  "hidden_activation": "gelu_pytorch_tanh",
-  "query_pre_attn_scalar": 24,
-  "sliding_window": 6,
-}
 
-CASES = {
-  # Llama 1 and 2: every query head has its own key head, no mention of theta.
-  "llama": SILU
-  | {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "num_key_value_heads": 4,
-    "tie_word_embeddings": False,
-  },
-  # Wavelengths fall below, between and above the two limits of the scaling.
-  "llama3": SILU
-  | {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "head_dim": 16,
-    "rope_theta": 10000.0,
-    "rope_scaling": {
-      "factor": 8.0,
-      "low_freq_factor": 1.0,
-      "high_freq_factor": 4.0,
-      "original_max_position_embeddings": 128,
-      "rope_type": "llama3",
-    },
-    "tie_word_embeddings": False,
-  },
-  "smollm2": SILU
-  | {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"},
-    "tie_word_embeddings": True,
-  },
-  "smollm3": SILU
-  | {
-    "architectures": ["SmolLM3ForCausalLM"],
-    "model_type": "smollm3",
-    "no_rope_layers": [1, 0, 1, 0],
-    "rope_theta": 2000000.0,
-    "tie_word_embeddings": True,
-  },
-  "mistral": SILU
-  | {
-    "architectures": ["MistralForCausalLM"],
-    "model_type": "mistral",
-    "head_dim": 8,
-    "rope_theta": 10000.0,
-    "sliding_window": 5,
-    "tie_word_embeddings": False,
-  },
-  "qwen2": SILU
-  | {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "max_window_layers": 2,
-    "rope_theta": 1000000.0,
-    "sliding_window": 6,
-    "tie_word_embeddings": False,
-    "use_sliding_window": True,
-  },
-  "qwen3": SILU
-  | {
-    "architectures": ["Qwen3ForCausalLM"],
-    "model_type": "qwen3",
-    "attention_bias": False,
-    "head_dim": 8,
-    "rope_theta": 1000000.0,
-    "tie_word_embeddings": True,
-    "use_sliding_window": False,
-  },
-  "gemma2": GEMMA
-  | {
-    "architectures": ["Gemma2ForCausalLM"],
-    "model_type": "gemma2",
-    "attn_logit_softcapping": 5.0,
-    "final_logit_softcapping": 3.0,
-    "rope_theta": 10000.0,
-  },
-  "gemma3_text": GEMMA
-  | {
-    "architectures": ["Gemma3ForCausalLM"],
-    "model_type": "gemma3_text",
-    "rope_local_base_freq": 10000.0,
-    "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
-    "rope_theta": 1000000.0,
-    "sliding_window_pattern": 3,
-  },
-  "llama_reward": SILU
-  | {
-    "architectures": ["LlamaForSequenceClassification"],
-    "id2label": {"0": "LABEL_0"},
-    "label2id": {"LABEL_0": 0},
-    "model_type": "llama",
-    "rope_theta": 10000.0,
-    "tie_word_embeddings": False,
-  },
-}
+def empty(config: dict) -> torch.nn.Module:
+  """The model that transformers makes of a config.json."""
+  with tempfile.TemporaryDirectory() as directory:
+    (pathlib.Path(directory) / "config.json").write_text(json.dumps(config))
+    read = transformers.AutoConfig.from_pretrained(directory)
+  auto = transformers.AutoModelForCausalLM
+  if config["architectures"][0].endswith("ForSequenceClassification"):
+    auto = transformers.AutoModelForSequenceClassification
+  model = auto.from_config(read, attn_implementation="eager")
+  assert type(model).__name__ == config["architectures"][0]
+  return model
+
+
+def rope_numbers() -> dict:
+  """Radians a position for each pair of features, and what both are multiplied by."""
+  made = {}
+  for name, parameters in ROPES.items():
+    kind = name.split("_")[0]
+    config = transformers.LlamaConfig(
+      hidden_size=64,
+      num_attention_heads=4,
+      max_position_embeddings=4096,
+      rope_parameters={"rope_type": kind, **parameters},
+    )
+    found = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
+    made[name] = {
+      "rope_parameters": {"rope_type": kind, **parameters},
+      "frequencies": rounded(found.inv_freq),
+      "amplitude": float(f"{found.attention_scaling:.7g}"),
+    }
+  return made
 
 
 def build(config: dict) -> torch.nn.Module:
   """The model that transformers makes of a config.json, with weights from their names."""
-  with tempfile.TemporaryDirectory() as directory:
-    (pathlib.Path(directory) / "config.json").write_text(json.dumps(config))
-    read = transformers.AutoConfig.from_pretrained(directory)
-  is_reward = config["architectures"][0].endswith("ForSequenceClassification")
-  auto = (
-    transformers.AutoModelForSequenceClassification
-    if is_reward
-    else transformers.AutoModelForCausalLM
-  )
-  model = auto.from_config(read, attn_implementation="eager").float().eval()
-  assert type(model).__name__ == config["architectures"][0]
+  model = empty(config).float().eval()
   with torch.no_grad():
     for name, parameter in model.named_parameters():
       values = weights(name, tuple(parameter.shape), norm_center(config))
@@ -276,6 +182,7 @@ def write(name: str, numbers: dict) -> None:
 def main() -> None:
   OUTPUT.mkdir(exist_ok=True)
   versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+  write("rope", {"versions": versions, "ropes": rope_numbers()})
   for name, config in CASES.items():
     model = build(config)
     numbers = reward_numbers if name.endswith("_reward") else policy_numbers

@@ -392,6 +392,16 @@ def test_top_k_and_temperature_by_hand():
   np.testing.assert_allclose(adjusted, [[-np.inf, 6.0, 4.0, -np.inf]])
 
 
+@pytest.mark.parametrize("temperature", [1e-19, 1e-30, 1e-38, 1e-40, 1e-300])
+@pytest.mark.parametrize("filters", [{}, {"top_p": 0.9}, {"top_k": 2}])
+def test_a_tiny_temperature_gives_the_greedy_token(temperature, filters):
+  config = dataclasses.replace(RANDOM, temperature=temperature, **filters)
+  logits = jnp.array([[-jnp.inf, -2.0, 100.0, 99.9], [5.0, -jnp.inf, -3.0, 4.0]])
+  adjusted = jax.jit(lambda logits: adjust_logits(logits, config, None))(logits)
+  probabilities = jax.nn.softmax(adjusted, axis=-1)
+  np.testing.assert_array_equal(probabilities, jax.nn.one_hot(jnp.array([2, 0]), 4))
+
+
 def test_repetition_penalty_by_hand():
   config = dataclasses.replace(RANDOM, repetition_penalty=2.0)
   seen = jnp.array([[True, True, False, False]])

@@ -127,17 +127,31 @@ def summary_writers(monkeypatch):
   return FakeSummaryWriter
 
 
-def test_the_tensorboard_step_is_the_number_of_lines_before(tmp_path, summary_writers):
+def test_the_tensorboard_step_is_the_number_of_updates(tmp_path, summary_writers):
   with open_writer(tmp_path, tensorboard=True) as writer:
     writer.write({"loss": 1.0}, round=1, phase="reward", step=10)
+    writer.write({"loss": 1.5}, round=1, phase="reward", step=15)
+    writer.write({"mean": 0.5}, round=1, phase="score", step=1)
     writer.write({"loss": 2.0}, round=1, phase="policy", step=10)
   with open_writer(tmp_path, tensorboard=True) as writer:
     writer.write({"loss": 3.0}, round=1, phase="policy", step=20)
+    writer.write({"kl": 4.0}, round=1, phase="evaluation", step=1)
+    writer.write({"loss": 5.0}, round=2, phase="reward", step=10)
   first, second = summary_writers.made
   assert first.logdir == str(tmp_path / "tensorboard")
-  assert first.scalars == [("reward/loss", 1.0, 0), ("policy/loss", 2.0, 1)]
-  assert second.scalars == [("policy/loss", 3.0, 2)]
-  assert (first.purge_step, second.purge_step) == (0, 2)
+  assert first.scalars == [
+    ("reward/loss", 1.0, 10),
+    ("reward/loss", 1.5, 15),
+    ("score/mean", 0.5, 15),
+    ("policy/loss", 2.0, 25),
+  ]
+  assert second.scalars == [
+    ("policy/loss", 3.0, 35),
+    ("evaluation/kl", 4.0, 35),
+    ("reward/loss", 5.0, 45),
+  ]
+  # From behind the last update that was kept.
+  assert (first.purge_step, second.purge_step) == (0, 26)
   assert first.closed and second.closed
 
 
@@ -149,9 +163,20 @@ def test_a_resumed_phase_writes_its_tensorboard_steps_again(tmp_path, summary_wr
     writer.write({"loss": 5.0}, round=1, phase="reward", step=2)
   first, second = summary_writers.made
   assert first.closed
-  assert second.purge_step == 1
-  assert second.scalars == [("reward/loss", 5.0, 1)]
+  assert second.purge_step == 2
+  assert second.scalars == [("reward/loss", 5.0, 2)]
   assert first.suffix != second.suffix
+
+
+def test_a_measurement_made_again_hides_no_update(tmp_path, summary_writers):
+  with open_writer(tmp_path, tensorboard=True) as writer:
+    writer.write({"loss": 1.0}, round=1, phase="policy", step=3)
+    writer.write({"kl": 2.0}, round=1, phase="evaluation", step=1)
+  with open_writer(tmp_path, tensorboard=True) as writer:
+    writer.resume(round=1, phase="evaluation", step=0)
+    writer.write({"kl": 2.0}, round=1, phase="evaluation", step=1)
+  _, second = summary_writers.made
+  assert (second.purge_step, second.scalars) == (4, [("evaluation/kl", 2.0, 3)])
 
 
 def test_real_tensorboard_files(tmp_path):
@@ -194,9 +219,9 @@ def test_wandb_continues_the_same_run(tmp_path, monkeypatch):
   assert first["config"] == {"seed": 0}
   assert first["resume"] == "allow"
   assert first["id"] and first["id"] == second["id"]
-  assert first_run.logged == [{"line": 0, "round": 1, "step": 1, "reward/loss": 0.25}]
-  assert second_run.logged == [{"line": 1, "round": 1, "step": 2, "reward/loss": 0.25}]
-  assert ("*", "line") in first_run.defined
+  assert first_run.logged == [{"updates": 1, "round": 1, "step": 1, "reward/loss": 0.25}]
+  assert second_run.logged == [{"updates": 2, "round": 1, "step": 2, "reward/loss": 0.25}]
+  assert ("*", "updates") in first_run.defined
   assert first_run.exit_code == second_run.exit_code == 0
   with pytest.raises(KeyError), open_writer(tmp_path, wandb=True):
     raise KeyError

@@ -117,6 +117,43 @@ def test_the_header_comes_once_and_the_columns_line_up():
   assert max(map(len, lines)) <= 80
 
 
+def test_a_judged_round_is_a_line_of_a_log_and_a_row_on_a_terminal():
+  progress, stream = plain()
+  progress.judged({"round": 0, "true_utility": None, "unfinished": 0.25})
+  progress.judged(EVALUATION)
+  first, second = stream.getvalue().splitlines()
+  assert first == "round 0 judged: unfinished 0.250"
+  assert second.startswith(
+    "round 1 judged: true utility 0.812 ±0.013, testing reward -1.500 ±0.500"
+  )
+  assert ", length 42.2 ±1.0, unfinished 0.500" in second and ", ECE 0.062 ±0.020" in second
+  progress.table([{"round": 0}, EVALUATION])
+  assert stream.getvalue().count("unfin-") == 1  # the table is there once, at the end
+  terminal, same = Terminal(), Terminal()
+  Progress(True, terminal).judged(EVALUATION)
+  Progress(True, same).round_row(EVALUATION)
+  assert terminal.getvalue() == same.getvalue()
+
+
+def test_a_phase_without_work_does_not_count_to_nothing():
+  clock = Clock()
+  progress, stream = plain(clock)
+  with progress.phase("supervised", 0):
+    clock.now += 26.0
+  assert stream.getvalue().splitlines() == ["supervised", "supervised: no updates, ready in 26.0 s"]
+  terminal = Terminal()
+  with Progress(True, terminal).phase("supervised", 0):
+    pass
+  assert "0/0" not in terminal.getvalue()
+
+
+def test_a_bar_without_a_total_shows_what_is_done():
+  terminal = Terminal()
+  with Progress(True, terminal).phase("round 1 evaluation", None, unit="judgements") as phase:
+    phase.advance(320)
+  assert "320" in terminal.getvalue() and "/?" not in terminal.getvalue()
+
+
 def test_table_shows_all_rows_and_counts_as_the_header():
   progress, stream = plain()
   progress.table([{"round": 0}, EVALUATION])

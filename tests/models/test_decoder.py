@@ -23,16 +23,22 @@ CONFIG = tiny.architecture(vocab_size=VOCABULARY)
 (ROPE,) = {kind.rope for kind in CONFIG.kinds}
 
 
+STRETCHED = Rope(500.0, "yarn", 4.0, original_length=64, amplitude=1.2)
+
 # Every switch on, and layers of different kinds.
 SWITCHED = dataclasses.replace(
   CONFIG,
-  kinds=(LayerKind(ROPE, window=3), LayerKind(None), LayerKind(Rope(500.0, "linear", 4.0))),
+  kinds=(LayerKind(ROPE, window=3), LayerKind(None), LayerKind(STRETCHED)),
   activation="gelu_tanh",
   attention_bias=True,
-  query_key_norms=True,
+  query_key_norms="heads",
+  rotary_dim=4,
   unit_offset_norms=True,
+  pre_norms=False,
   post_norms=True,
-  scaled_embeddings=True,
+  embedding_scale=4.0,
+  residual_scale=0.7,
+  logits_scale=1.5,
   attention_softcap=5.0,
   logits_softcap=10.0,
 )

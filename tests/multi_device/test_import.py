@@ -9,8 +9,12 @@ from apo_jax.models.hugging_face.importing import TensorFiles, import_decoder, i
 from tests import tiny
 from tests.models.hugging_face import cases
 
+SLOW = ("gemma3_text", "phi3", "olmo3")
 
-@pytest.mark.parametrize("name", ["qwen2", pytest.param("gemma3_text", marks=pytest.mark.slow)])
+
+@pytest.mark.parametrize(
+  "name", ["qwen2", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
 def test_a_policy(name, tmp_path, monkeypatch):
   checkpoint = cases.read(cases.write_sharded(tmp_path, name))
   reads, read = [], TensorFiles.read

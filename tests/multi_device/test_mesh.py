@@ -12,9 +12,12 @@ from apo_jax.inference.sampler import Sampler
 from apo_jax.inference.scoring import make_logprob_scorer, make_reward_scorer
 from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.policy_step import make_policy_update
+from apo_jax.preview.memory import memory_of, total
 from apo_jax.reward_step import RewardBatch, make_reward_update
 from apo_jax.rows.rows import Response
 from apo_jax.run import seeds
+from apo_jax.run.models import make_models
+from apo_jax.run.origins import find_origins
 from apo_jax.training.checkpoints import load_parameters, open_phase
 from apo_jax.training.optimization import abstract_state, init_state, make_optimizer
 from tests import batches, tiny
@@ -154,3 +157,19 @@ def test_gathered_weights_are_split_along_tensor_alone():
   layers, embed, hidden = gate.shape
   assert gate.sharding.shard_shape(gate.shape) == (layers, embed, hidden // 2)
   assert form.abstract.parameters["layers"]["gate"].sharding == gate.sharding
+
+
+def test_the_memory_that_a_preview_tells_is_that_of_a_device():
+  """By shapes, what the first device holds when the parameters are made."""
+  config = tiny.config()
+  models = make_models(config, find_origins(config), tiny.mesh(2, 2, 2))
+  told = memory_of(config, models)[0]
+  parameters = models.policy.init(0)
+  state = init_state(models.policy, make_optimizer(config.policy.training, 1), parameters)
+
+  def held(tree):
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if leaf.ndim]
+    return sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
+
+  assert total(told.weights) == held(parameters) < 4 * told.parameters
+  assert total(told.optimizer) == held(state.optimizer_state)

@@ -77,7 +77,11 @@ def test_the_text_says_what_does_not_fit_and_what_to_change(plan):
 
 def test_an_unknown_chip_is_not_timed():
   config = tiny.config(reward__mode="fixed")
-  plan = make_plan(config, "local", only=["policy step"])
+  begun = []
+  plan = make_plan(
+    config, "local", only=["policy step"], on_start=lambda *place: begun.append(place)
+  )
+  assert begun == [("policy step", 1, 1)]
   assert plan.chip is None
   assert plan.mfu(plan.measured[0]) is None
   assert "A round takes" not in render(plan, config)

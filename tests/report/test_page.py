@@ -9,6 +9,7 @@ import pytest
 from apo_jax.logs.files import write_json, write_jsonl
 from apo_jax.report import plots, tables
 from apo_jax.report.data import read_run
+from apo_jax.report.elements import document
 from apo_jax.report.page import write_report
 from tests.report.test_judge import FACTS
 
@@ -358,6 +359,12 @@ def test_figures_show_their_panels(whole):
   # Calibration shows the first and the last round that has a reward model.
   assert ">Round 1, ECE 0.078</text>" in whole and ">Round 3, ECE 0.052</text>" in whole
   assert ">Round 2, ECE" not in whole
+
+
+def test_control_characters_of_a_text_are_shown_by_others():
+  page = document("a\x00", "b\x1b", "\x7f\x85\uffff", ["\tc\n\r\x08"])
+  assert not [c for c in page if (c < " " and c not in "\t\n\r") or "\x7f" <= c < "\xa0"]
+  assert "a␀" in page and "b␛" in page and "␡��" in page and "\tc\n\r␈" in page
 
 
 def test_samples_of_the_same_queries_side_by_side(whole):

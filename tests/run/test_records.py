@@ -3,7 +3,7 @@ import pytest
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE, RunDirectory
 from apo_jax.run.phase_inputs import PhaseName, phase_names
-from apo_jax.run.records import find_damage, forget_record, record_phase
+from apo_jax.run.records import find_damage, forget_record, record_last, record_phase
 from apo_jax.run.repair import first_to_play, forget, refuse_damage
 from tests import tiny
 
@@ -63,6 +63,7 @@ def test_the_last_phase_may_have_been_killed_before_its_hashes(scored):
   (place / "policy.json").write_text("{}")
   last = PhaseName(1, "policy.json")
   assert find_damage(scored, [SAMPLED, SCORED, last], None) == []
+  record_last(scored, [SAMPLED, SCORED, last])
   (place / "policy.json").write_text("[]")
   assert len(find_damage(scored, [SAMPLED, SCORED, last], None)) == 1
   # Of an earlier one they must be there.

@@ -17,6 +17,7 @@ from apo_jax.config.command_line import parse_flags, refuse
 from apo_jax.config.fields import ConfigError
 from apo_jax.data.candidates import Kind
 from apo_jax.data.reading import Reading, read_records
+from apo_jax.data.reports import listing
 
 _FLAGS = {
   "preferences": flags.DEFINE_string("source", None, "The preferences: a path or URI."),
@@ -94,6 +95,8 @@ def _summary(reading: Reading) -> str:
   summary = f"{len(reading.records):,} of {reading.rows:,} rows in {reading.format} form"
   for reason, number in reading.dropped.items():
     summary += f", {number:,} dropped: {reason}"
+  if reading.unread:
+    summary += f"; not read: {listing(reading.unread)}"
   return summary
 
 

@@ -5,6 +5,8 @@ import string
 from pathlib import Path
 from typing import NamedTuple
 
+from apo_jax.data.dialogue import unquote_markers
+
 _FILE = Path(__file__).with_name("prompt.txt")
 
 
@@ -31,11 +33,11 @@ class Comparison(NamedTuple):
 
 def messages(comparison: Comparison, *, ours_first: bool) -> list[dict[str, str]]:
   """The chat messages that ask for a verdict."""
-  shown = (comparison.ours, comparison.theirs)
+  shown = [unquote_markers(text) for text in (comparison.ours, comparison.theirs)]
   first, second = shown if ours_first else shown[::-1]
   # `Template` puts each text in once: a text that holds "$first" stays as it is.
   content = _template().substitute(
-    query=comparison.query.strip(), first=first.strip(), second=second.strip()
+    query=unquote_markers(comparison.query).strip(), first=first.strip(), second=second.strip()
   )
   return [{"role": "user", "content": content}]
 

@@ -6,10 +6,8 @@ All files' headers are checked before the first tensor is read.
 """
 
 import functools
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +15,29 @@ import numpy as np
 import qwix
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Num
-from safetensors import SafetensorError, safe_open
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.models.frozen import Kept, quantise
-from apo_jax.models.hugging_face.config import Checkpoint
+from apo_jax.models.hugging_face.adapters import Changes
+from apo_jax.models.hugging_face.checkpoint import Checkpoint
 from apo_jax.models.hugging_face.names import TensorName, reward_head_name, tensor_names
+from apo_jax.models.hugging_face.stored_names import (
+  HEADS,
+  STATISTICS,
+  find_head,
+  find_stored_names,
+  is_head_bias,
+  is_value_head,
+  what_it_is,
+)
+from apo_jax.models.hugging_face.text_part import text_names
+from apo_jax.models.hugging_face.weight_files import (
+  INDEX_FILE,
+  WEIGHTS_FILE,
+  has_unused_index,
+  open_weights,
+)
 from apo_jax.models.lora import INPUT_AXES, Parameters
-
-INDEX_FILE = "model.safetensors.index.json"
-WEIGHTS_FILE = "model.safetensors"
 
 # As safetensors call them: float32, bfloat16, float16.
 _TYPES = ("F32", "BF16", "F16")
@@ -55,7 +66,7 @@ def import_decoder(checkpoint: Checkpoint, abstract: Parameters, field: str) -> 
   """
   if "head" in abstract and checkpoint.is_reward:
     raise ConfigError(
-      f"{field} is {str(checkpoint.directory)!r}, a reward model, which has no language-model "
+      f"{checkpoint.where(field)}, a reward model, which has no language-model "
       "head; it must be a language model."
     )
   files = TensorFiles(checkpoint, field)
@@ -81,7 +92,7 @@ def import_reward_head(
   """
   if not checkpoint.is_reward:
     raise ConfigError(
-      f"{field} is {str(checkpoint.directory)!r}, a language model, which has no reward head; "
+      f"{checkpoint.where(field)}, a language model, which has no reward head; "
       "it must be a sequence classifier of one label."
     )
   files = TensorFiles(checkpoint, field)
@@ -89,65 +100,101 @@ def import_reward_head(
 
 
 class TensorFiles:
-  """A checkpoint's tensors, by name, in one safetensors file or in several with an index.
+  """A checkpoint's tensors, by their names in transformers, with the changes of adapters.
 
   Making one opens every file and checks every tensor's name, shape and type.
+
+  Attributes:
+    renamed: tensors have other names in the files than in transformers.
+    notes: what is stored in another way than transformers stores it, or is not read; sentences.
   """
 
   def __init__(self, checkpoint: Checkpoint, field: str):
-    self._where = f"{field} is {str(checkpoint.directory)!r}"
-    self._file_of = {}
-    for path, tensors in self._paths(checkpoint.directory).items():
-      file = self._open(path)
-      present = set(file.keys())
-      for name in sorted((tensors or present) - present):
-        self._fail(f"whose {INDEX_FILE} says that {path.name} has {name}, but it has not")
-      self._file_of |= dict.fromkeys(present, file)
-    self._check(checkpoint)
-
-  def read(self, name: str, slices: tuple[slice, ...]) -> Num[np.ndarray, "..."]:
-    """A part of a tensor, in the type that the file has; only its bytes are read."""
-    return self._file_of[name].get_slice(name)[slices]
-
-  def _paths(self, directory: Path) -> dict[Path, set[str] | None]:
-    """The files, and of each the tensors that it should have where an index says so."""
-    index = directory / INDEX_FILE
-    if not index.exists():
-      if not (directory / WEIGHTS_FILE).exists():
-        self._fail(f"which has neither {WEIGHTS_FILE} nor {INDEX_FILE}")
-      return {directory / WEIGHTS_FILE: None}
-    paths: dict[Path, set[str] | None] = {}
-    try:
-      for tensor, file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items():
-        paths.setdefault(directory / file, set()).add(tensor)
-    except (ValueError, KeyError, AttributeError, TypeError):
-      self._fail(f"whose {INDEX_FILE} is not a JSON object with a weight_map")
-    for path in paths:
-      if not path.exists():
-        self._fail(f"whose {INDEX_FILE} names {path.name}, which is not there")
-    return paths
-
-  def _open(self, path: Path) -> safe_open:
-    try:
-      return safe_open(path, framework="numpy")
-    except (SafetensorError, OSError) as error:
-      self._fail(f"whose {path.name} cannot be read ({error})")
-
-  def _check(self, checkpoint: Checkpoint) -> None:
-    """Every tensor's name, shape and type."""
+    self._where = checkpoint.where(field)
+    self.notes: list[str] = []
     architecture, family = checkpoint.architecture, checkpoint.family
     names = tensor_names(architecture, family, head=not checkpoint.is_reward)
+    self._head = reward_head_name(architecture).name() if checkpoint.is_reward else None
     if checkpoint.is_reward:
       names += (reward_head_name(architecture),)
     wanted = {
-      name.name(layer): name.theirs
+      name.name(layer): name.tensor_shape
       for name in names
       for layer in range(architecture.layers if name.stacked else 1)
     }
+    self._changes = None
+    if checkpoint.adapter is not None:
+      self._changes = Changes(
+        checkpoint.adapter, wanted | self._tied(checkpoint), _TYPES, self._fail
+      )
+    self._file_of = open_weights(checkpoint.directory, checkpoint.is_reward, self._fail)
+    if has_unused_index(checkpoint.directory):
+      self.notes.append(f"{WEIGHTS_FILE} is read, and not what {INDEX_FILE} beside it names")
+    # Of images and text the text's tensors alone, by the names that they have without images.
+    present = (
+      text_names(self._file_of) if checkpoint.is_text_part else {n: n for n in self._file_of}
+    )
+    others = self._find_names(present, tuple(wanted))
+    self._check(wanted, checkpoint)
+    self._check_others(others, checkpoint)
+
+  def read(self, name: str, slices: tuple[slice, ...]) -> Num[np.ndarray, "..."]:
+    """A part of a tensor; only its bytes are read.
+
+    It has the type that the file has, or float32 where adapters change it.
+    """
+    part = self._slices(name)[slices]
+    return part if self._changes is None else self._changes.apply(name, slices, part)
+
+  def _slices(self, name: str) -> Any:
+    """The slice reader of a tensor before it is changed."""
+    if self._changes is not None and name in self._changes.replaced:
+      return self._changes.replacement(name)
+    stored = self._stored[name]
+    return self._file_of[stored].get_slice(stored)
+
+  def _shape(self, stored: str) -> tuple[int, ...]:
+    return tuple(self._file_of[stored].get_slice(stored).get_shape())
+
+  def _is_there(self, name: str) -> bool:
+    return name in self._stored or (self._changes is not None and name in self._changes.replaced)
+
+  def _find_names(self, present: dict[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
+    """Finds the stored name of each tensor, and returns what is stored beside them.
+
+    Args:
+      present: how each of the model's tensors is stored, by the name to find it by.
+      wanted: the names in transformers.
+    """
+    found = find_stored_names(present.keys(), wanted, self._fail)
+    self._stored = {name: present[one] for name, one in found.of.items()}
+    others = {name: present[one] for name, one in found.others.items()}
+    self.renamed = bool(found.wrapper) or found.bare
+    if found.wrapper:
+      self.notes.append(f"{found.wrapper!r} in the names of its tensors is passed over")
+    if found.bare:
+      self.notes.append("its tensors are named as in a model without a head")
+    if self._head is not None and not self._is_there(self._head):
+      shapes = {stored: self._shape(stored) for stored in others.values()}
+      heads = find_head(others, shapes)
+      if len(heads) > 1:
+        self._fail(f"which has several heads, {' and '.join(heads)}; it must have one")
+      if heads:
+        self._stored[self._head] = others.pop(heads[0])
+        self.renamed = True
+        self.notes.append(f"its head is {heads[0]}")
+    return others
+
+  def _check(self, wanted: dict[str, tuple[int, ...]], checkpoint: Checkpoint) -> None:
+    """Every tensor's name, shape and type."""
     for tensor, shape in wanted.items():
-      if tensor not in self._file_of:
-        self._fail(f"which has no tensor {tensor}; a {family} of its config.json has one")
-      found = self._file_of[tensor].get_slice(tensor)
+      if not self._is_there(tensor):
+        self._fail(
+          what_it_is(self._file_of.keys())
+          or f"which has no tensor {tensor}; a {checkpoint.family} of its config.json has one"
+          + (f" (or {', '.join(HEADS[1:])})" if tensor == self._head else "")
+        )
+      found = self._slices(tensor)
       if tuple(found.get_shape()) != shape:
         actual = tuple(found.get_shape())
         self._fail(f"whose {tensor} has shape {actual}; by its config.json it must be {shape}")
@@ -155,17 +202,49 @@ class TensorFiles:
         self._fail(
           f"whose {tensor} has type {found.get_dtype()}; it must be one of {', '.join(_TYPES)}"
         )
-    for tensor in sorted(self._file_of.keys() - wanted.keys()):
-      if tensor == _LM_HEAD and (checkpoint.is_reward or architecture.tied_embeddings):
-        continue
-      if not tensor.endswith(_ROTARY_BUFFER):
-        self._fail(f"which has a tensor {tensor} that a {family} of its config.json has not")
-    if architecture.tied_embeddings and not checkpoint.is_reward and _LM_HEAD in self._file_of:
-      self._check_tied()
 
-  def _check_tied(self) -> None:
+  def _check_others(self, others: dict[str, str], checkpoint: Checkpoint) -> None:
+    """What is stored beside the tensors that are read must be known to change nothing."""
+    tied = checkpoint.architecture.tied_embeddings
+    for name, stored in sorted(others.items()):
+      if name == _LM_HEAD and (checkpoint.is_reward or tied):
+        continue
+      if name.endswith(_ROTARY_BUFFER):
+        continue
+      if checkpoint.is_reward and is_head_bias(name):
+        self.notes.append(f"{stored} is left out: it adds the same to every reward")
+      elif checkpoint.is_reward and name in STATISTICS:
+        self.notes.append(f"{stored} is left out: rewards are as the head gives them")
+      elif not checkpoint.is_reward and is_value_head(name):
+        self.notes.append(f"{stored}, of a value head, is not read")
+      else:
+        self._fail(
+          what_it_is([stored])
+          or f"which has a tensor {stored} that a {checkpoint.family} of its config.json has not"
+        )
+    if tied and not checkpoint.is_reward:
+      self._check_tied(others.get(_LM_HEAD))
+
+  def _tied(self, checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """The head that is the embedding, which adapters may only change alike."""
+    tied = checkpoint.architecture.tied_embeddings and not checkpoint.is_reward
+    shape = (checkpoint.architecture.vocab_size, checkpoint.architecture.embed_dim)
+    return {_LM_HEAD: shape} if tied else {}
+
+  def _check_tied(self, stored: str | None) -> None:
     """A stored head of a model whose head is the embedding must equal it."""
-    head, table = (self._file_of[name].get_slice(name) for name in (_LM_HEAD, _EMBEDDING))
+    if self._changes is not None and (_LM_HEAD in self._changes or _EMBEDDING in self._changes):
+      replaced = self._changes.replaced
+      both = _LM_HEAD in replaced and _EMBEDDING in replaced
+      if not both or not self._changes.holds_same(_LM_HEAD, _EMBEDDING):
+        self._fail(
+          f"which changes one of {_LM_HEAD} and {_EMBEDDING}, or each otherwise, although"
+          " config.json says tie_word_embeddings: they are one tensor there"
+        )
+      return
+    if stored is None:
+      return
+    head, table = self._file_of[stored].get_slice(stored), self._slices(_EMBEDDING)
     equal = head.get_shape() == table.get_shape()
     for start in range(0, table.get_shape()[0] if equal else 0, _COMPARED_ROWS):
       rows = slice(start, min(start + _COMPARED_ROWS, table.get_shape()[0]))
@@ -176,7 +255,7 @@ class TensorFiles:
         "tie_word_embeddings; it must be false there"
       )
 
-  def _fail(self, problem: str) -> None:
+  def _fail(self, problem: str) -> NoReturn:
     raise ConfigError(f"{self._where}, {problem}.")
 
 

@@ -6,7 +6,9 @@ in one array, inputs first, heads and features apart. Names are those of the fam
 the `transformers` library, version 5.
 """
 
+import itertools
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +18,10 @@ from apo_jax.models.architecture import Architecture
 from apo_jax.models.reward_model import REWARD_HEAD
 
 # What config.json's "model_type" says for each family that can be imported and exported.
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text")
-GEMMA = ("gemma2", "gemma3_text")
+FAMILIES = (
+  *("llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "gemma2", "gemma3_text"),
+  *("olmo2", "olmo3", "granite"),
+)
 
 _LAYER_NAMES = {
   "attention_norm": "input_layernorm.weight",
@@ -36,16 +40,27 @@ _LAYER_NAMES = {
   "key_norm": "self_attn.k_norm.weight",
 }
 
-# Gemma also normalises what attention and MLP add, and names its norms after their places.
-_GEMMA_LAYER_NAMES = _LAYER_NAMES | {
+# Where what attention and MLP add is normalised, norms are named after their places.
+_POST_NORM_NAMES = {
   "attention_post_norm": "post_attention_layernorm.weight",
   "mlp_norm": "pre_feedforward_layernorm.weight",
   "mlp_post_norm": "post_feedforward_layernorm.weight",
 }
 
+# Families that keep several projections in one tensor, behind each other.
+_FUSED_NAMES = {
+  "phi3": {
+    "query": "self_attn.qkv_proj.weight",
+    "key": "self_attn.qkv_proj.weight",
+    "value": "self_attn.qkv_proj.weight",
+    "gate": "mlp.gate_up_proj.weight",
+    "up": "mlp.gate_up_proj.weight",
+  }
+}
+
 
 class TensorName(NamedTuple):
-  """One of our parameters, and the tensor (or one tensor a layer) that holds it.
+  """One of our parameters, and the tensor (or one tensor a layer) that it is, or is a part of.
 
   Attributes:
     path: in the decoder's nested dictionary. Below "layers" a leading axis is the layer; `ours`,
@@ -53,7 +68,10 @@ class TensorName(NamedTuple):
     template: the tensor's name, with `{layer}` where there is one a layer.
     ours: the shape of ours.
     axes: for each axis of the tensor, our axes that are merged in it, outermost first.
-    theirs: the tensor's shape. Ours has more rows where the vocabulary is padded.
+    theirs: the part's shape, mostly the tensor's. Ours has more rows where the vocabulary is
+      padded.
+    begin: where in the tensor the part begins, one number an axis; () is at 0.
+    whole: the tensor's shape; () where ours is all of it.
   """
 
   path: tuple[str, ...]
@@ -61,6 +79,19 @@ class TensorName(NamedTuple):
   ours: tuple[int, ...]
   axes: tuple[tuple[int, ...], ...]
   theirs: tuple[int, ...]
+  begin: tuple[int, ...] = ()
+  whole: tuple[int, ...] = ()
+
+  @property
+  def tensor_shape(self) -> tuple[int, ...]:
+    """The shape of the whole tensor."""
+    return self.whole or self.theirs
+
+  @property
+  def part(self) -> tuple[slice, ...]:
+    """Where in the tensor all of ours is."""
+    begin = self.begin or (0,) * len(self.theirs)
+    return tuple(slice(a, a + size) for a, size in zip(begin, self.theirs, strict=True))
 
   @property
   def stacked(self) -> bool:
@@ -72,13 +103,13 @@ class TensorName(NamedTuple):
     return self.template.format(layer=layer)
 
   def to_theirs(self, ours: Num[Array, "..."] | Num[np.ndarray, "..."]) -> Array | np.ndarray:
-    """The whole tensor, shaped `theirs`, from one whole layer of ours; padding rows are cut off."""
+    """The part of the tensor, shaped `theirs`, from one whole layer; padding rows are cut off."""
     merged = [math.prod(ours.shape[axis] for axis in axes) for axes in self.axes]
     return ours.transpose(self._order).reshape(merged)[: self.theirs[0]]
 
   def to_ours(self, theirs: Num[np.ndarray, "..."]) -> Num[np.ndarray, "..."]:
     """One whole layer, shaped `ours`, from the whole tensor; rows of no token are zeros."""
-    return self.part_to_ours(theirs, (slice(None),) * len(self.ours))
+    return self.part_to_ours(theirs[self.part], (slice(None),) * len(self.ours))
 
   def their_slices(self, index: tuple[slice, ...]) -> tuple[slice, ...]:
     """The part of the tensor that `index` of one layer of ours is made from.
@@ -87,12 +118,13 @@ class TensorName(NamedTuple):
     as long as heads, not their features, are split over devices. Empty for padding rows alone.
     """
     slices = []
-    for axes, size in zip(self.axes, self.theirs, strict=True):
-      start, stop = 0, size
+    for axes, span in zip(self.axes, self.part, strict=True):
+      start, stop = span.start, span.stop
       if axes:
-        start, stop, _ = index[axes[0]].indices(self.ours[axes[0]])
+        first, last, _ = index[axes[0]].indices(self.ours[axes[0]])
         inner = math.prod(self.ours[axis] for axis in axes[1:])
-        start, stop = min(start * inner, size), min(stop * inner, size)
+        stop = min(span.start + last * inner, span.stop)
+        start = min(span.start + first * inner, span.stop)
       slices.append(slice(start, stop))
     return tuple(slices)
 
@@ -134,15 +166,40 @@ def tensor_names(
   rows = ((0,), (1,))
   norm = ((0,),)
   names = [TensorName(("embedding",), "model.embed_tokens.weight", table, rows, their_table)]
-  layer_names = _GEMMA_LAYER_NAMES if family in GEMMA else _LAYER_NAMES
+  layer_names = _LAYER_NAMES | _FUSED_NAMES.get(family, {})
+  if architecture.post_norms:
+    layer_names = layer_names | _POST_NORM_NAMES
+  layer = []
   for parameter, (ours, axes) in _layer_layouts(architecture).items():
     template = "model.layers.{layer}." + layer_names[parameter]
     theirs = tuple(math.prod(ours[axis] for axis in merged) for merged in axes)
-    names.append(TensorName(("layers", parameter), template, ours, axes, theirs))
+    layer.append(TensorName(("layers", parameter), template, ours, axes, theirs))
+  names += [name for parts in by_tensor(layer) for name in _behind_each_other(parts)]
   names.append(TensorName(("final_norm",), "model.norm.weight", (d,), norm, (d,)))
   if head and not architecture.tied_embeddings:
     names.append(TensorName(("head",), "lm_head.weight", table, rows, their_table))
   return tuple(names)
+
+
+def by_tensor(names: Iterable[TensorName]) -> list[list[TensorName]]:
+  """The names, those of one tensor together; tensors and their parts in the order given."""
+  tensors: dict[str, list[TensorName]] = {}
+  for name in names:
+    tensors.setdefault(name.template, []).append(name)
+  return list(tensors.values())
+
+
+def _behind_each_other(parts: list[TensorName]) -> list[TensorName]:
+  """The parts of one tensor, which are rows of it, one behind the other."""
+  if len(parts) == 1:
+    return parts
+  begins = itertools.accumulate((part.theirs[0] for part in parts), initial=0)
+  whole = (sum(part.theirs[0] for part in parts), *parts[0].theirs[1:])
+  rest = (0,) * (len(whole) - 1)
+  return [
+    part._replace(begin=(begin, *rest), whole=whole)
+    for begin, part in zip(begins, parts, strict=False)
+  ]
 
 
 def reward_head_name(architecture: Architecture) -> TensorName:
@@ -165,12 +222,10 @@ def _layer_layouts(
   vector, transposed = ((0,),), ((1,), (0,))
   to_heads, from_heads = ((1, 2), (0,)), ((2,), (0, 1))
   layouts = {
-    "attention_norm": ((d,), vector),
     "query": ((d, h, n), to_heads),
     "key": ((d, k, n), to_heads),
     "value": ((d, k, n), to_heads),
     "output": ((h, n, d), from_heads),
-    "mlp_norm": ((d,), vector),
     "gate": ((d, f), transposed),
     "up": ((d, f), transposed),
     "down": ((f, d), transposed),
@@ -178,8 +233,12 @@ def _layer_layouts(
   if architecture.attention_bias:
     layouts["query_bias"] = ((h, n), ((0, 1),))
     layouts["key_bias"] = layouts["value_bias"] = ((k, n), ((0, 1),))
-  if architecture.query_key_norms:
+  if architecture.query_key_norms == "head":
     layouts["query_norm"] = layouts["key_norm"] = ((n,), vector)
+  elif architecture.query_key_norms == "heads":
+    layouts |= {"query_norm": ((h, n), ((0, 1),)), "key_norm": ((k, n), ((0, 1),))}
+  if architecture.pre_norms:
+    layouts["attention_norm"] = layouts["mlp_norm"] = ((d,), vector)
   if architecture.post_norms:
     layouts["attention_post_norm"] = layouts["mlp_post_norm"] = ((d,), vector)
   return layouts

@@ -2,15 +2,17 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
 from apo_jax.config.schema import ModelConfig
 from apo_jax.models.hugging_face.config import Checkpoint, read_architecture
+from apo_jax.models.hugging_face.names import TensorName
 from tests.golden.hugging_face_weights import weights
 from tests.tiny import ROOT
 
@@ -23,9 +25,15 @@ POLICIES = (
   "mistral",
   "qwen2",
   "qwen3",
+  "phi3",
+  "olmo2",
+  "olmo3",
+  "granite",
   "gemma2",
   "gemma3_text",
 )
+# What OLMo 2 has, OLMo 3 has too.
+COMPILED = tuple(pytest.param(n, marks=pytest.mark.slow) if n == "olmo2" else n for n in POLICIES)
 REWARD = "llama_reward"
 MODEL = ModelConfig(
   checkpoint="a checkpoint", shape=None, remat="none", compute_dtype="float32", attention="auto"
@@ -76,6 +84,17 @@ def write_sharded(directory: Path, name: str, files: int = 3) -> Path:
   index = {"metadata": {}, "weight_map": weight_map}
   (directory / "model.safetensors.index.json").write_text(json.dumps(index))
   return directory
+
+
+def whole_tensors(names: Iterable[TensorName], tree: dict[str, Any]) -> dict[str, np.ndarray]:
+  """A decoder's parameters, or what is shaped as they are, as the tensors of a checkpoint."""
+  found = {}
+  for name in names:
+    leaf = functools.reduce(lambda tree, key: tree[key], name.path, tree)
+    for layer, one in enumerate(leaf if name.stacked else [leaf]):
+      whole = found.setdefault(name.name(layer), np.zeros(name.tensor_shape, np.float32))
+      whole[name.part] = name.to_theirs(np.asarray(one))
+  return found
 
 
 def read(directory: Path) -> Checkpoint:

@@ -38,7 +38,7 @@ def test_names_and_shapes_are_those_of_transformers(name, tmp_path):
   architecture = cases.read(cases.write(tmp_path, name)).architecture
   family = cases.golden(name)["config"]["model_type"]
   ours = {
-    one.name(layer): list(one.theirs)
+    one.name(layer): list(one.tensor_shape)
     for one in tensor_names(architecture, family)
     for layer in range(architecture.layers if one.stacked else 1)
   }
@@ -46,13 +46,13 @@ def test_names_and_shapes_are_those_of_transformers(name, tmp_path):
 
 
 def test_every_layout_is_reversible_whole_and_in_parts(tmp_path):
-  for family in ("qwen2", "gemma3_text"):
+  for family in ("qwen2", "gemma3_text", "phi3", "olmo2"):
     architecture = cases.read(cases.write(tmp_path, family)).architecture
     for name in (*tensor_names(architecture, family), reward_head_name(architecture)):
-      theirs = np.random.default_rng(0).normal(size=name.theirs).astype(np.float32)
+      theirs = np.random.default_rng(0).normal(size=name.tensor_shape).astype(np.float32)
       ours = name.to_ours(theirs)
       assert ours.shape == name.ours
-      np.testing.assert_array_equal(name.to_theirs(ours), theirs)
+      np.testing.assert_array_equal(name.to_theirs(ours), theirs[name.part])
       for parts in (2, 3):
         index = tuple(slice(size // parts, size) for size in name.ours)
         part = theirs[name.their_slices(index)]
@@ -211,12 +211,11 @@ def test_wrong_files_are_named(tmp_path):
       "llama",
       {
         "rope_scaling": {
-          "rope_type": "yarn",
+          "rope_type": "dynamic",
           "factor": 4.0,
-          "original_max_position_embeddings": 64,
         }
       },
-      "rope_type 'yarn'; supported: default, linear, llama3",
+      "rope_type 'dynamic'; supported: default, linear, llama3, yarn, longrope",
     ),
     ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5; supported: 1.0"),
     ("llama", {"hidden_size": "many"}, "is not a valid config of llama"),

@@ -1,7 +1,7 @@
 import dataclasses
 
-from apo_jax.data.preview import preview
 from apo_jax.data.records import Demonstration, Preference, Query
+from apo_jax.data.token_listing import list_tokens
 from apo_jax.data.tokenised import tokenise_records
 from apo_jax.data.tokens import make_codec
 from apo_jax.rows.rows import make_rows
@@ -20,7 +20,7 @@ def codec_of(tokenizer, query_length=99, row_length=150):
 
 
 def shown_of(codec, records):
-  return preview(codec, tokenise_records(codec, records))
+  return list_tokens(codec, tokenise_records(codec, records))
 
 
 def tokens_behind(text, heading):
@@ -80,5 +80,5 @@ def test_white_space_and_parts_of_characters_can_be_seen():
 
 
 def test_no_records_leave_the_legend():
-  text = preview(tiny.codec(), [])
+  text = list_tokens(tiny.codec(), [])
   assert text.startswith("Each token stands in") and "Example" not in text

@@ -1,0 +1,1 @@
+"""The formats of preference data, one of which every row is in."""
