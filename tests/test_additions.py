@@ -105,6 +105,7 @@ def test_a_choice_is_made_once():
     tiny.config(**{**CHOSEN, "policy__shapings": ("short", "short")})
 
 
+@pytest.mark.slow
 def test_a_round_with_all_four(tmp_path):
   # What comes before the round is of no interest here, but for the term in it.
   config = tiny.config(rounds=1, supervised__epochs=0, **CHOSEN)

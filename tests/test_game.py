@@ -154,6 +154,7 @@ def test_every_update_is_logged_once(finished):
     assert steps == list(range(1, config.data.num_queries // 8 + 1))
 
 
+@pytest.mark.slow
 def test_stopping_after_any_phase_changes_nothing(finished, tmp_path):
   """Ends the process after each phase of a game of one round, which then goes on for another."""
   config, longer = tiny.config(rounds=1), tiny.config(checkpoints__keep=1)

@@ -138,7 +138,7 @@ def test_policy_loss_is_the_objective_of_the_model_s_logprobs(loss):
   np.testing.assert_allclose(metrics["response_length"], lengths.mean(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "reference"])
+@pytest.mark.parametrize("reduction", ["mean", pytest.param("reference", marks=pytest.mark.slow)])
 def test_reward_batch_of_8_equals_8_accumulated_micro_batches(reduction):
   batch = batches.reward_batch()
   assert_same(
@@ -214,7 +214,9 @@ def test_gradient_norm_is_that_of_the_loss():
   np.testing.assert_allclose(metrics["gradient_norm"], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("share", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(
+  "share", [0.5, *(pytest.param(s, marks=pytest.mark.slow) for s in (1.0, 2.0))]
+)
 def test_gradients_are_clipped_as_optax_clips_them(share):
   _, parameters = tiny.policy()
   gradients = jax.tree.map(lambda leaf: 3 * leaf + 0.1, parameters)

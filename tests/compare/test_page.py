@@ -175,6 +175,7 @@ def test_a_broken_file_of_samples_is_refused(tmp_path, capsys):
   assert not (tmp_path / "comparison").exists()
 
 
+@pytest.mark.slow
 def test_the_command_as_it_is_typed(tmp_path):
   write_run(tmp_path / "a", config())
   result = subprocess.run(

@@ -105,6 +105,7 @@ def test_bucketed_items_come_once_an_epoch():
     assert present.count(PADDING_ITEM) == A_BATCH_EACH * SIZE - len(BUCKETS)
 
 
+@pytest.mark.slow
 def test_batches_of_all_buckets_come_mixed_and_anew_every_epoch():
   chosen = bucketed(epochs=40)
   orders = [

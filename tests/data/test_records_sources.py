@@ -243,16 +243,20 @@ def test_fingerprint_is_of_the_records_alone(tmp_path):
   assert re.fullmatch("[0-9a-f]{64}", first)
 
 
+def slow(*values):
+  return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
   ("field", "change", "side"),
   [
     ("demonstrations", {"response": " Another."}, "reward"),
-    ("demonstrations", {"query_id": "another"}, "policy"),
+    slow("demonstrations", {"query_id": "another"}, "policy"),
     ("preferences", {"scores": [0, 2, 0.5]}, "reward"),
-    ("preferences", {"scores": [0, 2, 0.5]}, "policy"),
-    ("preferences", {"responses": [" Good.", " Bad.", " Another."]}, "test"),
-    ("golden", {"response": " Another."}, "reward"),
-    ("golden", {"response": " Another."}, "test"),
+    slow("preferences", {"scores": [0, 2, 0.5]}, "policy"),
+    slow("preferences", {"responses": [" Good.", " Bad.", " Another."]}, "test"),
+    slow("golden", {"response": " Another."}, "reward"),
+    slow("golden", {"response": " Another."}, "test"),
     ("queries", {"query_id": "another"}, "policy"),
   ],
 )
@@ -401,6 +405,7 @@ REAL = Path(os.environ.get("APO_JAX_SHARED", tiny.ROOT.parent / "shared")) / "da
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="APO_JAX_SHARED names no folder with real data")
+@pytest.mark.slow
 def test_real_data_load_without_a_bad_row():
   config = tiny.config(
     data__source="files",

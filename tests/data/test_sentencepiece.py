@@ -48,7 +48,7 @@ def test_a_tokenizer_model_alone_gives_the_ids_of_sentencepiece(tmp_path, kind, 
 
 
 def test_what_reads_a_tokenizer_model_is_named_where_it_is_missing(tmp_path, monkeypatch):
-  def refuse(path):
+  def refuse(path, **options):
     raise ImportError("`tiktoken` is required to read a `tiktoken` file.")
 
   monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)

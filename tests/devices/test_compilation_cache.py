@@ -98,6 +98,7 @@ def test_the_same_command_in_the_same_directory_compiles_from_the_cache(tmp_path
   assert read_json(run_dir / "rounds/00/evaluation.json") == evaluation
 
 
+@pytest.mark.slow
 def test_a_refused_command_leaves_no_cache(tmp_path):
   result = run(*tiny.flags(mesh__tensor=3), f"--run_dir={tmp_path / 'run'}")
   assert result.returncode == 2

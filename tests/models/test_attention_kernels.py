@@ -116,7 +116,7 @@ def with_gradients(function, present, *inputs):
   return both(*inputs)
 
 
-@pytest.mark.parametrize("cap", [0.0, 3.0])
+@pytest.mark.parametrize("cap", [0.0, pytest.param(3.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rows", [SEPARATE, SHARED], ids=["separate", "shared"])
 def test_splash_attends_as_xla_does(rows, cap):
   architecture = tiny.architecture(attention_softcap=cap, query_scale=0.5)
@@ -144,6 +144,7 @@ def test_what_splash_makes_of_padding_is_finite():
   [pytest.param(SEPARATE, marks=pytest.mark.slow), SHARED],
   ids=["separate", "shared"],
 )
+@pytest.mark.slow
 def test_a_decoder_reads_the_same_by_splash(rows, monkeypatch):
   """Hidden states and the gradient of every parameter, through both layers."""
   interpreted = functools.partial(attention_kernels.splash, interpret=True)

@@ -78,6 +78,7 @@ def temporaries(vocab_size: int) -> int:
   return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_vocabulary():
   small, large = temporaries(32_000), temporaries(256_000)
   # All logits would be 16 * 256 * 256,000 * 4 bytes = 4.2 GB, and as much again backward.

@@ -144,7 +144,7 @@ def test_dropout_keeps_the_mean_of_what_an_adapter_adds():
   np.testing.assert_allclose(jnp.mean(added, axis=0), expected, atol=4 * 0.155)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_a_policy_update_trains_adapters_alone(dropout):
   lora = dataclasses.replace(LORA, dropout=dropout)
   definition, parameters = policy(lora)
@@ -187,6 +187,7 @@ def test_a_reward_update_trains_adapters_and_the_head():
   assert float(last["loss"]) < float(first["loss"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_dropout_and_each_update_another():
   lora = dataclasses.replace(LORA, dropout=0.5)
   definition, parameters = policy(lora)

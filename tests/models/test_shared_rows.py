@@ -85,7 +85,7 @@ def assert_equal(read, definition, parameters):
 
 
 @EVERY
-@pytest.mark.parametrize("slots", [None, 1, 5])
+@pytest.mark.parametrize("slots", [None, pytest.param(1, marks=pytest.mark.slow), 5])
 def test_log_probabilities(architecture, slots):
   """Whole, and in chunks of so many slots of every shared row."""
   definition, parameters = policy(architecture)
@@ -98,7 +98,10 @@ def test_log_probabilities(architecture, slots):
 
 
 @EVERY
-@pytest.mark.parametrize("pooling", ["last", "eos", "average", "max"])
+@pytest.mark.parametrize(
+  "pooling",
+  ["last", *(pytest.param(one, marks=pytest.mark.slow) for one in ("eos", "average", "max"))],
+)
 def test_rewards(architecture, pooling):
   definition = define_reward_model(ARCHITECTURES[architecture], pooling, tiny.mesh())
   values = assert_equal(read_reward, definition, reward_parameters(architecture))

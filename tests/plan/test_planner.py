@@ -38,11 +38,13 @@ def plan():
     return make_plan(tiny.config(), "local")
 
 
+@pytest.mark.slow
 def test_a_plan_has_every_program_of_a_round(plan):
   assert [one.program.name for one in plan.measured] == NAMES
   assert all(plan.fits(one) for one in plan.measured)
 
 
+@pytest.mark.slow
 def test_a_round_takes_its_calls(plan):
   expected = sum(
     max(one.costs.flops / 1e9, one.costs.bytes / 1e9, one.costs.sent / 1e9) * one.program.calls
@@ -52,6 +54,7 @@ def test_a_round_takes_its_calls(plan):
   assert plan.round_price == pytest.approx(expected / 3600 * plan.num_devices * 2.0)
 
 
+@pytest.mark.slow
 def test_mfu_is_the_models_flops_over_the_rooflines(plan):
   for one in plan.measured:
     mfu = plan.mfu(one)
@@ -59,6 +62,7 @@ def test_mfu_is_the_models_flops_over_the_rooflines(plan):
     assert mfu <= one.program.flops / plan.num_devices / one.costs.flops * 1.01
 
 
+@pytest.mark.slow
 def test_the_text_says_what_does_not_fit_and_what_to_change(plan):
   config = tiny.config()
   text = render(plan, config)

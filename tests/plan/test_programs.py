@@ -99,6 +99,7 @@ def test_scoring_is_a_forward_pass_over_shared_rows():
     assert found.costs.flops == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_step_is_three_forward_passes():
   for name, logits in (("reward step", False), ("policy step", True)):
     found, config = measured(name, policy__loss="dpo")
@@ -135,7 +136,7 @@ def test_rematerialisation_costs_a_forward_pass_of_the_layers():
 
 @pytest.mark.parametrize(
   "name",
-  [*(pytest.param(name, marks=pytest.mark.slow) for name in (*STEPS, DECODE)), "sample: read"],
+  [*(pytest.param(name, marks=pytest.mark.slow) for name in (*STEPS, DECODE, "sample: read"))],
 )
 def test_a_program_counts_as_its_unrolled_self(name, monkeypatch):
   scanned, _ = measured(name)
@@ -173,6 +174,7 @@ def test_sampling_calls_by_hand():
   assert calls[DECODE] == 2 * 3  # 17 tokens after the first, of two batches
 
 
+@pytest.mark.slow
 def test_memory_is_what_the_arguments_are():
   found, config = measured("policy step")
   models = models_of(config)

@@ -437,6 +437,7 @@ def test_missing_values_everywhere(tmp_path):
   assert "Rewards of golden responses and samples" not in sections_of(content)
 
 
+@pytest.mark.slow
 def test_many_rounds_and_a_long_phase_stay_a_small_page(tmp_path):
   run_dir = make_run(tmp_path / "run", num_rounds=8, updates=1000)
   content = content_of(run_dir)

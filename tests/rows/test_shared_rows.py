@@ -84,7 +84,7 @@ def slow(value):
   return pytest.param(value, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("pooling", ["last", slow("eos"), "average", slow("max")])
+@pytest.mark.parametrize("pooling", ["last", slow("eos"), slow("average"), slow("max")])
 def test_reward_updates_are_those_of_separate_rows(pooling):
   separate, shared = batches.reward_batch(), batches.reward_batch(shared=True)
   expected = run(*reward_update(pooling), separate)
@@ -129,6 +129,7 @@ def test_policy_updates_are_those_of_separate_rows(loss):
   assert_same(run(*update, shared), run(*update, separate))
 
 
+@pytest.mark.slow
 def test_adapters():
   separate, shared = batches.policy_batch(), batches.policy_batch(shared=True)
   update = policy_update(lora=LORA)
@@ -137,6 +138,7 @@ def test_adapters():
   assert_same(run(*update, shared), run(*update, separate))
 
 
+@pytest.mark.slow
 def test_micro_batches_are_the_batch():
   batch = batches.policy_batch(shared=True)
   assert_same(run(*policy_update(accumulation=4), batch), run(*policy_update(), batch))

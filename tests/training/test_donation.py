@@ -32,7 +32,9 @@ def check_donated(definition: Definition, update: Any, optimizer: Any, batch: An
   assert sizes.output_size_in_bytes - size(state) < 1000
 
 
-@pytest.mark.parametrize("lora", [None, ADAPTERS], ids=["whole", "adapters"])
+@pytest.mark.parametrize(
+  "lora", [pytest.param(None, marks=pytest.mark.slow), ADAPTERS], ids=["whole", "adapters"]
+)
 def test_a_policy_step_writes_over_its_state(lora):
   definition = define_policy(tiny.architecture(), tiny.mesh(), lora)
   optimizer = make_optimizer(CONFIG.policy.training, 10)
@@ -42,7 +44,9 @@ def test_a_policy_step_writes_over_its_state(lora):
   check_donated(definition, update, optimizer, batches.policy_batch())
 
 
-@pytest.mark.parametrize("lora", [None, ADAPTERS], ids=["whole", "adapters"])
+@pytest.mark.parametrize(
+  "lora", [pytest.param(None, marks=pytest.mark.slow), ADAPTERS], ids=["whole", "adapters"]
+)
 def test_a_reward_step_writes_over_its_state(lora):
   definition = define_reward_model(tiny.architecture(), "last", tiny.mesh(), lora)
   optimizer = make_optimizer(CONFIG.reward.training, 10)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from apo_jax.models.definition import define_policy, define_reward_model
 from apo_jax.policy_step import make_policy_update
@@ -64,6 +65,7 @@ def test_masters_and_moments_have_the_types_that_the_config_says():
   assert {leaf.dtype for leaf in jax.tree.leaves(adam.nu)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_a_policy_with_bfloat16_masters_learns():
   definition = define_policy(tiny.architecture(master_dtype="bfloat16"), tiny.mesh())
   optimizer = make_optimizer(dataclasses.replace(TRAINING, mean_dtype="bfloat16"), 10)

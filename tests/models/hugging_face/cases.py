@@ -33,7 +33,11 @@ POLICIES = (
   "gemma3_text",
 )
 # What OLMo 2 has, OLMo 3 has too.
-COMPILED = tuple(pytest.param(n, marks=pytest.mark.slow) if n == "olmo2" else n for n in POLICIES)
+# What these compute, others of the list compute too.
+LIKE_OTHERS = ("llama", "smollm2", "mistral", "qwen2", "olmo2")
+COMPILED = tuple(
+  pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name for name in POLICIES
+)
 REWARD = "llama_reward"
 MODEL = ModelConfig(
   checkpoint="a checkpoint", shape=None, remat="none", compute_dtype="float32", attention="auto"
