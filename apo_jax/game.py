@@ -183,6 +183,10 @@ def _play_all(
       logs=logs,
     )
     if logs.is_writer:
+      if logs.metrics.mended:
+        logs.progress.message(
+          f"{directory.metrics} had {logs.metrics.mended} broken lines, which are dropped."
+        )
       record_last(directory, finished_phases(directory, phase_names(config)))
       _introduce(run, texts.reports, template)
     for round in range(config.rounds + 1):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from apo_jax.logs.files import json_text, read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.models import row_cost
 from apo_jax.preview import previewing
-from apo_jax.run import parameters, parking
+from apo_jax.run import lock, parameters, parking
 from apo_jax.run.ownership import identity
 from apo_jax.run.phase_inputs import phase_names
 from tests import recorded_game, tiny
@@ -353,6 +354,22 @@ def test_changed_data_in_the_same_directory_is_refused(finished, tmp_path):
   (run_dir / "data.json").write_text(json.dumps({**known, "sha256": "0" * 64}))
   with pytest.raises(ConfigError, match="data has changed since the run"):
     game.play(tiny.config(), run_dir)
+
+
+def test_a_directory_in_which_another_process_plays_is_left_alone(finished, tmp_path):
+  run_dir = shutil.copytree(
+    finished, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints")
+  )
+  half_written = run_dir / "rounds/01/.score.json.0123.tmp"
+  half_written.touch()
+  with (
+    lock.owned(run_dir / "owner.json", print),
+    pytest.raises(ConfigError, match=rf"in which process {os.getpid()} of .* plays; wait for it"),
+  ):
+    game.play(tiny.config(), run_dir)
+  assert half_written.exists()
+  game.play(tiny.config(), run_dir)  # the owner has ended
+  assert not half_written.exists() and not (run_dir / "owner.json").exists()
 
 
 def change_a_digit(path: Path) -> None:

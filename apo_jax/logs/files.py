@@ -14,7 +14,7 @@ import math
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,8 +30,19 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
+    _sync_directory(path.parent)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+  """Waits until a new name is on the disk, where the file system can say so."""
+  with suppress(OSError):
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
 
 
 def _encode(text: str) -> bytes:
@@ -71,10 +82,15 @@ def json_text(value: Any) -> str:
   return json.dumps(_jsonable(value), ensure_ascii=False, allow_nan=False, indent=2)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+  """Writes bytes to `path` atomically, and makes the directories above it."""
+  with _replacing(path) as file:
+    file.write(content)
+
+
 def write_text(path: Path, text: str) -> None:
   """Writes text to `path` atomically, and makes the directories above it."""
-  with _replacing(path) as file:
-    file.write(_encode(text))
+  write_bytes(path, _encode(text))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -10,6 +10,8 @@ from the lines that metrics.jsonl holds, so it is the same whether the run was i
 """
 
 import importlib
+import json
+import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ from types import ModuleType
 from typing import Any, SupportsFloat, TextIO
 
 from apo_jax.config.fields import ConfigError
-from apo_jax.logs.files import json_line, read_jsonl, write_jsonl, write_text
+from apo_jax.logs.files import json_line, read_jsonl, write_bytes, write_jsonl, write_text
 from apo_jax.logs.run_directory import RunDirectory
 
 # Phases that measure and make no update; the step of their one line is 1.
@@ -51,13 +53,26 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
   return read_jsonl(path, ignore_torn_end=True) if path.exists() else []
 
 
-def _drop_torn_line(path: Path) -> None:
-  """Cuts off what follows the last newline: a line is written with its newline, or not whole."""
-  content = path.read_bytes()
-  whole = content.rfind(b"\n") + 1
-  if whole < len(content):
-    with open(path, "r+b") as file:
-      file.truncate(whole)
+def _mend(path: Path) -> int:
+  """Drops what is no line of metrics; how many there were, the last one, if torn, left out.
+
+  A line is written with its newline, or not whole. After a loss of power a file may also end in
+  zeros, or hold a broken line before others: those are of updates behind the last checkpoint, which
+  are made again.
+  """
+  *lines, torn = path.read_bytes().split(b"\n")
+  good = [line for line in lines if _is_line(line)]
+  if torn or len(good) < len(lines):
+    write_bytes(path, b"".join(line + b"\n" for line in good))
+  return len(lines) - len(good)
+
+
+def _is_line(line: bytes) -> bool:
+  try:
+    row = json.loads(line)
+  except ValueError:
+    return False
+  return isinstance(row, dict) and row.keys() >= {*MetricsWriter.PLACE}
 
 
 def _open_to_append(path: Path) -> TextIO:
@@ -104,6 +119,7 @@ class MetricsWriter:
     ConfigError: the package of a chosen back-end is not installed.
 
   Attributes:
+    mended: lines that were broken when the file was opened, and are dropped.
     PLACE: the fields that say when and where a line's values were measured.
   """
 
@@ -119,6 +135,7 @@ class MetricsWriter:
     config: dict[str, Any],
     enabled: bool,
   ):
+    self.mended = 0
     self._run_dir = run_dir
     self._enabled = enabled
     self._file = None
@@ -133,7 +150,7 @@ class MetricsWriter:
     wandb_module = _import_extra("wandb", "wandb") if wandb else None
     run_dir.mkdir(parents=True, exist_ok=True)
     if self._path.exists():
-      _drop_torn_line(self._path)
+      self.mended = _mend(self._path)
     self._count(read_metrics(run_dir))
     self._file = _open_to_append(self._path)
     if wandb_module is not None:
@@ -184,6 +201,11 @@ class MetricsWriter:
     if self._wandb_run is not None:
       named = {f"{phase}/{name}": number for name, number in numbers.items()}
       self._wandb_run.log({"updates": updates, "round": round, "step": step, **named})
+
+  def sync(self) -> None:
+    """Waits until all lines are on the disk: before a checkpoint or a result says they are made."""
+    if self._file is not None:
+      os.fsync(self._file.fileno())
 
   def resume(self, *, round: int, phase: str, step: int) -> None:
     """Takes back the lines of this round and phase with a later step.

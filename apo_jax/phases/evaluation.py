@@ -58,6 +58,7 @@ def evaluate(run: Run, round: int) -> None:
   run.logs.metrics.resume(round=round, phase="evaluation", step=0)
   scalars = {name: value for name, value in evaluation.items() if isinstance(value, float)}
   run.logs.metrics.write(scalars, round=round, phase="evaluation", step=1)
+  run.logs.metrics.sync()
   if run.logs.is_writer:
     directory = run.directory.round(round)
     write_samples(directory / TEST_SAMPLES, sampled, "testing_reward")

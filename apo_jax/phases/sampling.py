@@ -69,6 +69,7 @@ def score_samples(run: Run, round: int) -> None:
     summary |= describe_samples(run, scored[1], "golden_sample") | describe_golden(scored[1])
   run.logs.metrics.resume(round=round, phase="score", step=0)
   run.logs.metrics.write(summary, round=round, phase="score", step=1)
+  run.logs.metrics.sync()
   if run.logs.is_writer:
     result = {"reward_model": reward_model.name, "reference": reference.name, **summary}
     files.write_json(run.directory.round(round) / SCORE, result)

@@ -54,6 +54,7 @@ def adopt(
   for row in phase_metrics(source, name):
     values = {key: value for key, value in row.items() if key not in MetricsWriter.PLACE}
     metrics.write(values, round=name.round, phase=name.stem, step=row["step"])
+  metrics.sync()
   place = target.round(name.round) / ADOPTED
   files.write_json(place, {**adopted_phases(target, name.round), name.result: origin})
   copy_phase(source, target, name)

@@ -129,8 +129,10 @@ def train(
     if step % save_every == 0 and step < num_steps:
       log.updated(*waiting)  # nothing is saved that is not finite
       waiting = None
+      log.writer.sync()
       checkpoints.save(state, step, inputs.get_state())
   if waiting is not None:
     log.updated(*waiting)
+  log.writer.sync()
   checkpoints.save(state, num_steps, inputs.get_state())
   return state

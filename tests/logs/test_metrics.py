@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.logs import metrics
 from apo_jax.logs.files import read_jsonl
 from apo_jax.logs.metrics import MetricsWriter, read_metrics
 
@@ -54,6 +55,33 @@ def test_a_torn_last_line_is_dropped_on_open(tmp_path):
   with open_writer(tmp_path) as writer:
     writer.write({"loss": 1.0}, round=1, phase="reward", step=2)
   assert places(tmp_path) == [(1, "reward", 1), (1, "reward", 2)]
+
+
+@pytest.mark.parametrize(
+  "broken", [b"\0" * 4096, b"\0\0\n", b'{"time": 1.0, "rou\n', b"[1]\n", b'{"loss": 1.0}\n\xff\n']
+)
+def test_broken_lines_are_dropped_wherever_they_are_and_counted(tmp_path, broken):
+  path = tmp_path / "metrics.jsonl"
+  with open_writer(tmp_path) as writer:
+    for step in (1, 2):
+      writer.write({"loss": 1.0}, round=1, phase="reward", step=step)
+  first, second = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(first + broken + (second if broken.endswith(b"\n") else b""))
+  with open_writer(tmp_path) as writer:
+    assert writer.mended == broken.count(b"\n")
+    writer.write({"loss": 1.0}, round=1, phase="reward", step=3)
+  kept = [1, 2, 3] if broken.endswith(b"\n") else [1, 3]
+  assert places(tmp_path) == [(1, "reward", step) for step in kept]
+
+
+def test_lines_are_on_the_disk_before_a_checkpoint_says_so(tmp_path, monkeypatch):
+  synced = []
+  monkeypatch.setattr(metrics.os, "fsync", synced.append)
+  with open_writer(tmp_path) as writer:
+    writer.write({"loss": 1.0}, round=1, phase="reward", step=1)
+    assert not synced
+    writer.sync()
+  assert len(synced) == 1
 
 
 def test_resume_takes_back_the_later_steps_of_its_phase_only(tmp_path):
