@@ -1,5 +1,7 @@
 """The command line: `python -m apo_jax.main --config=configs/demo.py`. Kept short."""
 
+import contextlib
+import sys
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -48,7 +50,7 @@ def main(arguments: list[str]) -> int:
   import jax
 
   from apo_jax import game
-  from apo_jax.devices import distributed
+  from apo_jax.devices import distributed, interrupts
   from apo_jax.devices.compilation_cache import use_compilation_cache
   from apo_jax.inference.scoring import NotFinite
   from apo_jax.logs.run_directory import RunDirectory
@@ -60,7 +62,11 @@ def main(arguments: list[str]) -> int:
     run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
     use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
     share = Path(_SHARE.value) if _SHARE.value else None
-    report = game.play(config, run_dir, share=share, repair=_REPAIR.value)
+    with interrupts.listening() if jax.process_count() == 1 else contextlib.nullcontext():
+      report = game.play(config, run_dir, share=share, repair=_REPAIR.value)
+  except interrupts.Interrupted as interrupted:
+    print(f"apo_jax: {interrupted}", file=sys.stderr)
+    return interrupted.code
   except (ConfigError, NotFinite, TrainingDiverged) as error:
     return distributed.leave(refuse(str(error)))
   if jax.process_index() == 0:

@@ -93,19 +93,30 @@ def test_data_files_that_are_missing_or_empty(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
-  """SIGKILL in the middle of a game; the same command again finishes it."""
+  """SIGKILL in the middle of a game, then SIGTERM; the same command again finishes it."""
   flags, whole = tiny.flags(rounds=1, checkpoints__every_steps=1), whole_run.played()
   killed = tmp_path / "killed"
-  process = subprocess.Popen(
-    command(*flags, f"--run_dir={killed}"), cwd=tiny.ROOT, stdout=subprocess.DEVNULL
-  )
-  deadline = time.monotonic() + 200
-  while not (killed / "rounds/01/golden_samples.jsonl").exists():
-    assert process.poll() is None and time.monotonic() < deadline
-    time.sleep(0.02)
-  process.send_signal(signal.SIGKILL)
-  process.wait()
-  assert not (killed / "rounds/01/evaluation.json").exists()
+  for number, reached in (
+    (signal.SIGKILL, "golden_samples.jsonl"),
+    (signal.SIGTERM, "reward.json"),
+  ):
+    process = subprocess.Popen(
+      command(*flags, f"--run_dir={killed}"),
+      cwd=tiny.ROOT,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    deadline = time.monotonic() + 200
+    while not (killed / "rounds/01" / reached).exists():
+      assert process.poll() is None and time.monotonic() < deadline
+      time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert not (killed / "rounds/01/evaluation.json").exists()
+  assert process.returncode == 75
+  assert said.splitlines()[-1].startswith("apo_jax: Ended by SIGTERM; what is finished is kept")
+  assert "Traceback" not in said
   result = run(*flags, f"--run_dir={killed}")
   assert result.returncode == 0, result.stderr
   assert f"The run is in {killed}" in result.stdout

@@ -1,5 +1,6 @@
 """The loop around an update, the same for every training phase: resume, update, log, save."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from typing import Any
 import grain
 import jax
 
+from apo_jax.devices import interrupts
 from apo_jax.logs.metrics import MetricsWriter
 from apo_jax.logs.progress import PhaseProgress
 from apo_jax.training.checkpoints import PhaseCheckpoints
@@ -112,27 +114,31 @@ def train(
 
   Raises:
     TrainingDiverged: a metric of an update is not finite. Checkpoints before it are kept.
+    Interrupted: the process was asked to end. The updates made until then are in a checkpoint.
   """
   first = int(state.step)
   log.resume(first)
   waiting: tuple[int, Metrics] | None = None
-  for step in range(first + 1, num_steps + 1):
-    # While the devices make an update, the next batch is built, placed and dispatched: metrics are
-    # read one update late.
-    state, metrics = update(state, next(inputs))
-    if step == first + 1:
-      jax.block_until_ready(metrics)  # the one update that compiles: its time is told apart
-      log.progress.first_done()
+  with contextlib.ExitStack() as held:
+    for step in range(first + 1, num_steps + 1):
+      # While the devices make an update, the next batch is built, placed and dispatched: metrics
+      # are read one update late.
+      state, metrics = update(state, next(inputs))
+      if step == first + 1:
+        jax.block_until_ready(metrics)  # the one update that compiles: its time is told apart
+        log.progress.first_done()
+        held.enter_context(interrupts.deferred())  # from here on there is something to save
+      if waiting is not None:
+        log.updated(*waiting)
+      waiting = (step, metrics)
+      if (step % save_every == 0 or interrupts.asked()) and step < num_steps:
+        log.updated(*waiting)  # nothing is saved that is not finite
+        waiting = None
+        log.writer.sync()
+        checkpoints.save(state, step, inputs.get_state())
+        interrupts.check()
     if waiting is not None:
       log.updated(*waiting)
-    waiting = (step, metrics)
-    if step % save_every == 0 and step < num_steps:
-      log.updated(*waiting)  # nothing is saved that is not finite
-      waiting = None
-      log.writer.sync()
-      checkpoints.save(state, step, inputs.get_state())
-  if waiting is not None:
-    log.updated(*waiting)
-  log.writer.sync()
-  checkpoints.save(state, num_steps, inputs.get_state())
+    log.writer.sync()
+    checkpoints.save(state, num_steps, inputs.get_state())
   return state

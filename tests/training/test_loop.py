@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from apo_jax.data.input import batches as input_batches
+from apo_jax.devices import interrupts
 from apo_jax.devices.sharding import place_batch
 from apo_jax.logs.metrics import MetricsWriter, read_metrics
 from apo_jax.logs.progress import Progress
@@ -64,9 +66,17 @@ def start():
 
 
 def run(
-  run_dir, num_steps=NUM_STEPS, *, build=batch_of, stop_at=None, start=start, log_every=1, keep=9
+  run_dir,
+  num_steps=NUM_STEPS,
+  *,
+  build=batch_of,
+  stop_at=None,
+  signal_at=None,
+  start=start,
+  log_every=1,
+  keep=9,
 ):
-  """One process: makes updates until `stop_at`, where it dies, or to the end."""
+  """One process: makes updates until `stop_at`, where it dies, or to the end; SIGTERM at one."""
   placed = 0
 
   def update(state, indexed):
@@ -75,6 +85,8 @@ def run(
     placed += 1
     if stop_at is not None and step + 1 == stop_at:
       raise Stopped
+    if signal_at is not None and step + 1 == signal_at:
+      signal.raise_signal(signal.SIGTERM)
     return update_of(state, batch)
 
   writer = MetricsWriter(
@@ -169,6 +181,17 @@ def test_stopped_and_started_again_is_as_if_never_stopped(whole, tmp_path, stop_
   restored = newest(tmp_path)
   assert_bits_equal(restored.state, expected)
   assert restored.input_position == {"next_index": NUM_STEPS}
+
+
+def test_a_process_that_is_asked_to_end_saves_the_update_it_made(whole, tmp_path):
+  """At an update that is no multiple of `SAVE_EVERY`."""
+  with pytest.raises(interrupts.Interrupted), interrupts.listening():
+    run(tmp_path, signal_at=5)
+  assert steps_on_disk(tmp_path) == [3, 5] and len(lines(tmp_path)) == 5
+  state, placed = run(tmp_path)
+  assert placed == NUM_STEPS - 5
+  assert_bits_equal(state, whole[1])
+  assert lines(tmp_path) == lines(whole[0])
 
 
 def test_a_finished_phase_is_not_trained_again(whole, tmp_path):

@@ -1,0 +1,41 @@
+import signal
+
+import pytest
+
+from apo_jax.devices import interrupts
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_ends_what_runs_with_a_code_of_its_own(number, code):
+  before = signal.getsignal(number)
+  with pytest.raises(interrupts.Interrupted, match=number.name) as found, interrupts.listening():
+    signal.raise_signal(number)
+    raise AssertionError
+  assert found.value.code == code
+  assert signal.getsignal(number) is before
+
+
+def test_where_there_is_something_to_save_it_is_noted():
+  reached = []
+  with pytest.raises(interrupts.Interrupted), interrupts.listening():
+    interrupts.check()
+    with interrupts.deferred():
+      assert not interrupts.asked()
+      signal.raise_signal(signal.SIGTERM)
+      assert interrupts.asked()
+      reached.append("saved")
+    reached.append("behind the block")
+  assert reached == ["saved"]
+
+
+def test_an_error_is_not_hidden_by_a_signal():
+  with pytest.raises(ZeroDivisionError), interrupts.listening(), interrupts.deferred():
+    signal.raise_signal(signal.SIGTERM)
+    raise ZeroDivisionError
+
+
+def test_each_run_listens_anew():
+  for _ in range(2):
+    with pytest.raises(interrupts.Interrupted), interrupts.listening():
+      assert not interrupts.asked()
+      signal.raise_signal(signal.SIGTERM)
