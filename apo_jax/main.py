@@ -54,12 +54,13 @@ def main(arguments: list[str]) -> int:
   from apo_jax.devices.compilation_cache import use_compilation_cache
   from apo_jax.inference.scoring import NotFinite
   from apo_jax.logs.run_directory import RunDirectory
+  from apo_jax.logs.storage import problem_of
   from apo_jax.run.ownership import default_run_dir
   from apo_jax.training.loop import TrainingDiverged
 
+  run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
   try:
     distributed.initialize(*process_flags())
-    run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
     use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
     share = Path(_SHARE.value) if _SHARE.value else None
     with interrupts.listening() if jax.process_count() == 1 else contextlib.nullcontext():
@@ -69,6 +70,11 @@ def main(arguments: list[str]) -> int:
     return interrupted.code
   except (ConfigError, NotFinite, TrainingDiverged) as error:
     return distributed.leave(refuse(str(error)))
+  except Exception as error:
+    sentence = problem_of(error, run_dir)
+    if sentence is None:
+      raise
+    return distributed.leave(refuse(sentence))
   if jax.process_index() == 0:
     print(f"\nThe run is in {run_dir}; open {report} to see it.")
   return 0

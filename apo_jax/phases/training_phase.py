@@ -10,7 +10,9 @@ import optax
 from apo_jax.config.schema import TrainingConfig
 from apo_jax.data.input import batches
 from apo_jax.logs import files
+from apo_jax.logs.storage import check_room
 from apo_jax.models.definition import Parameters
+from apo_jax.models.parameters import size_in_bytes
 from apo_jax.phases.stream import Batches
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
@@ -78,6 +80,7 @@ def play(run: Run, phase: TrainingPhase) -> None:
     open_phase(run.directory.checkpoints(player.name), keep=config.checkpoints.keep) as checkpoints,
   ):
     abstract = abstract_state(definition, optimizer)
+    _check_room(run, player, abstract)
     state = resume(checkpoints, abstract, start, inputs, run.logs.progress.message)
     frozen = run.parameters.frozen(definition)
     state = train(
@@ -109,3 +112,16 @@ def play(run: Run, phase: TrainingPhase) -> None:
         "seconds_to_first_update": progress.first_seconds,
       },
     )
+
+
+def _check_room(run: Run, player: Player, state: TrainState) -> None:
+  """Checks that the phase's checkpoints have room: those that stay, and one that is being written.
+
+  Raises:
+    ConfigError: they have not.
+  """
+  directory = run.directory.checkpoints(player.name)
+  there = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+  needed = int(size_in_bytes(state)) * (run.config.checkpoints.keep + 1) - there
+  what = f"what phase {player.phase} of round {player.round} keeps as checkpoints"
+  check_room(run.directory.path, needed, what)

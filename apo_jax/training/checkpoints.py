@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from apo_jax.config.fields import ConfigError
@@ -64,7 +66,7 @@ class PhaseCheckpoints:
       return
     parts = _parts(state, input_position)
     self._checkpointer.save_checkpointables_async(
-      step, {**parts, "checksums": _checksums(parts)}, force=True
+      step, {**parts, "checksums": _as_arrays(_checksums(parts))}, force=True
     )
 
   def restore(self, abstract: TrainState) -> Restored:
@@ -135,6 +137,11 @@ def _checksums(parts: dict[str, Any]) -> dict[str, dict[str, str]]:
   }
 
 
+def _as_arrays(checksums: dict[str, dict[str, str]]) -> dict[str, dict[str, np.ndarray]]:
+  """The same as bytes, UInt8[N]: Orbax warns of a part that holds no array."""
+  return jax.tree.map(lambda text: np.frombuffer(bytes.fromhex(text), np.uint8), checksums)
+
+
 def _json_hash(value: Any) -> str:
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -164,7 +171,7 @@ def _load(
 
 def _difference(loaded: dict[str, Any]) -> str:
   """What is not as it was written, behind the checkpoint's name; empty where all is."""
-  written = loaded["checksums"]
+  written = jax.tree.map(lambda array: bytes(np.asarray(array)).hex(), loaded["checksums"])
   for part, found in _checksums({k: v for k, v in loaded.items() if k != "checksums"}).items():
     for path, checksum in found.items():
       if written[part].get(path) != checksum:

@@ -1,0 +1,91 @@
+"""What is said where a disk or directory cannot be written, in one sentence.
+
+Writers raise in their own ways: Python an OSError, Orbax and TensorStore errors that hold its
+words, often from other threads and as the cause of something else. `problem_of` finds it there.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from apo_jax.config.fields import ConfigError
+
+# What the system calls them, and what each means for whoever runs this.
+_PROBLEMS = {
+  errno.ENOSPC: "has no space left",
+  errno.EDQUOT: "has no space left within the quota",
+  errno.EFBIG: "may not hold a file of that size",
+  errno.EROFS: "is read-only",
+  errno.EACCES: "may not be written by this user",
+  errno.EPERM: "may not be written by this user",
+  errno.EIO: "answers with an input/output error",
+  errno.ESTALE: "is no longer mounted as it was",
+}
+
+
+def problem_of(error: BaseException, run_dir: Path) -> str | None:
+  """The sentence, where an error is of storage; else None.
+
+  Args:
+    error: what ended a run; what caused it, and what it was raised beside, are looked at too.
+    run_dir: of the run, which is named where the error names no file.
+  """
+  for one in _chain(error):
+    if isinstance(one, FileNotFoundError) and not run_dir.exists():
+      return f"{run_dir} is gone; what was played is lost with it unless it comes back."
+    number = one.errno if isinstance(one, OSError) else _number_in(str(one))
+    if number in _PROBLEMS:
+      place = getattr(one, "filename", None) or run_dir
+      return (
+        f"{place} cannot be written: its disk {_PROBLEMS[number]} ({_free(run_dir)} free). What is"
+        " finished is kept; mend that, and the same command goes on."
+      )
+  return None
+
+
+def check_room(run_dir: Path, needed: int, what: str) -> None:
+  """Checks that a disk has room for what is about to be written.
+
+  Args:
+    run_dir: a directory on it.
+    needed: bytes.
+    what: that is written, for the error.
+
+  Raises:
+    ConfigError: it has not; names both numbers.
+  """
+  free = shutil.disk_usage(run_dir).free
+  if free < needed:
+    raise ConfigError(
+      f"{run_dir} has {free / 1e6:,.1f} MB free, and {what} takes {needed / 1e6:,.1f} MB. What is"
+      " finished is kept; make room, and the same command goes on."
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+  """An error, and all that it was raised for or beside."""
+  waiting: list[BaseException | None] = [error]
+  seen: set[int] = set()
+  while waiting:
+    one = waiting.pop()
+    if one is None or id(one) in seen:
+      continue
+    seen.add(id(one))
+    yield one
+    waiting += [one.__cause__, one.__context__]
+    if isinstance(one, BaseExceptionGroup):
+      waiting += one.exceptions
+
+
+def _number_in(text: str) -> int | None:
+  """The system's number of an error that a text repeats in the system's words."""
+  return next((number for number in _PROBLEMS if os.strerror(number) in text), None)
+
+
+def _free(directory: Path) -> str:
+  try:
+    return f"{shutil.disk_usage(directory).free / 1e6:,.1f} MB"
+  except OSError:
+    return "an unknown number of bytes"
