@@ -32,6 +32,34 @@ from tests.models.hugging_face import cases
         "rope_scaling": {"rope_type": "linear", "factor": 8.0},
       },
     ),
+    (
+      "olmo3",
+      {
+        "full_attention": {"rope_type": "yarn", "rope_theta": 5e5, "factor": 8.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 5e5},
+      },
+      {"rope_theta": 5e5, "rope_scaling": {"rope_type": "yarn", "factor": 8.0}},
+    ),
+    (  # which version 4 cannot say
+      "olmo3",
+      {
+        "full_attention": {"rope_type": "default", "rope_theta": 5e5},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+      },
+      {},
+    ),
+    (
+      "phi3",
+      {
+        **{"rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.75},
+        **{"short_factor": [1.0], "long_factor": [2.0], "original_max_position_embeddings": 64},
+      },
+      {
+        **{"rope_theta": 1e4, "partial_rotary_factor": 0.75},
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [2.0]},
+        "original_max_position_embeddings": 64,
+      },
+    ),
   ],
 )
 def test_the_new_spelling_gets_the_old_beside_it(model_type, parameters, old):

@@ -21,6 +21,7 @@ import transformers
 
 from apo_jax.export.tokenizer_files import save_tokenizer
 from apo_jax.export.weights import (
+  has_classifier,
   policy_config,
   policy_tensors,
   reward_config,
@@ -69,9 +70,12 @@ def spelled(name: str, spelling: str) -> dict[str, Any]:
 
 
 def configs(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
-  """config.json of the exported policy and of a reward model from it."""
+  """config.json of the exported policy, and of a reward model from it where there is a class."""
   given = (checkpoint.hf_config, checkpoint.family, checkpoint.architecture, "float32")
-  return {"policy": policy_config(*given), "reward": reward_config(*given, PADDING)}
+  made = {"policy": policy_config(*given)}
+  if has_classifier(checkpoint.family):
+    made["reward"] = reward_config(*given, PADDING)
+  return made
 
 
 def write_model(output: Path, name: str, spelling: str) -> None:
@@ -106,7 +110,7 @@ def store(output: Path) -> None:
   if {version.split(".")[0] for version in versions} != {"4", "5"}:
     sys.exit(f"There are results of transformers {versions}; versions 4 and 5 are wanted.")
   rewards = [result["rewards"] for result in results]
-  for name in rewards[0]:
+  for name in rewards[0].keys() & rewards[1].keys():  # version 4 has no classifier of some families
     for one, other in zip(*(reward[name] for reward in rewards), strict=True):
       if abs(one - other) > 1e-4 * max(1, abs(one)):
         sys.exit(f"{name}: rewards {one} and {other}")
