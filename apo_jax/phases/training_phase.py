@@ -122,6 +122,7 @@ def _check_room(run: Run, player: Player, state: TrainState) -> None:
   """
   directory = run.directory.checkpoints(player.name)
   there = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
-  needed = int(size_in_bytes(state)) * (run.config.checkpoints.keep + 1) - there
+  size = int(size_in_bytes({"state": state}))
+  needed = size * (run.config.checkpoints.keep + 1) - there
   what = f"what phase {player.phase} of round {player.round} keeps as checkpoints"
   check_room(run.directory.path, needed, what)
