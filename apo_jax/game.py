@@ -187,16 +187,18 @@ def _play_all(
         logs.progress.message(
           f"{directory.metrics} had {logs.metrics.mended} broken lines, which are dropped."
         )
-      record_last(directory, finished_phases(directory, phase_names(config)))
       _introduce(run, texts.reports, template)
     for round in range(config.rounds + 1):
       check_health(run, round)  # an earlier process may have had other thresholds
     if repair:
       mend(run, phase_names(config), checked.damage)
+    if logs.is_writer:
+      record_last(directory, finished_phases(directory, phase_names(config)))
     shared = None
     if share is not None:
       shared = shared_phases(share, config, models, codec, directory, logs.progress.message)
-    for phase in _unfinished(directory, phases(config)):
+    finished = of_the_first(len(finished_phases(directory, phase_names(config))))
+    for phase in phases(config)[finished:]:
       _play(run, phase, shared)
       on_phase_end(phase)
     if logs.is_writer:
@@ -276,9 +278,3 @@ def _introduce(run: Run, reports: Sequence[SourceReport], template: TemplateChec
   if sharing is not None:
     say(sharing)
   say(describe_judge(judge_facts(config, models, run.data)))
-
-
-def _unfinished(directory: RunDirectory, listed: Sequence[Phase]) -> list[Phase]:
-  """The phases from the first without a result on."""
-  results = [(directory.round(phase.round) / phase.result).exists() for phase in listed]
-  return listed[of_the_first([*results, False].index(False)) :]

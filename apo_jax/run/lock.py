@@ -124,10 +124,7 @@ def _take(path: Path, me: Owner, say: Callable[[str], None]) -> None:
         return
     owner = _read(path)
     if owner is not None and _is_alive(path, owner, say):
-      raise ConfigError(
-        f"--run_dir is {str(path.parent)!r}, in which {owner.words} plays; wait for it, end it, or"
-        " give another --run_dir."
-      )
+      raise _refusal(path, owner)
     os.replace(made, path)
     _confirm(path, me)
   finally:
@@ -139,11 +136,15 @@ def _confirm(path: Path, me: Owner) -> None:
   time.sleep(0.2)
   owner = _read(path)
   if owner != me:
-    who = owner.words if owner else "another process"
-    raise ConfigError(
-      f"--run_dir is {str(path.parent)!r}, in which {who} plays; wait for it, end it, or give"
-      " another --run_dir."
-    )
+    raise _refusal(path, owner)
+
+
+def _refusal(path: Path, owner: Owner | None) -> ConfigError:
+  who = owner.words if owner else "another process"
+  return ConfigError(
+    f"--run_dir is {str(path.parent)!r}, in which {who} plays; wait for it, end it, or give"
+    " another --run_dir."
+  )
 
 
 def _is_alive(path: Path, owner: Owner, say: Callable[[str], None]) -> bool:

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 
 from apo_jax.config.fields import ConfigError
-from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config
 from apo_jax.models.architecture import Architecture, architecture_from_shape
 from apo_jax.models.hugging_face.config import (
@@ -122,24 +121,6 @@ def find_origins(
   elif own.shape is not None:
     model = dataclasses.replace(config.model, shape=own.shape)
     testing_reward = architecture_from_shape(model, policy.vocab_size)
-  origins = Origins(
+  return Origins(
     policy, policy_checkpoint, reward, reward_checkpoint, testing_reward, testing_checkpoint
   )
-  for field, checkpoint in origins.checkpoints.items():
-    _check_longest_row(field, checkpoint, config)
-  return origins
-
-
-def _check_longest_row(field: str, checkpoint: Checkpoint, config: Config) -> None:
-  """Refuses rows that would need the long factors of a checkpoint's rotary positions."""
-  longest, limit = (
-    max(config.data.row_length, judged_length(config)),
-    checkpoint.architecture.longest_row,
-  )
-  if limit is not None and longest > limit:
-    raise ConfigError(
-      f"{field} is {str(checkpoint.directory)!r}, whose rotary positions change with the longest"
-      f" row of a batch (longrope) beyond {limit} positions, and the longest row has {longest}:"
-      " config.data.row_length, or config.data.query_length with the new tokens that"
-      f" config.sampling allows; they must be at most {limit}."
-    )

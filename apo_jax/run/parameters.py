@@ -18,17 +18,22 @@ from apo_jax.training.checkpoints import DamagedCheckpoint, load_parameters
 _KEPT_IN_MEMORY = 2
 
 
-def finished_parameters(
-  directory: RunDirectory, player: Player, definition: Definition
-) -> Parameters:
+def load_last(directory: RunDirectory, player: Player, definition: Definition) -> Parameters:
   """The trained parameters that a player's phase ended with.
 
   Raises:
-    DamagedCheckpoint: they cannot be had; says how the phase is played again.
+    DamagedCheckpoint: they cannot be had.
   """
   updates = read_json(directory.round(player.round) / f"{player.phase}.json")["updates"]
+  return load_parameters(directory.checkpoints(player.name), definition, updates)
+
+
+def finished_parameters(
+  directory: RunDirectory, player: Player, definition: Definition
+) -> Parameters:
+  """The same for who cannot do without: the error says how the phase is played again."""
   try:
-    return load_parameters(directory.checkpoints(player.name), definition, updates)
+    return load_last(directory, player, definition)
   except DamagedCheckpoint as error:
     raise DamagedCheckpoint(
       f"{error} Start the run with --repair, which plays what is needed again."

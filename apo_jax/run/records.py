@@ -15,6 +15,9 @@ from apo_jax.logs.run_directory import CHECKSUMS, RunDirectory
 from apo_jax.run.adoption import BESIDE
 from apo_jax.run.phase_inputs import PhaseName
 
+# What a damaged file of hashes raises.
+_UNREADABLE = (OSError, TypeError, ValueError)
+
 
 class Damage(NamedTuple):
   """A finished phase whose files are not what it wrote.
@@ -38,7 +41,7 @@ class Damage(NamedTuple):
 def record_phase(directory: RunDirectory, name: PhaseName) -> None:
   """Takes the hashes of what a phase has left."""
   place = directory.round(name.round)
-  known = _known(place)
+  known = _known_if_readable(place)
   known |= {path.name: file_sha256(path) for path in files_of(directory, name)}
   write_json(place / CHECKSUMS, known)
 
@@ -46,7 +49,7 @@ def record_phase(directory: RunDirectory, name: PhaseName) -> None:
 def forget_record(directory: RunDirectory, name: PhaseName) -> None:
   """To be called before a phase is played: it may write over what earlier ones left."""
   place = directory.round(name.round)
-  known = _known(place)
+  known = _known_if_readable(place)
   kept = {file: sha256 for file, sha256 in known.items() if file not in _names(name)}
   if kept != known:
     write_json(place / CHECKSUMS, kept)
@@ -54,8 +57,9 @@ def forget_record(directory: RunDirectory, name: PhaseName) -> None:
 
 def record_last(directory: RunDirectory, finished: Sequence[PhaseName]) -> None:
   """Takes the hashes of the last finished phase, which may have been stopped before it did."""
-  if finished and finished[-1].result not in _known(directory.round(finished[-1].round)):
-    record_phase(directory, finished[-1])
+  for name in finished[-1:]:
+    if name.result not in _known_if_readable(directory.round(name.round)):
+      record_phase(directory, name)
 
 
 def finished_phases(directory: RunDirectory, listed: Sequence[PhaseName]) -> list[PhaseName]:
@@ -83,18 +87,21 @@ def find_damage(
     finished: its finished phases. The last may have been stopped before its hashes were taken.
     playing: the phase behind them, which may have begun to write over what they left.
   """
-  found = []
+  found, seen = [], set()
   for number, name in enumerate(finished):
     place = directory.round(name.round)
     try:
       known = _known(place)
-    except (OSError, ValueError, AttributeError) as error:
+    except _UNREADABLE as error:
       found.append(Damage(name, place / CHECKSUMS, f"cannot be read: {error}"))
       continue
     if name.result not in known and number == len(finished) - 1:
       continue
     rewritten = _names(playing) if playing and playing.round == name.round else ()
     for file in _names(name):
+      if place / file in seen:
+        continue  # an earlier phase's, which this one has written over
+      seen.add(place / file)
       if file in known or file not in rewritten:
         problem = _problem(place / file, known.get(file))
         if problem:
@@ -109,6 +116,14 @@ def _names(name: PhaseName) -> tuple[str, ...]:
 def _known(place: Path) -> dict[str, str]:
   path = place / CHECKSUMS
   return dict(read_json(path)) if path.exists() else {}
+
+
+def _known_if_readable(place: Path) -> dict[str, str]:
+  """The same for whoever writes them: damaged ones were refused, or are being repaired."""
+  try:
+    return _known(place)
+  except _UNREADABLE:
+    return {}
 
 
 def _problem(path: Path, known: str | None) -> str:

@@ -12,7 +12,7 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
 from apo_jax.devices.processes import barrier
 from apo_jax.logs.run_directory import RunDirectory
-from apo_jax.run.parameters import finished_parameters
+from apo_jax.run.parameters import load_last
 from apo_jax.run.phase_inputs import PhaseName, inputs_of
 from apo_jax.run.records import Damage
 from apo_jax.run.run import Run
@@ -41,12 +41,12 @@ def mend(run: Run, listed: Sequence[PhaseName], damage: Sequence[Damage]) -> Non
       gone.add(name)  # dropped as rounds went by: only what reads it would miss it
       continue
     try:
-      finished_parameters(directory, player, run.models.of(player))
+      load_last(directory, player, run.models.of(player))
     except DamagedCheckpoint as error:
-      say(str(error).split(" Start the run")[0])
+      say(str(error))
       unusable.add(name)
   # A phase that is not finished is played in any case, and may need what is gone.
-  unusable |= set([name for name in listed if name not in finished][:1])
+  unusable.update([name for name in listed if name not in finished][:1])
   first = first_to_play(run.config, listed, [*unusable], lambda name: name not in gone)
   again = [name for name in finished if listed.index(name) >= first]
   if not again:

@@ -44,6 +44,7 @@ def test_a_changed_or_missing_file_is_named_with_its_phase(scored, change, probl
   change(path)
   first = find_damage(scored, [SAMPLED, SCORED], None)[0]
   assert (first.phase, first.path, first.problem) == (SAMPLED, path, problem)
+  assert len(find_damage(scored, [SAMPLED, SCORED], None)) == 1  # two phases wrote it
   with pytest.raises(ConfigError, match=rf"policy_samples.jsonl, which round 1 .* {problem}\."):
     refuse_damage([first])
   refuse_damage([])
@@ -74,8 +75,12 @@ def test_the_last_phase_may_have_been_killed_before_its_hashes(scored):
   assert "cannot be read" in find_damage(scored, [SAMPLED, SCORED, last], None)[0].problem
 
 
-def names_from(listed, first):
-  return [name.words for name in listed[first:]]
+def test_damaged_hashes_are_taken_anew_by_what_is_played_again(scored):
+  (scored.round(1) / "checksums.json").write_text("[1")
+  forget_record(scored, SCORED)
+  record_phase(scored, SAMPLED)
+  record_last(scored, [SAMPLED, SCORED])
+  assert find_damage(scored, [SAMPLED, SCORED], None) == []
 
 
 def test_what_is_played_again_begins_where_all_that_is_read_can_be_had():

@@ -21,6 +21,7 @@ from apo_jax.models.hugging_face.config import MIXTURES
 from apo_jax.models.hugging_face.importing import import_decoder
 from apo_jax.models.hugging_face.names import FAMILIES, tensor_names
 from apo_jax.run.origins import find_origins
+from apo_jax.run.positions import check_positions
 from tests import tiny
 from tests.models.hugging_face import cases
 
@@ -249,7 +250,9 @@ def test_rows_that_need_the_long_factors_are_refused(tmp_path):
 
   def limit(positions):
     cases.write(tmp_path, "phi3", config={"original_max_position_embeddings": positions})
-    return find_origins(config).policy.longest_row
+    origins = find_origins(config)
+    check_positions(config, origins)
+    return origins.policy.longest_row
 
   assert limit(longest) == longest
   with pytest.raises(ConfigError, match=rf"beyond {longest - 1} positions, .* has {longest}: "):
