@@ -87,23 +87,24 @@ def run(commands: list[list[str]], environment: dict[str, str]) -> int:
   readers: list[threading.Thread] = []
   try:
     for index, command in enumerate(commands):
-      output = None if index == 0 else subprocess.PIPE
+      outputs = [
+        None if index == 0 and stream.isatty() else subprocess.PIPE
+        for stream in (sys.stdout, sys.stderr)
+      ]
       # A session of its own: Ctrl-C then reaches a process once, through us, and with its children.
       process = subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
+        stdout=outputs[0],
+        stderr=outputs[1],
         start_new_session=True,
       )
       processes.append(process)
-      if output is not None:
-        prefix = f"[{index}] ".encode()
-        readers += [
-          start_reader(process.stdout, sys.stdout.buffer, prefix),
-          start_reader(process.stderr, sys.stderr.buffer, prefix),
-        ]
+      prefix = f"[{index}] ".encode() if index else b""
+      for source, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+        if source is not None:  # else process 0 writes to a terminal itself, as if it ran alone
+          readers.append(start_reader(source, target.buffer, prefix))
     return wait(processes, received)
   finally:
     end(processes, received[0] if received else signal.SIGTERM)
@@ -116,7 +117,8 @@ def start_reader(source: BinaryIO, target: BinaryIO, prefix: bytes) -> threading
 
   def copy() -> None:
     for line in source:
-      # One write a line, so that lines of different processes do not mix.
+      # One write a line, so that lines of different processes do not mix. Python's own print, where
+      # it is not buffered, writes a line and its end apart.
       target.write(prefix + line.rstrip(b"\n") + b"\n")
       target.flush()
 

@@ -124,6 +124,17 @@ def test_local_passes_arguments_flags_and_output(tmp_path):
   assert sorted(ended.stderr.splitlines()) == ["[1] a warning", "a warning"]
 
 
+def test_local_mixes_no_lines_of_two_processes(tmp_path):
+  ended = run(**local(tmp_path, "for i in range(2000): print('line', i)", "--processes=2"))
+  lines = ended.stdout.splitlines()
+  assert [line for line in lines if not line.startswith("[1] ")] == [
+    f"line {i}" for i in range(2000)
+  ]
+  assert [line for line in lines if line.startswith("[1] ")] == [
+    f"[1] line {i}" for i in range(2000)
+  ]
+
+
 def test_local_leaves_xla_flags_alone(tmp_path):
   ended = run(**local(tmp_path, ECHO, "--processes=1", XLA_FLAGS="--other=1"))
   assert json.loads(ended.stdout.splitlines()[0])["xla_flags"] == "--other=1"
