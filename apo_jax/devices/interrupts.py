@@ -18,8 +18,11 @@ from collections.abc import Iterator
 TRY_AGAIN = 75
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
   """The run was asked to end, and has saved what it had to.
+
+  No Exception, as KeyboardInterrupt is none: it may be raised anywhere, also where whatever goes
+  wrong with a file means that the file is damaged.
 
   Attributes:
     code: the process's exit code: 75 for SIGTERM, 130 for Ctrl-C, as shells have it.

@@ -39,3 +39,11 @@ def test_each_run_listens_anew():
     with pytest.raises(interrupts.Interrupted), interrupts.listening():
       assert not interrupts.asked()
       signal.raise_signal(signal.SIGTERM)
+
+
+def test_what_handles_any_error_does_not_take_it_for_one():
+  with pytest.raises(interrupts.Interrupted), interrupts.listening():
+    try:
+      signal.raise_signal(signal.SIGTERM)
+    except Exception:
+      pytest.fail("a damaged file, say")
