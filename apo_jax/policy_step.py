@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.definition import Definition
-from apo_jax.models.logprobs import drawn_and_imitated_logprobs
+from apo_jax.models.logprobs import SaidOfRows, say_of_rows
 from apo_jax.objectives import PolicyLoss, ScoredResponses, Sums, mean
 from apo_jax.rows.reading import as_sequences, sum_by_response
 from apo_jax.rows.rows import Rows
@@ -25,16 +25,17 @@ class PolicyBatch(NamedTuple):
     reference_logprobs: Float[B, R], log pi_ref(y|x), summed over drawn tokens; None where the
       responses are demonstrations, which have no reference and no rewards.
     valid: Bool[B, R], False on padding and empty responses.
+    golden: Bool[B, R], True at golden responses; None where only samples are read.
+    earlier_logprobs: Float[B, R], as `reference_logprobs` under the policy of a round before; None
+      where no loss reads it.
   """
 
   rows: Rows
   rewards: Float[Array, "B R"]
   reference_logprobs: Float[Array, "B R"] | None
   valid: Bool[Array, "B R"]
-
-
-# Of what was drawn, and with the end that a stop string stands for.
-Logprobs = tuple[Float[Array, "B R"], Float[Array, "B R"]]
+  golden: Bool[Array, "B R"] | None = None
+  earlier_logprobs: Float[Array, "B R"] | None = None
 
 
 def make_policy_update(
@@ -52,34 +53,42 @@ def make_policy_update(
   `response_length` in drawn tokens; `gradient_norm`.
   """
 
-  def logprobs(policy: Decoder, batch: PolicyBatch, dropout_key: Array | None) -> Logprobs:
-    rows, held = as_sequences(batch.rows, batch.valid.shape[1])
-    found = drawn_and_imitated_logprobs(policy, rows, held, dropout_key=dropout_key)
-    return tuple(one.reshape(batch.valid.shape) for one in found)
+  def said(policy: Decoder, batch: PolicyBatch, dropout_key: Array | None) -> SaidOfRows:
+    shape = batch.valid.shape
+    rows, held = as_sequences(batch.rows, shape[1])
+    found = say_of_rows(
+      policy, rows, held, with_queries=loss.reads_query_embeddings, dropout_key=dropout_key
+    )
+    embeddings = found.query_embeddings
+    if embeddings is not None:
+      # Separate rows of a query all begin with it; the first is always filled.
+      embeddings = embeddings.reshape(shape[0], -1, embeddings.shape[-1])[:, 0]
+    return SaidOfRows(found.drawn.reshape(shape), found.imitated.reshape(shape), embeddings)
 
-  def measure(logprobs: Logprobs, batch: PolicyBatch) -> dict[str, Sums]:
+  def measure(said: SaidOfRows, batch: PolicyBatch) -> dict[str, Sums]:
     rows, held = as_sequences(batch.rows, batch.valid.shape[1])
     masks = rows.response_mask, rows.response_mask | rows.ends
     lengths, imitated_lengths = (
       sum_by_response(mask, rows.segment_ids, held).reshape(batch.valid.shape) for mask in masks
     )
     responses = ScoredResponses(
-      logprobs=logprobs[0],
+      logprobs=said.drawn,
       reference_logprobs=batch.reference_logprobs,
       lengths=lengths,
       rewards=batch.rewards,
       valid=batch.valid,
-      imitated_logprobs=logprobs[1],
+      imitated_logprobs=said.imitated,
       imitated_lengths=imitated_lengths,
+      golden=batch.golden,
+      earlier_logprobs=batch.earlier_logprobs,
+      query_embeddings=said.query_embeddings,
     )
     return {"loss": loss(responses), "responses": _describe(responses)}
 
   def combine(totals: dict[str, Array], counts: dict[str, Array]) -> tuple[Array, Metrics]:
     return mean(totals["loss"], counts["loss"]), {}
 
-  return make_update(
-    logprobs, measure, combine, definition, optimizer, mesh, accumulation=accumulation
-  )
+  return make_update(said, measure, combine, definition, optimizer, mesh, accumulation=accumulation)
 
 
 def _describe(responses: ScoredResponses) -> Sums:

@@ -198,6 +198,7 @@ def _check_training(config: Config) -> None:
       raise ConfigError(
         f"{name} is {size}; it must be a multiple of {accumulation_name}, which is {accumulation}."
       )
+  _check_loss(config)
   sampler, loss = config.sampling.training, config.policy.loss
   if not loss.compares:
     return
@@ -212,6 +213,41 @@ def _check_training(config: Config) -> None:
       f"config.sampling.training.{field} is {getattr(sampler, field)}, which makes all samples of a"
       f" query equal; with config.policy.loss {loss.name!r} they must differ to form pairs."
     )
+
+
+def _check_loss(config: Config) -> None:
+  """What a policy loss asks of other fields."""
+  policy, loss = config.policy, config.policy.loss
+  because = f"with config.policy.loss {loss.name!r}"
+  if loss.reference == "round_start":
+    whose = "whose reference is the policy that sampled"
+    if policy.reference != "round_start":
+      raise ConfigError(
+        f"config.policy.reference is {policy.reference!r}; it must be 'round_start' {because},"
+        f" {whose}."
+      )
+    if policy.start != "previous":
+      raise ConfigError(
+        f"config.policy.start is {policy.start!r}; it must be 'previous' {because}, {whose}."
+      )
+  if loss.whole_batch and policy.training.accumulation > 1:
+    raise ConfigError(
+      f"config.policy.training.accumulation is {policy.training.accumulation}; it must be 1"
+      f" {because}, which compares all queries of a batch."
+    )
+  if loss.reads_earlier_policy and config.checkpoints.keep < 2:
+    raise ConfigError(
+      f"config.checkpoints.keep is {config.checkpoints.keep}; it must be at least 2 {because},"
+      " which reads the policy of the round before the last."
+    )
+  left = config.sampling.training.num_samples
+  for selection in policy.selections:
+    left = selection.most(left)
+    if loss.compares and left < 2:
+      raise ConfigError(
+        f"config.policy.selections leaves {left} sample of a query by {selection.name!r}; it must"
+        f" leave at least 2 {because}, as one sample forms no pair."
+      )
 
 
 def _check_mesh_axes(mesh: MeshConfig) -> None:

@@ -12,7 +12,7 @@ import dataclasses
 from typing import Literal
 
 from apo_jax.evaluation.judged_round import Evaluation
-from apo_jax.objectives import APO, DPO, PolicyLoss, RewardTerm, Shaping
+from apo_jax.objectives import APO, DPO, PolicyLoss, RewardTerm, Selection, Shaping
 from apo_jax.objectives.likelihood import OverTokens
 from apo_jax.objectives.ranges import (
   Decay,
@@ -25,6 +25,8 @@ from apo_jax.objectives.ranges import (
   Probability,
   Share,
 )
+
+RewardMode = Literal["adversarial", "preferences_only", "fixed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +165,7 @@ class RewardConfig:
   lora: LoraConfig = LoraConfig()
   # What a round's step learns from: golden responses against samples beside the preferences,
   # preferences alone, or nothing.
-  mode: Literal["adversarial", "preferences_only", "fixed"] = "adversarial"
+  mode: RewardMode = "adversarial"
   start: Literal["base", "previous"] = "previous"  # what a round starts from
   pooling: Literal["last", "eos", "average", "max"] = "last"  # what the head reads
   apo: APO = APO()  # the loss
@@ -200,8 +202,14 @@ class PolicyConfig:
   """The max player: the policy and its step in a round."""
 
   lora: LoraConfig = LoraConfig()
+  # One that reads no rewards leaves rounds without a reward step, whatever reward.mode is.
   loss: PolicyLoss = DPO()
   shapings: tuple[Shaping, ...] = ()  # of the rewards that it learns from, in this order
+  # Which samples it may learn from, of those that are left, in this order.
+  selections: tuple[Selection, ...] = ()
+  # Of the queries that earlier rounds' policies answered, the share that it learns from again, with
+  # the answers and this round's rewards and reference: the last round's, the one's before, ...
+  replay: tuple[Share, ...] = ()
   # What becomes of samples that ran into the limit: left out where no finished one of the query is
   # better, so that they are never the best; treated as any other; or all left out.
   unfinished: Literal["never_best", "as_is", "drop"] = "never_best"
@@ -336,3 +344,8 @@ class Config:
   memory: MemoryConfig = MemoryConfig()
   checkpoints: CheckpointConfig = CheckpointConfig()
   logging: LoggingConfig = LoggingConfig()
+
+  @property
+  def reward_mode(self) -> RewardMode:
+    """What rounds do: `reward.mode`, but "fixed" where the policy's loss reads no rewards."""
+    return self.reward.mode if self.policy.loss.reads_rewards else "fixed"

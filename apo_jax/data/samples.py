@@ -13,7 +13,7 @@ from typing import Any, Literal
 from apo_jax.data.records import Demonstration, Query
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs.files import read_jsonl, write_jsonl
-from apo_jax.rows.rows import Item, Response
+from apo_jax.rows.rows import Response
 
 # What rewards are called in a file: the game's reward model's, or the testing one's.
 RewardName = Literal["reward", "testing_reward"]
@@ -36,6 +36,7 @@ class Sample:
     shaped_reward: what the policy learns from in its place; None until scored.
     utility: its true utility; None where there is no such thing.
     drew_end: eos ended it, not a stop string (`rows.Response`).
+    earlier_logprob: as `reference_logprob`, under the policy that the reference started from.
   """
 
   text: str
@@ -47,6 +48,7 @@ class Sample:
   shaped_reward: float | None = None
   utility: float | None = None
   drew_end: bool = True
+  earlier_logprob: float | None = None
 
   @property
   def response(self) -> Response:
@@ -72,6 +74,7 @@ class SampledQuery:
     asked: the query, or the demonstration that holds the golden response, with its ids.
     samples: the policy's responses.
     golden_reward: None until scored.
+    golden_reference_logprob: log pi_ref of it; None until scored, and where no loss reads it.
     golden_utility: None where there is no such thing.
   """
 
@@ -79,6 +82,7 @@ class SampledQuery:
   samples: tuple[Sample, ...]
   golden_reward: float | None = None
   golden_utility: float | None = None
+  golden_reference_logprob: float | None = None
 
   @property
   def responses(self) -> tuple[Response, ...]:
@@ -103,15 +107,16 @@ class SampledQuery:
     return tuple(response.key == golden for response in self.responses)
 
   @property
-  def item(self) -> Item:
-    """What rows of the samples alone are made from."""
-    return self.asked.query, self.responses
+  def unscored(self) -> "SampledQuery":
+    """The same as the policy answered it."""
+    asked = SampledQuery(self.asked, (), golden_utility=self.golden_utility)
+    nothing = {name: None for name in _SCORES}
+    samples = tuple(dataclasses.replace(sample, **nothing) for sample in self.samples)
+    return dataclasses.replace(asked, samples=samples)
 
-  @property
-  def read(self) -> "SampledQuery":
-    """The same with the samples alone that the policy's loss reads: those with a reference."""
-    samples = tuple(sample for sample in self.samples if sample.reference_logprob is not None)
-    return dataclasses.replace(self, samples=samples)
+
+# What the phase that scores adds to samples.
+_SCORES = ("reference_logprob", "earlier_logprob", "reward", "shaped_reward")
 
 
 def write_samples(
@@ -144,6 +149,7 @@ def _row(query: SampledQuery) -> dict[str, Any]:
     "golden": record.response if isinstance(record, Demonstration) else None,
     "golden_reward": query.golden_reward,
     "golden_utility": query.golden_utility,
+    "golden_reference_logprob": query.golden_reference_logprob,
   }
 
 
@@ -174,4 +180,5 @@ def _parse(row: dict[str, Any], asked: Asked) -> SampledQuery:
   samples = tuple(
     Sample(**{**sample, "tokens": tuple(sample["tokens"])}) for sample in row["samples"]
   )
-  return SampledQuery(asked, samples, row["golden_reward"], row["golden_utility"])
+  golden = (row[f"golden_{name}"] for name in ("reward", "utility", "reference_logprob"))
+  return SampledQuery(asked, samples, *golden)

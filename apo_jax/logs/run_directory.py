@@ -8,6 +8,7 @@ ADOPTED = "adopted.json"  # which phases of the round another run played, and wh
 JUDGE = "judge.json"  # of round 0: how independent the judge is
 GOLDEN_SAMPLES = "golden_samples.jsonl"
 POLICY_SAMPLES = "policy_samples.jsonl"
+REPLAYED_SAMPLES = "replayed_samples.jsonl"  # of earlier rounds, scored anew
 TEST_SAMPLES = "test_samples.jsonl"
 SCORE = "score.json"
 EVALUATION = "evaluation.json"

@@ -1,6 +1,7 @@
 """Log-probabilities of given tokens under a policy, without logits of every token in memory."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from apo_jax.models.decoder import Decoder
 from apo_jax.models.vocabulary import logprobs_by_chunks, logprobs_of
 from apo_jax.rows.reading import predicting_slots, sum_by_response
-from apo_jax.rows.rows import Rows
+from apo_jax.rows.rows import SHARED_SEGMENT, Rows
 
 
 def sequence_logprobs(
@@ -23,38 +24,73 @@ def sequence_logprobs(
 
   A response that a row does not hold gets 0.
   """
-  found = _every_logprob(policy, rows, rows.response_mask, num_responses, dropout_key)
+  hidden = _hidden_states(policy, rows, num_responses, dropout_key)
+  found = _every_logprob(policy, hidden, rows, rows.response_mask, num_responses)
   return sum_by_response(found, rows.segment_ids, num_responses)
 
 
-def drawn_and_imitated_logprobs(
+class SaidOfRows(NamedTuple):
+  """What a policy says of rows that hold R responses each.
+
+  Attributes:
+    drawn: Float[B, R], log pi(y|x), summed over drawn tokens.
+    imitated: Float[B, R], the same, and with the eos of each response that a stop string ended
+      (`ScoredResponses`).
+    query_embeddings: Float[B, D], float32, the mean of the last hidden states over a row's query,
+      without gradient; None where it is not asked for.
+  """
+
+  drawn: Float[Array, "B R"]
+  imitated: Float[Array, "B R"]
+  query_embeddings: Float[Array, "B D"] | None = None
+
+
+def say_of_rows(
   policy: Decoder,
   rows: Rows,
   num_responses: int = 1,
   *,
+  with_queries: bool = False,
   dropout_key: Key[Array, ""] | None = None,
-) -> tuple[Float[Array, "B R"], Float[Array, "B R"]]:
-  """The same, and with the eos of each response that a stop string ended (`ScoredResponses`)."""
+) -> SaidOfRows:
+  """What a policy says of the responses in each row [B, T], and with_queries of their queries."""
+  hidden = _hidden_states(policy, rows, num_responses, dropout_key)
   mask = rows.response_mask | rows.ends
-  found = _every_logprob(policy, rows, mask, num_responses, dropout_key)
+  found = _every_logprob(policy, hidden, rows, mask, num_responses)
   drawn = jnp.where(rows.response_mask, found, 0.0)
   sums = (sum_by_response(one, rows.segment_ids, num_responses) for one in (drawn, found))
-  return tuple(sums)
+  return SaidOfRows(*sums, _mean_over_query(hidden, rows) if with_queries else None)
+
+
+def _mean_over_query(hidden: Float[Array, "B T D"], rows: Rows) -> Float[Array, "B D"]:
+  hidden = jax.lax.stop_gradient(hidden).astype(jnp.float32)
+  is_query = rows.segment_ids == SHARED_SEGMENT
+  total = jnp.sum(jnp.where(is_query[:, :, None], hidden, 0.0), axis=1)
+  return total / jnp.maximum(jnp.sum(is_query, axis=1, keepdims=True), 1)
+
+
+def _hidden_states(
+  policy: Decoder, rows: Rows, num_responses: int, dropout_key: Key[Array, ""] | None
+) -> Float[Array, "B T D"]:
+  hidden, _ = policy(
+    rows.tokens,
+    rows.segment_ids,
+    rows.positions,
+    separate=num_responses == 1,
+    dropout_key=dropout_key,
+  )
+  return hidden
 
 
 def _every_logprob(
   policy: Decoder,
+  hidden: Float[Array, "B T D"],
   rows: Rows,
   mask: Bool[Array, "B T"],
   num_responses: int,
-  dropout_key: Key[Array, ""] | None,
 ) -> Float[Array, "B T"]:
-  separate = num_responses == 1
-  hidden, _ = policy(
-    rows.tokens, rows.segment_ids, rows.positions, separate=separate, dropout_key=dropout_key
-  )
   # In a separate row it is everywhere the slot before, which takes no gathering.
-  previous = None if separate else predicting_slots(rows.segment_ids)
+  previous = None if num_responses == 1 else predicting_slots(rows.segment_ids)
   return token_logprobs(policy, hidden, rows.tokens, mask, previous)
 
 

@@ -13,14 +13,19 @@ from apo_jax.objectives.likelihood import MaximumLikelihood
 from apo_jax.objectives.missing_end import MissingEnd
 from apo_jax.objectives.policy_loss import PolicyLoss, ScoredResponses
 from apo_jax.objectives.ranking import ranking_loss
+from apo_jax.objectives.relative_po import RelativePO
 from apo_jax.objectives.reward_term import RewardTerm
 from apo_jax.objectives.rjs import RejectionSampling
 from apo_jax.objectives.rrhf import RRHF
+from apo_jax.objectives.rso import RejectionSelection
+from apo_jax.objectives.sample_selection import Selection
 from apo_jax.objectives.selection import (
   best_response,
   not_unfinished,
   pairs_from_scores,
   worst_response,
 )
+from apo_jax.objectives.sequential_po import SequentialPO
 from apo_jax.objectives.shaping import SampledRewards, Shaping
+from apo_jax.objectives.spin import SPIN
 from apo_jax.objectives.sums import Sums, mean

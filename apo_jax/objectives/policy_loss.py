@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -25,6 +25,11 @@ class ScoredResponses(NamedTuple):
       log-probability of the eos that stands for it: imitation learns to end there, while ratios
       and rankings do not see what was never drawn. None where the two are the same.
     imitated_lengths: Int[B, R], the tokens of `imitated_logprobs`; None where those are.
+    golden: Bool[B, R], True at a query's golden response; None where only samples are read.
+    earlier_logprobs: Float[B, R], log pi(y | x) under the policy that the reference started from, a
+      round before; None where no loss reads it.
+    query_embeddings: Float[B, E], what the policy makes of a query, without gradient; None where no
+      loss reads it.
   """
 
   logprobs: Float[Array, "B R"]
@@ -34,6 +39,9 @@ class ScoredResponses(NamedTuple):
   valid: Bool[Array, "B R"]
   imitated_logprobs: Float[Array, "B R"] | None = None
   imitated_lengths: Int[Array, "B R"] | None = None
+  golden: Bool[Array, "B R"] | None = None
+  earlier_logprobs: Float[Array, "B R"] | None = None
+  query_embeddings: Float[Array, "B E"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +49,24 @@ class PolicyLoss(Choice, abc.ABC):
   """A loss of the max player; its fields are its hyper-parameters.
 
   Attributes:
-    compares: it compares responses to one query, so that it needs two that differ.
+    compares: it compares samples of one query, so that it needs two that differ.
+    reference: the reference policy that its equation means: "any", or "round_start", the policy
+      that sampled.
+    whole_batch: it compares queries, so that micro-batches would give another loss.
+    reads_rewards: without, no round has a reward step.
+    reads_golden: it reads golden responses beside samples, so that the policy answers their queries
+      in place of its own.
+    reads_earlier_policy: it reads `ScoredResponses.earlier_logprobs`.
+    reads_query_embeddings: it reads `ScoredResponses.query_embeddings`.
   """
 
   compares: ClassVar[bool] = True
+  reference: ClassVar[Literal["any", "round_start"]] = "any"
+  whole_batch: ClassVar[bool] = False
+  reads_rewards: ClassVar[bool] = True
+  reads_golden: ClassVar[bool] = False
+  reads_earlier_policy: ClassVar[bool] = False
+  reads_query_embeddings: ClassVar[bool] = False
 
   @abc.abstractmethod
   def __call__(self, responses: ScoredResponses) -> Sums:

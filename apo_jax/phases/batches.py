@@ -10,6 +10,7 @@ from apo_jax.config.schema import Config
 from apo_jax.data.records import Demonstration, Preference
 from apo_jax.data.samples import SampledQuery
 from apo_jax.data.tokenised import Tokenised
+from apo_jax.objectives import PolicyLoss
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import NO_SCORE, Item, Rows
@@ -25,8 +26,21 @@ def golden_layout(models: Models, config: Config) -> RowLayout:
 
 
 def sample_layout(models: Models, config: Config) -> RowLayout:
-  """The layout of the samples that the policy is trained on."""
-  return models.sample_layout(config.policy.loss.most_read(config.sampling.training.num_samples))
+  """The layout of the responses that the policy is trained on."""
+  most = most_read(config)
+  return (
+    models.golden_sample_layout(most)
+    if config.policy.loss.reads_golden
+    else (models.sample_layout(most))
+  )
+
+
+def most_read(config: Config) -> int:
+  """How many samples of a query the policy is trained on at most."""
+  left = config.sampling.training.num_samples
+  for selection in config.policy.selections:
+    left = selection.most(left)
+  return config.policy.loss.most_read(left)
 
 
 class RankedItem(NamedTuple):
@@ -84,19 +98,69 @@ def demonstration_batch(
   return PolicyBatch(rows, np.zeros(present.shape, np.float32), None, present)
 
 
+class ScoredItem(NamedTuple):
+  """A query's responses as a policy is trained on them.
+
+  Attributes:
+    item: what a row is made from.
+    rewards: one a response, as they are shaped.
+    reference_logprobs: one a response.
+    earlier_logprobs: one a response; None where no loss reads them.
+    has_golden: the first response is the golden one.
+  """
+
+  item: Item
+  rewards: Sequence[float]
+  reference_logprobs: Sequence[float]
+  earlier_logprobs: Sequence[float] | None = None
+  has_golden: bool = False
+
+
+def scored_item(loss: PolicyLoss, sampled: SampledQuery) -> ScoredItem:
+  """The samples that the policy's loss reads, those with a reference, and the golden response."""
+  read = [sample for sample in sampled.samples if sample.reference_logprob is not None]
+  responses = [sample.response for sample in read]
+  rewards = [sample.shaped_reward for sample in read]
+  reference_logprobs = [sample.reference_logprob for sample in read]
+  earlier_logprobs = None
+  if loss.reads_earlier_policy:
+    earlier_logprobs = [sample.earlier_logprob for sample in read]
+  if loss.reads_golden:
+    responses.insert(0, sampled.golden)
+    rewards.insert(0, sampled.golden_reward)
+    reference_logprobs.insert(0, sampled.golden_reference_logprob)
+  item = sampled.asked.query, tuple(responses)
+  return ScoredItem(item, rewards, reference_logprobs, earlier_logprobs, loss.reads_golden)
+
+
 def sample_batch(
-  layout: RowLayout, eos: int, sampled: Sequence[SampledQuery | None], bucket: int
+  layout: RowLayout,
+  eos: int,
+  loss: PolicyLoss,
+  scored: Sequence[ScoredItem | None],
+  bucket: int,
 ) -> PolicyBatch:
-  """All samples, with their rewards and reference log-probabilities; None is padding."""
-  shape = (len(sampled), layout.num_responses)
+  """All responses, with what the loss reads of them; None is padding."""
+  shape = (len(scored), layout.num_responses)
   rewards, reference_logprobs = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-  valid = np.zeros(shape, bool)
-  for row, query in enumerate(sampled):
-    samples = () if query is None else query.samples
-    rewards[row, : len(samples)] = [sample.shaped_reward for sample in samples]
-    reference_logprobs[row, : len(samples)] = [sample.reference_logprob for sample in samples]
-    valid[row, : len(samples)] = True
-  return PolicyBatch(_rows(layout, eos, sampled, bucket), rewards, reference_logprobs, valid)
+  earlier_logprobs = np.zeros(shape, np.float32) if loss.reads_earlier_policy else None
+  valid, golden = np.zeros(shape, bool), np.zeros(shape, bool)
+  for row, one in enumerate(scored):
+    if one is None:
+      continue
+    filled = row, slice(len(one.rewards))
+    rewards[filled], reference_logprobs[filled] = one.rewards, one.reference_logprobs
+    if earlier_logprobs is not None:
+      earlier_logprobs[filled] = one.earlier_logprobs
+    valid[filled], golden[row, 0] = True, one.has_golden
+  return PolicyBatch(
+    _rows(layout, eos, scored, bucket),
+    rewards,
+    reference_logprobs,
+    valid,
+    golden if loss.reads_golden else None,
+    earlier_logprobs,
+  )
 
 
 def _rows(layout: RowLayout, eos: int, made_of: Sequence[Any], bucket: int) -> Rows:

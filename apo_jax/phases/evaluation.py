@@ -29,7 +29,7 @@ from apo_jax.phases.responses import (
   of_samples,
   policy_logprobs,
   rewards_of,
-  with_reference_logprobs,
+  with_logprobs,
   with_rewards,
 )
 from apo_jax.rows.rows import distinct_scores
@@ -115,7 +115,7 @@ def _sample(
     for player in (policy, run.players.policy_after(0))
   ]
   if own:
-    sampled = with_reference_logprobs(sampled, logprobs[1], every)
+    sampled = with_logprobs(sampled, "reference_logprob", logprobs[1], every)
   return sampled, np.stack(logprobs)
 
 

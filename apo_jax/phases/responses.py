@@ -4,13 +4,13 @@ import collections
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt32
 
-from apo_jax.config.schema import SamplerConfig
+from apo_jax.config.schema import Config, SamplerConfig
 from apo_jax.data.records import Demonstration
 from apo_jax.data.samples import Asked, Sample, SampledQuery
 from apo_jax.data.tokens import Codec
@@ -128,15 +128,30 @@ def with_shaped_rewards(
 
 
 def read_by(
-  loss: PolicyLoss, sampled: Sequence[SampledQuery], unfinished: str
+  loss: PolicyLoss, sampled: Sequence[SampledQuery], allowed: Bool[np.ndarray, "Q S"]
 ) -> Bool[np.ndarray, "Q S"]:
-  """Which samples a policy loss reads, by their shaped rewards, of those it may (`learnable`)."""
+  """Which samples a policy loss reads, by their shaped rewards, of those it may."""
   rewards = jnp.asarray(of_samples(sampled, "shaped_reward"), jnp.float32)
-  return np.asarray(loss.reads(rewards, jnp.asarray(learnable(sampled, unfinished))))
+  return np.asarray(loss.reads(rewards, jnp.asarray(allowed)))
+
+
+def selected(
+  config: Config, round: int, sampled: Sequence[SampledQuery]
+) -> Bool[np.ndarray, "Q S"]:
+  """Which samples the policy may learn from: `learnable` ones that the config's selections keep."""
+  policy, query_ids = config.policy, [query.asked.record.query_id for query in sampled]
+  # Whether an unfinished sample is better than all others is a question of rewards.
+  asks_rewards = policy.unfinished == "never_best" and not policy.loss.reads_rewards
+  valid = jnp.asarray(learnable(sampled, "as_is" if asks_rewards else policy.unfinished))
+  rewards = jnp.asarray(of_samples(sampled, "shaped_reward"), jnp.float32)
+  for number, selection in enumerate(policy.selections):
+    keys = query_keys(config.seed, ("selection", number, round), query_ids)
+    valid = selection(rewards, valid, jnp.asarray(keys))
+  return np.asarray(valid)
 
 
 def learnable(sampled: Sequence[SampledQuery], unfinished: str) -> Bool[np.ndarray, "Q S"]:
-  """Which samples a policy may learn from.
+  """Which samples a policy may learn from before any selection.
 
   Empty ones never are, and of equal ones the first alone. `unfinished` says which of those without
   an end may be (`config.policy.unfinished`).
@@ -174,13 +189,33 @@ def policy_logprobs(
   return logprobs
 
 
-def with_reference_logprobs(
+def with_logprobs(
   sampled: Sequence[SampledQuery],
+  field: Literal["reference_logprob", "earlier_logprob"],
   logprobs: Float[np.ndarray, "Q S"],
   wanted: Bool[np.ndarray, "Q S"],
 ) -> list[SampledQuery]:
-  """The same samples with log-probabilities under a reference policy, of those `wanted`."""
-  return _with(sampled, "reference_logprob", np.where(wanted, logprobs, None).tolist())
+  """The same samples with log-probabilities under a policy, of those `wanted`."""
+  return _with(sampled, field, np.where(wanted, logprobs, None).tolist())
+
+
+def with_golden_logprobs(
+  run: Run, sampled: Sequence[SampledQuery], player: Player, progress: PhaseProgress
+) -> list[SampledQuery]:
+  """The same samples with the log-probabilities of golden responses under a policy.
+
+  Raises:
+    NotFinite: one is not a number.
+  """
+  sequences = [(query.asked.query, query.golden) for query in sampled]
+  scorer, parameters = run.inference.logprob_scorer, run.parameters.of(player)
+  found = scorer(parameters, sequences, progress.advance)
+  query_ids = [query.asked.record.query_id for query in sampled]
+  _check_finite(found, query_ids, f"the log-probability under {player.name}")
+  return [
+    dataclasses.replace(query, golden_reference_logprob=logprob)
+    for query, logprob in zip(sampled, found.tolist(), strict=True)
+  ]
 
 
 def canonical(codec: Codec, sampled: Sequence[SampledQuery]) -> Bool[np.ndarray, "Q S"]:

@@ -5,22 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from scipy.special import expit
 
 from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_samples
 from apo_jax.evaluation.length_order import agreement, rank_correlation
 from apo_jax.evaluation.text import repetition
 from apo_jax.logs import files
-from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
+from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, REPLAYED_SAMPLES, SCORE
+from apo_jax.phases.replay import asked_of_policy, policy_samples, to_replay
 from apo_jax.phases.responses import (
   canonical,
   draw,
-  learnable,
   of_samples,
   policy_logprobs,
   read_by,
-  with_reference_logprobs,
+  selected,
+  with_golden_logprobs,
+  with_logprobs,
   with_rewards,
   with_shaped_rewards,
 )
@@ -33,40 +35,52 @@ def sample_golden_queries(run: Run, round: int) -> None:
 
 
 def sample_policy_queries(run: Run, round: int) -> None:
-  """The policy's answers to its own queries D_Q, for the policy step."""
-  _sample_to_file(run, round, run.data.policy.queries, POLICY_SAMPLES)
+  """The policy's answers to the queries of the policy step: its own D_Q, or golden ones."""
+  _sample_to_file(run, round, asked_of_policy(run), POLICY_SAMPLES)
 
 
 def score_samples(run: Run, round: int) -> None:
   """Adds rewards by the round's reward model to all samples, for the policy step and the report.
 
-  Those of the policy's queries are shaped, and what the policy's loss reads of them gets its
-  reference log-probability.
+  Those that the policy learns from, earlier rounds' with them, are shaped, and what its loss reads
+  of them gets its reference log-probability.
   """
-  adversarial = run.config.reward.mode == "adversarial"
-  paths = [run.directory.round(round) / POLICY_SAMPLES]
-  unscored = [read_samples(paths[0], run.data.policy.queries)]
-  if adversarial:
-    paths.append(run.directory.round(round) / GOLDEN_SAMPLES)
-    unscored.append(read_samples(paths[1], run.data.reward.golden))
-  total = sum(len(query.samples) for query in unscored[0])
-  for sampled in unscored:
-    total += sum(len(query.samples) + len(query.asked.responses) for query in sampled)
+  directory, loss = run.directory.round(round), run.config.policy.loss
+  own, again = policy_samples(run, round), to_replay(run, round)
+  number, unscored = len(own), [*own, *again]
+  golden: list[SampledQuery] = []
+  if run.config.reward_mode == "adversarial":
+    golden = read_samples(directory / GOLDEN_SAMPLES, run.data.reward.golden)
   reward_model, reference = run.players.reward_after(round), run.players.reference(round)
+  policies = 2 if loss.reads_earlier_policy else 1
+  total = policies * _num_samples(unscored) + len(unscored) * loss.reads_golden
+  total += sum(len(query.samples) + len(query.asked.responses) for query in (*unscored, *golden))
   with run.logs.progress.phase(f"round {round} scores", total, unit="scores") as progress:
-    scored = [with_rewards(run, sampled, reward_model, progress) for sampled in unscored]
-    scored[0] = with_shaped_rewards(scored[0], run.config.policy.shapings)
-    read = read_by(run.config.policy.loss, scored[0], run.config.policy.unfinished)
-    progress.advance(int(np.sum(~read)))
-    logprobs = policy_logprobs(run, scored[0], reference, progress, read)
-    scored[0] = with_reference_logprobs(scored[0], logprobs, read)
-  for path, sampled in zip(paths, scored, strict=True):
-    _write(run, path, sampled)
-  summary = describe_samples(run, scored[0], "sample")
-  summary |= _best_reward(scored[0], run.config.policy.unfinished)
-  summary["read_samples"] = float(np.mean(read))
-  if adversarial:
-    summary |= describe_samples(run, scored[1], "golden_sample") | describe_golden(scored[1])
+    scored = with_rewards(run, unscored, reward_model, progress)
+    if golden:
+      golden = with_rewards(run, golden, reward_model, progress)
+    scored = with_shaped_rewards(scored, run.config.policy.shapings)
+    allowed = selected(run.config, round, scored)
+    read = read_by(loss, scored, allowed)
+    progress.advance(policies * int(np.sum(~read)))
+    logprobs = policy_logprobs(run, scored, reference, progress, read)
+    scored = with_logprobs(scored, "reference_logprob", logprobs, read)
+    if loss.reads_golden:
+      scored = with_golden_logprobs(run, scored, reference, progress)
+    if loss.reads_earlier_policy:
+      earlier = run.players.earlier_reference(round)
+      logprobs = policy_logprobs(run, scored, earlier, progress, read)
+      scored = with_logprobs(scored, "earlier_logprob", logprobs, read)
+  _write(run, directory / POLICY_SAMPLES, scored[:number])
+  if again:
+    _write(run, directory / REPLAYED_SAMPLES, scored[number:])
+  if golden:
+    _write(run, directory / GOLDEN_SAMPLES, golden)
+  summary = describe_samples(run, scored[:number], "sample")
+  summary |= _best_reward(scored[:number], allowed[:number])
+  summary["read_samples"] = float(np.mean(read[:number]))
+  if golden:
+    summary |= describe_samples(run, golden, "golden_sample") | describe_golden(golden)
   run.logs.metrics.resume(round=round, phase="score", step=0)
   run.logs.metrics.write(summary, round=round, phase="score", step=1)
   run.logs.metrics.sync()
@@ -107,9 +121,14 @@ def describe_samples(run: Run, sampled: Sequence[SampledQuery], name: str) -> di
   return described | _defined({f"{name}_length_correlation": correlation})
 
 
-def _best_reward(sampled: Sequence[SampledQuery], unfinished: str) -> dict[str, float]:
+def _num_samples(sampled: Sequence[SampledQuery]) -> int:
+  return sum(len(query.samples) for query in sampled)
+
+
+def _best_reward(
+  sampled: Sequence[SampledQuery], allowed: Bool[np.ndarray, "Q S"]
+) -> dict[str, float]:
   """The mean reward of each query's best sample, of those that the policy may learn from."""
-  allowed = learnable(sampled, unfinished)
   best = np.argmax(np.where(allowed, of_samples(sampled, "shaped_reward"), -np.inf), axis=1)
   rewards = np.take_along_axis(of_samples(sampled, "reward"), best[:, None], axis=1)
   known = rewards[allowed.any(axis=1)]

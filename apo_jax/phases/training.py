@@ -11,7 +11,7 @@ from apo_jax.data.records import Preference
 from apo_jax.data.samples import read_samples
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs import files
-from apo_jax.logs.run_directory import GOLDEN_SAMPLES, JUDGE, POLICY_SAMPLES
+from apo_jax.logs.run_directory import GOLDEN_SAMPLES, JUDGE
 from apo_jax.models.definition import Parameters
 from apo_jax.objectives import APO, MaximumLikelihood, PolicyLoss, RewardTerm
 from apo_jax.phases.batches import (
@@ -24,7 +24,9 @@ from apo_jax.phases.batches import (
   ranked_rows,
   sample_batch,
   sample_layout,
+  scored_item,
 )
+from apo_jax.phases.replay import policy_samples, replayed_samples
 from apo_jax.phases.stream import Batches, Record, Stream, make_stream
 from apo_jax.phases.training_phase import TrainingPhase, play
 from apo_jax.policy_step import make_policy_update
@@ -204,8 +206,8 @@ def _beside_golden(
 def train_policy(run: Run, round: int) -> None:
   """The max player's step, on the round's scored samples."""
   config, training = run.config.policy, run.config.policy.training
-  sampled = read_samples(run.directory.round(round) / POLICY_SAMPLES, run.data.policy.queries)
-  chosen = [query.read for query in sampled]
+  sampled = policy_samples(run, round) + replayed_samples(run, round)
+  chosen = [scored_item(config.loss, query) for query in sampled]
   layout = sample_layout(run.models, run.config)
   stream = _stream(run, round, "policy", layout, chosen, training.batch_size, training.epochs)
   start = run.players.policy_start(round)
@@ -215,7 +217,7 @@ def train_policy(run: Run, round: int) -> None:
     training=training,
     start=functools.partial(_trained, run, start),
     make_update=functools.partial(_policy_update, run.models, config.loss, training),
-    batches=stream.batches(functools.partial(sample_batch, layout, run.codec.eos)),
+    batches=stream.batches(functools.partial(sample_batch, layout, run.codec.eos, config.loss)),
   )
   play(run, phase)
 

@@ -20,6 +20,7 @@ from apo_jax.models.architecture import Architecture
 from apo_jax.models.definition import Definition
 from apo_jax.phases.batches import (
   golden_layout,
+  most_read,
   ranked_rows,
   sample_batch,
   sample_layout,
@@ -75,7 +76,7 @@ def programs(config: Config, models: Models, codec: Codec, work: RoundWork) -> l
   longest, judged = models.row_lengths[-1], models.judged_length
   samples, judged_samples = sampling.training.num_samples, sampling.evaluation.num_samples
   for_kl = kl_sampler(sampling.evaluation)
-  read = config.policy.loss.most_read(samples)
+  read = most_read(config) + config.policy.loss.reads_golden
 
   def sampled(name: str, queries: int, settings: SamplerConfig) -> list[Program]:
     return _sampling(config, models, sampler, name, queries, settings, beside_sampler)
@@ -232,7 +233,7 @@ def _reward_update(
   size, golden_size = reward.preference_batch_size, reward.training.batch_size
   batch = RewardBatch(*ranked_rows(layout, codec.eos, [None] * size, -1))
   forward = _forward_flops(models.query_length, architecture, layout, -1, size, False)
-  if reward.mode == "adversarial":
+  if config.reward_mode == "adversarial":
     against = golden_layout(models, config)
     golden = ranked_rows(against, codec.eos, [None] * golden_size, -1)
     batch = RewardBatch(*batch[:2], *golden)
@@ -263,7 +264,7 @@ def _policy_update(
 ) -> Program:
   policy, training = config.policy, config.policy.training
   layout, size = sample_layout(models, config), training.batch_size
-  batch = sample_batch(layout, codec.eos, [None] * size, -1)
+  batch = sample_batch(layout, codec.eos, policy.loss, [None] * size, -1)
 
   def lower() -> Lowered:
     optimizer = make_optimizer(training, calls)

@@ -20,6 +20,7 @@ from apo_jax.logs.run_directory import (
   JUDGE,
   JUDGEMENTS,
   POLICY_SAMPLES,
+  REPLAYED_SAMPLES,
   SCORE,
   TEST_SAMPLES,
   RunDirectory,
@@ -30,7 +31,7 @@ from apo_jax.run.phase_inputs import PhaseName
 # samples, of which only the game has golden ones.
 BESIDE = {
   "testing_reward.json": (JUDGE,),
-  SCORE: (POLICY_SAMPLES, GOLDEN_SAMPLES),
+  SCORE: (POLICY_SAMPLES, REPLAYED_SAMPLES, GOLDEN_SAMPLES),
   EVALUATION: (TEST_SAMPLES, JUDGEMENTS),
 }
 

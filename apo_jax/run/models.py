@@ -75,14 +75,21 @@ class Models:
 
   def golden_layout(self, num_samples: int) -> RowLayout:
     """How the reward model reads golden responses, each with so many samples."""
-    # A golden response with its query fits a row.
-    longest = self.row_lengths[-1] + num_samples * (self.sample_length - self.query_length)
-    return self._layout(self.reward, 1 + num_samples, self.row_lengths, longest)
+    return self._golden_layout(self.reward, num_samples)
 
   def sample_layout(self, num_samples: int) -> RowLayout:
     """How the policy reads so many samples to a query."""
     shorter = (length for length in self.row_lengths if length < self.sample_length)
     return self._layout(self.policy, num_samples, (*shorter, self.sample_length), None)
+
+  def golden_sample_layout(self, num_samples: int) -> RowLayout:
+    """How the policy reads golden responses, each with so many samples."""
+    return self._golden_layout(self.policy, num_samples)
+
+  def _golden_layout(self, definition: Definition, num_samples: int) -> RowLayout:
+    # A golden response with its query fits a row.
+    longest = self.row_lengths[-1] + num_samples * (self.sample_length - self.query_length)
+    return self._layout(definition, 1 + num_samples, self.row_lengths, longest)
 
   def _layout(
     self,

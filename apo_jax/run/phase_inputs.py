@@ -97,9 +97,9 @@ def phase_names(config: Config) -> list[PhaseName]:
   names = [PhaseName(0, result) for result in listed]
   of_a_round = ["policy.json", EVALUATION]
   of_a_round = [POLICY_SAMPLES, SCORE, *of_a_round]
-  if config.reward.mode != "fixed":
+  if config.reward_mode != "fixed":
     of_a_round.insert(0, "reward.json")
-  if config.reward.mode == "adversarial":
+  if config.reward_mode == "adversarial":
     of_a_round.insert(0, GOLDEN_SAMPLES)
   rounds = range(1, config.rounds + 1)
   return names + [PhaseName(round, result) for round in rounds for result in of_a_round]
@@ -146,9 +146,12 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
       ),
     }
   speaker = _made(players.policy_after(round - 1))
-  against = (PhaseName(round, GOLDEN_SAMPLES),) if config.reward.mode == "adversarial" else ()
+  against = (PhaseName(round, GOLDEN_SAMPLES),) if config.reward_mode == "adversarial" else ()
   policy, reward = _made(players.policy_after(round)), _made(players.reward_after(round))
-  reference = _made(players.reference(round))
+  references = [_made(players.reference(round))]
+  if config.policy.loss.reads_earlier_policy:
+    references.append(_made(players.earlier_reference(round)))
+  replayed = [PhaseName(earlier, POLICY_SAMPLES) for earlier in replayed_rounds(config, round)]
   return {
     GOLDEN_SAMPLES: ((*_SAMPLER, "sampling.training"), (speaker,)),
     "reward.json": (
@@ -163,7 +166,10 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
       ),
       (_made(players.reward_start(round)), *against),
     ),
-    POLICY_SAMPLES: ((*_SAMPLER, "sampling.training"), (speaker,)),
+    POLICY_SAMPLES: (
+      (*_SAMPLER, "sampling.training", *_golden_or_own(config)),
+      (speaker,),
+    ),
     SCORE: (
       (
         *_POLICY_MODEL,
@@ -172,14 +178,18 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
         "reward.mode",
         "policy.loss",
         "policy.shapings",
+        "policy.selections",
+        "policy.replay",
         "policy.unfinished",
       ),
-      (PhaseName(round, POLICY_SAMPLES), *against, reward, reference),
+      (PhaseName(round, POLICY_SAMPLES), *against, reward, *dict.fromkeys(references), *replayed),
     ),
     "policy.json": (
       (
         *_POLICY_MODEL,
         "policy.loss",
+        "policy.selections",
+        "policy.replay",
         "policy.training",
         "sampling.training.num_samples",
         "sampling.training.max_new_tokens",
@@ -201,9 +211,20 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
   }
 
 
+def _golden_or_own(config: Config) -> tuple[str, ...]:
+  """What says whose queries the policy answers: a loss may read golden responses."""
+  return ("policy.loss",) if config.policy.loss.reads_golden else ()
+
+
 def _made(player: Player) -> PhaseName:
   """The phase that makes a player."""
   return PhaseName(player.round, f"{player.phase}.json")
+
+
+def replayed_rounds(config: Config, round: int) -> dict[int, float]:
+  """The earlier rounds whose answers a round's policy step learns from again, and their shares."""
+  shares = enumerate(config.policy.replay, 1)
+  return {round - back: share for back, share in shares if share and round > back}
 
 
 def phase_keys(config: Config, surroundings: Surroundings | None = None) -> dict[PhaseName, str]:

@@ -63,7 +63,7 @@ class Players:
 
   def reward_after(self, round: int) -> Player:
     """The reward model as a round left it; round 0 is its base."""
-    return Player("reward", 0 if self.config.reward.mode == "fixed" else round)
+    return Player("reward", 0 if self.config.reward_mode == "fixed" else round)
 
   @property
   def testing_reward(self) -> Player:
@@ -97,3 +97,7 @@ class Players:
     if self.config.policy.reference == "initial":
       return self.policy_after(0)
     return self.policy_start(round)
+
+  def earlier_reference(self, round: int) -> Player:
+    """The policy that the reference of a round started from; the reference itself without one."""
+    return self.reference(max(self.reference(round).round, 1))

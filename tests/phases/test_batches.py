@@ -7,6 +7,7 @@ import numpy as np
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.data.tokenised import tokenise_records
+from apo_jax.objectives import DPO, SPIN, SequentialPO
 from apo_jax.phases.batches import (
   demonstration_batch,
   golden_rows,
@@ -14,6 +15,7 @@ from apo_jax.phases.batches import (
   ranked_preference,
   ranked_rows,
   sample_batch,
+  scored_item,
 )
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import make_rows
@@ -81,9 +83,33 @@ def test_demonstrations_have_no_reference():
 def test_samples_that_are_trained_on():
   (asked,) = tokenise_records(CODEC, [Query("q", QUERY)])
   sampled = SampledQuery(asked, (ANN, UNREAD, BEN))
-  assert sampled.read == SampledQuery(asked, (ANN, BEN))
-  batch = sample_batch(LAYOUT, CODEC.eos, [sampled.read, None], 0)
+  batch = sample_batch(LAYOUT, CODEC.eos, DPO(), [scored_item(DPO(), sampled), None], 0)
   np.testing.assert_array_equal(batch.rewards, [[0.5, -0.5, 0.0], [0.0] * 3])
   np.testing.assert_array_equal(batch.reference_logprobs, [[-2.0, -2.0, 0.0], [0.0] * 3])
   np.testing.assert_array_equal(batch.valid, [[True, True, False], [False] * 3])
+  assert batch.golden is None
+  assert batch.earlier_logprobs is None
   assert_rows(batch.rows, [(asked.query, [ANN.response, BEN.response]), ((), ())])
+
+
+def test_golden_responses_stand_before_the_samples():
+  """As SPIN reads them; samples that nothing reads are left out."""
+  (golden,) = tokenise_records(CODEC, [Demonstration("g", QUERY, " Cleo.")])
+  sampled = SampledQuery(
+    golden, (ANN, UNREAD, BEN), golden_reward=0.75, golden_reference_logprob=-4.0
+  )
+  batch = sample_batch(LAYOUT, CODEC.eos, SPIN(), [None, scored_item(SPIN(), sampled)], 0)
+  np.testing.assert_array_equal(batch.rewards, [[0.0] * 3, [0.75, 0.5, -0.5]])
+  np.testing.assert_array_equal(batch.reference_logprobs, [[0.0] * 3, [-4.0, -2.0, -2.0]])
+  np.testing.assert_array_equal(batch.golden, [[False] * 3, [True, False, False]])
+  np.testing.assert_array_equal(batch.valid, [[False] * 3, [True] * 3])
+  responses = [*golden.responses, ANN.response, BEN.response]
+  assert_rows(batch.rows, [((), ()), (golden.query, responses)])
+
+
+def test_a_loss_may_read_the_policy_of_a_round_before():
+  (asked,) = tokenise_records(CODEC, [Query("q", QUERY)])
+  earlier = dataclasses.replace(ANN, earlier_logprob=-2.5)
+  item = scored_item(SequentialPO(), SampledQuery(asked, (UNREAD, earlier)))
+  batch = sample_batch(LAYOUT, CODEC.eos, SequentialPO(), [item], 0)
+  np.testing.assert_array_equal(batch.earlier_logprobs, [[-2.5, 0.0, 0.0]])

@@ -12,9 +12,11 @@ from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.data.tokenised import tokenise_records
 from apo_jax.inference.scoring import NotFinite
 from apo_jax.objectives import DPO, RRHF, MissingEnd, PolicyLoss, RejectionSampling, Shaping
+from apo_jax.phases.batches import scored_item
 from apo_jax.phases.responses import (
+  learnable,
   read_by,
-  with_reference_logprobs,
+  with_logprobs,
   with_shaped_rewards,
 )
 from tests import tiny
@@ -50,7 +52,8 @@ def test_what_a_loss_reads(loss, expected):
     sampled(9.0, 0.5, 0.5, 0.5, texts=["", " a", " b", " c"]),
     sampled(1.0, 2.0, 3.0, 4.0, texts=["", " ", "  ", "\n"]),
   ]
-  read = read_by(loss, with_shaped_rewards(queries, ()), "as_is")
+  shaped = with_shaped_rewards(queries, ())
+  read = read_by(loss, shaped, learnable(shaped, "as_is"))
   np.testing.assert_array_equal(read, np.array(expected, bool))
 
 
@@ -65,7 +68,8 @@ def test_what_a_loss_reads(loss, expected):
 )
 def test_an_unfinished_sample_is_never_best_where_a_finished_one_exists(unfinished, expected):
   queries = [sampled(0.5, 9.0, 1.0, 0.0), sampled(1.0, 2.0, 3.0, 4.0, texts=["", " a", "", " b"])]
-  read = read_by(RRHF(), with_shaped_rewards(queries, ()), unfinished)
+  shaped = with_shaped_rewards(queries, ())
+  read = read_by(RRHF(), shaped, learnable(shaped, unfinished))
   np.testing.assert_array_equal(read, np.array(expected, bool))
 
 
@@ -74,8 +78,10 @@ def test_equal_samples_are_read_once():
   one = sampled(0.5, 0.5, 1.0)
   twice = dataclasses.replace(one, samples=(one.samples * 2))
   for loss in (DPO(), DPO(pairs="all"), RRHF(), RejectionSampling()):
-    (read,) = read_by(loss, with_shaped_rewards([one], ()), "as_is")
-    (again,) = read_by(loss, with_shaped_rewards([twice], ()), "as_is")
+    (read,), (again,) = (
+      read_by(loss, shaped, learnable(shaped, "as_is"))
+      for shaped in (with_shaped_rewards([query], ()) for query in (one, twice))
+    )
     np.testing.assert_array_equal(again, [*read, False, False, False])
 
 
@@ -128,9 +134,10 @@ def test_shapings_follow_each_other():
 
 def test_only_what_is_wanted_has_a_reference():
   wanted = np.array([[False, True]])
-  (one,) = with_reference_logprobs([sampled(1.0, 2.0)], np.array([[0.0, -3.5]]), wanted)
+  logprobs = np.array([[0.0, -3.5]])
+  (one,) = with_logprobs([sampled(1.0, 2.0)], "reference_logprob", logprobs, wanted)
   assert [sample.reference_logprob for sample in one.samples] == [None, -3.5]
-  assert [sample.reward for sample in one.read.samples] == [2.0]
+  assert scored_item(DPO(), one).rewards == [None]  # shaped later than here
 
 
 def test_every_loss_of_a_config_is_asked_what_it_reads():
