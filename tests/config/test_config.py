@@ -11,14 +11,16 @@ from ml_collections.config_flags import config_path
 
 from apo_jax.config.base import FORMAT, base_config, fields_of_json, section, to_dict, to_json
 from apo_jax.config.checks import from_config_dict
-from apo_jax.config.fields import ConfigError
+from apo_jax.config.fields import ConfigError, allowed
 from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, LoraConfig, MeshConfig, ShapeConfig, TrainingConfig
 from apo_jax.devices.checks import check_mesh, resolve_mesh
 from apo_jax.models.architecture import Architecture, architecture_from_shape
-from apo_jax.objectives import DPO, RRHF
+from apo_jax.objectives import DPO, RRHF, PolicyLoss
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+
+LOSSES = allowed(PolicyLoss)  # "'dpo', ... or 'spin'"
 
 
 def load(name: str, *arguments: str) -> ml_collections.ConfigDict:
@@ -179,8 +181,8 @@ def test_a_field_reference_is_resolved():
       "sum",
       ["config.reward.apo.reduction is 'sum'", "'mean' or 'reference'"],
     ),
-    ("policy.loss", "ppo", ["config.policy.loss is 'ppo'", "it must be 'dpo', 'rjs' or 'rrhf'"]),
-    ("policy.loss", 1, ["config.policy.loss is 1", "it must be 'dpo', 'rjs' or 'rrhf'"]),
+    ("policy.loss", "ppo", ["config.policy.loss is 'ppo'", f"it must be {LOSSES}"]),
+    ("policy.loss", 1, ["config.policy.loss is 1", f"it must be {LOSSES}"]),
     ("policy.shapings", ("x",), ["config.policy.shapings[0] is 'x'"]),
     ("reward.terms", "x", ["config.reward.terms is 'x'", "a tuple"]),
     ("policy.start", "last", ["config.policy.start is 'last'", "'base' or 'previous'"]),
@@ -238,6 +240,8 @@ def test_a_field_reference_is_resolved():
       1,
       ["config.sampling.training.num_samples is 1", "at least 2", "'dpo'"],
     ),
+    ("policy.replay", (0.5, 1.5), ["config.policy.replay[1] is 1.5", "at most 1"]),
+    ("policy.selections", ("rsp",), ["config.policy.selections", "'rsp'", "'rso'"]),
     (
       "sampling.training.temperature",
       0.0,
@@ -304,7 +308,7 @@ def test_an_unknown_field_fails_with_the_nearest_known_name(path, value, fragmen
       "config.policy.dpo.pairs is missing; it must be 'best_worst', 'best_rest' or 'all'.",
     ),
     ("policy", "dpo", "config.policy.dpo is missing; it must be the fields of what is chosen."),
-    ("policy", "loss", "config.policy.loss is missing; it must be 'dpo', 'rjs' or 'rrhf'."),
+    ("policy", "loss", f"config.policy.loss is missing; it must be {LOSSES}."),
     ("policy", "training", "config.policy.training is missing; it must be a ConfigDict of fields."),
   ],
 )
@@ -614,3 +618,42 @@ def test_a_flag_can_set_every_field(name):
         check(section[field], f"{above}{field}.")
 
   check(config, "")
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    (
+      {"policy__loss": "spin", "policy__reference": "initial"},
+      ["config.policy.reference is 'initial'", "'round_start'", "'spin'"],
+    ),
+    (
+      {"policy__loss": "spin", "policy__start": "base"},
+      ["config.policy.start is 'base'", "'previous'", "'spin'"],
+    ),
+    (
+      {"policy__loss": "relative_po", "policy__training__accumulation": 2},
+      ["config.policy.training.accumulation is 2", "must be 1", "'relative_po'"],
+    ),
+    (
+      {"policy__loss": "sequential_po", "checkpoints__keep": 1},
+      ["config.checkpoints.keep is 1", "at least 2", "'sequential_po'"],
+    ),
+    (
+      {"policy__selections": ("rso",), "policy__rso__number": 1},
+      ["config.policy.selections leaves 1 sample", "'rso'", "at least 2", "'dpo'"],
+    ),
+  ],
+  ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_what_a_loss_asks_of_other_fields(changes, words):
+  with pytest.raises(ConfigError) as caught:
+    demo(**changes)
+  assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_loss_without_rewards_leaves_the_reward_model_as_it_is():
+  assert demo(policy__loss="spin").reward_mode == "fixed"
+  assert demo(policy__loss="dpo").reward_mode == "adversarial"
+  # One sample is enough: it is held against the golden response.
+  assert demo(policy__loss="spin", sampling__training__num_samples=1).reward_mode == "fixed"

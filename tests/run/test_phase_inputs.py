@@ -9,6 +9,7 @@ from apo_jax.run.phase_inputs import (
   inputs_of,
   phase_keys,
   phase_names,
+  replayed_rounds,
 )
 from tests import recorded_game, tiny
 
@@ -87,6 +88,8 @@ def test_every_phase_is_in_the_table():
     {},
     {"rounds": 1, "reward__mode": "fixed", "testing_reward__shape": tiny.JUDGE},
     {"reward__mode": "preferences_only"},
+    {"policy__loss": "spin"},
+    {"policy__loss": "sequential_po", "policy__replay": (0.5, 0.25), "rounds": 3},
   ]
   for change in changes:
     config = tiny.config(**change)
@@ -140,6 +143,27 @@ def test_modes_share_what_comes_before_they_differ():
   start = {name.words for name in phase_names(tiny.config()) if not name.round}
   assert names == start | {"round 1 policy samples"}
   assert len(start) == 4
+
+
+def test_a_loss_without_rewards_leaves_rounds_without_a_reward_step():
+  keys = phase_keys(tiny.config(policy__loss="spin", rounds=1))
+  assert [name.words for name in keys if name.round] == [
+    "round 1 policy samples",
+    "round 1 score",
+    "round 1 policy",
+    "round 1 evaluation",
+  ]
+  # The samples are those of other queries than DPO's.
+  assert not set(keys.values()) & {
+    key for name, key in phase_keys(tiny.config()).items() if name.round
+  }
+
+
+def test_what_is_replayed():
+  config = tiny.config(policy__replay=(0.5, 0.0, 0.25))
+  assert replayed_rounds(config, 1) == {}
+  assert replayed_rounds(config, 3) == {2: 0.5}
+  assert replayed_rounds(config, 4) == {3: 0.5, 1: 0.25}
 
 
 def test_surroundings_are_in_the_key():

@@ -61,6 +61,18 @@ def test_the_reference_may_be_the_very_first_policy():
   assert players.reference(3) == Player("policy") != players.policy_start(3)
 
 
+def test_the_reference_started_from_the_policy_before_it():
+  players = Players(tiny.config(policy__loss="sequential_po"))
+  assert players.earlier_reference(3) == Player("policy", 1)
+  assert players.earlier_reference(2) == Player("policy")
+  assert players.earlier_reference(1) == players.reference(1) == Player("policy")
+
+
+def test_without_rewards_no_reward_model_is_trained():
+  players = Players(tiny.config(policy__loss="spin"))
+  assert players.reward_after(3) == Player("reward")
+
+
 def test_a_fixed_reward_model_stays_the_base():
   players = Players(tiny.config(reward__mode="fixed"))
   assert players.reward_after(3) == players.reward_start(3) == Player("reward")
