@@ -23,6 +23,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
   _check_lengths(view)
   _check_testing_reward(view)
   _check_training(view)
+  _check_policy_loss(view)
   _check_mesh_axes(view.mesh)
   if view.logging.wandb and not view.logging.wandb_project:
     raise ConfigError(
@@ -198,7 +199,26 @@ def _check_training(config: Config) -> None:
       raise ConfigError(
         f"{name} is {size}; it must be a multiple of {accumulation_name}, which is {accumulation}."
       )
-  sampler, loss = config.sampling.training, config.policy.loss
+
+
+def _check_policy_loss(config: Config) -> None:
+  """What the policy's loss needs of the sampler, of its reference and of its batches."""
+  policy, sampler, loss = config.policy, config.sampling.training, config.policy.loss
+  if loss.reference == "round_start":
+    wanted = {"reference": "round_start", "start": "previous"}
+    for field, value in wanted.items():
+      if getattr(policy, field) != value:
+        raise ConfigError(
+          f"config.policy.{field} is {getattr(policy, field)!r}; it must be {value!r} with"
+          f" config.policy.loss {loss.name!r}, whose reference is the policy that drew the samples."
+        )
+  accumulation = policy.training.accumulation
+  if loss.whole_batch and accumulation > 1:
+    raise ConfigError(
+      f"config.policy.training.accumulation is {accumulation}; it must be 1 with"
+      f" config.policy.loss {loss.name!r}, which takes a mean over the whole batch that"
+      " micro-batches do not see."
+    )
   if not loss.compares:
     return
   if sampler.num_samples < 2:

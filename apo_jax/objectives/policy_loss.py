@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -40,11 +40,26 @@ class ScoredResponses(NamedTuple):
 class PolicyLoss(Choice, abc.ABC):
   """A loss of the max player; its fields are its hyper-parameters.
 
+  What a loss needs stands on its class, or where it hangs on a hyper-parameter is a property:
+  config/checks.py refuses a config that does not give it.
+
   Attributes:
     compares: it compares responses to one query, so that it needs two that differ.
+    reference: "round_start" where its reference must be the policy that drew the samples, with
+      which the round starts; "any" where it is anyone's, or none's.
+    whole_batch: it has a statistic over the batch's queries beside its sums, which the batch's
+      parts do not have: no micro-batches.
+    order_only: of a query's rewards it reads the order alone, so that no rising function of them
+      changes it.
+    across_queries: it sets rewards of different queries against each other, or against a constant:
+      only then does a number that is added to all rewards of one query change it.
   """
 
   compares: ClassVar[bool] = True
+  reference: ClassVar[Literal["any", "round_start"]] = "any"
+  whole_batch: ClassVar[bool] = False
+  order_only: ClassVar[bool] = False
+  across_queries: ClassVar[bool] = False
 
   @abc.abstractmethod
   def __call__(self, responses: ScoredResponses) -> Sums:
