@@ -15,6 +15,7 @@ from apo_jax.objectives.sums import Sums
 
 # Rows and columns are brought to sum 1 so often; the authors' code stops earlier at errors of 1e-6.
 _SINKHORN_STEPS = 50
+_LEAST_SHARE = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +67,13 @@ def relaxed_permutation(
   slopes = (count[:, None] + 1 - 2 * ranks).astype(jnp.float32)
   logits = slopes[:, :, None] * scores[:, None, :] - jnp.sum(distances, axis=2)[:, None, :]
   filled = (ranks <= count[:, None])[:, :, None] & valid[:, None, :]
-  sorting = jnp.where(filled, jax.nn.softmax(jnp.where(filled, logits / tau, ABSENT), axis=2), 0.0)
+  shares = jax.nn.softmax(jnp.where(filled, logits / tau, ABSENT), axis=2)
+  # No response is without a share: one that no rank takes would be divided by nearly 0.
+  sorting = jnp.where(filled, shares + _LEAST_SHARE, 0.0)
 
   def divided(sorting: Float[Array, "B R R"], axis: int) -> Float[Array, "B R R"]:
-    return sorting / jnp.maximum(jnp.sum(sorting, axis=axis, keepdims=True), 1e-10)
+    total = jnp.sum(sorting, axis=axis, keepdims=True)
+    return sorting / jnp.where(total > 0, total, 1.0)
 
   def step(sorting: Float[Array, "B R R"], _: None) -> tuple[Float[Array, "B R R"], None]:
     return divided(divided(sorting, 1), 2), None
