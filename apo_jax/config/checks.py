@@ -23,6 +23,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
   _check_lengths(view)
   _check_testing_reward(view)
   _check_training(view)
+  _check_policy_loss(view)
   _check_mesh_axes(view.mesh)
   if view.logging.wandb and not view.logging.wandb_project:
     raise ConfigError(
@@ -198,8 +199,31 @@ def _check_training(config: Config) -> None:
       raise ConfigError(
         f"{name} is {size}; it must be a multiple of {accumulation_name}, which is {accumulation}."
       )
-  _check_loss(config)
-  sampler, loss = config.sampling.training, config.policy.loss
+
+
+def _check_policy_loss(config: Config) -> None:
+  """What the policy's loss needs of the sampler, of its reference and of its batches."""
+  policy, sampler, loss = config.policy, config.sampling.training, config.policy.loss
+  if loss.reference == "round_start":
+    wanted = {"reference": "round_start", "start": "previous"}
+    for field, value in wanted.items():
+      if getattr(policy, field) != value:
+        raise ConfigError(
+          f"config.policy.{field} is {getattr(policy, field)!r}; it must be {value!r} with"
+          f" config.policy.loss {loss.name!r}, whose reference is the policy that drew the samples."
+        )
+  accumulation = policy.training.accumulation
+  if loss.whole_batch and accumulation > 1:
+    raise ConfigError(
+      f"config.policy.training.accumulation is {accumulation}; it must be 1 with"
+      f" config.policy.loss {loss.name!r}, which takes a mean over the whole batch that"
+      " micro-batches do not see."
+    )
+  if loss.reads_earlier_policy and config.checkpoints.keep < 2:
+    raise ConfigError(
+      f"config.checkpoints.keep is {config.checkpoints.keep}; it must be at least 2 with"
+      f" config.policy.loss {loss.name!r}, which reads the policy of the round before the last."
+    )
   if not loss.compares:
     return
   if sampler.num_samples < 2:
@@ -213,41 +237,6 @@ def _check_training(config: Config) -> None:
       f"config.sampling.training.{field} is {getattr(sampler, field)}, which makes all samples of a"
       f" query equal; with config.policy.loss {loss.name!r} they must differ to form pairs."
     )
-
-
-def _check_loss(config: Config) -> None:
-  """What a policy loss asks of other fields."""
-  policy, loss = config.policy, config.policy.loss
-  because = f"with config.policy.loss {loss.name!r}"
-  if loss.reference == "round_start":
-    whose = "whose reference is the policy that sampled"
-    if policy.reference != "round_start":
-      raise ConfigError(
-        f"config.policy.reference is {policy.reference!r}; it must be 'round_start' {because},"
-        f" {whose}."
-      )
-    if policy.start != "previous":
-      raise ConfigError(
-        f"config.policy.start is {policy.start!r}; it must be 'previous' {because}, {whose}."
-      )
-  if loss.whole_batch and policy.training.accumulation > 1:
-    raise ConfigError(
-      f"config.policy.training.accumulation is {policy.training.accumulation}; it must be 1"
-      f" {because}, which compares all queries of a batch."
-    )
-  if loss.reads_earlier_policy and config.checkpoints.keep < 2:
-    raise ConfigError(
-      f"config.checkpoints.keep is {config.checkpoints.keep}; it must be at least 2 {because},"
-      " which reads the policy of the round before the last."
-    )
-  left = config.sampling.training.num_samples
-  for selection in policy.selections:
-    left = selection.most(left)
-    if loss.compares and left < 2:
-      raise ConfigError(
-        f"config.policy.selections leaves {left} sample of a query by {selection.name!r}; it must"
-        f" leave at least 2 {because}, as one sample forms no pair."
-      )
 
 
 def _check_mesh_axes(mesh: MeshConfig) -> None:

@@ -1,15 +1,15 @@
 """Direct Preference Optimization on pairs formed from scored responses."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from apo_jax.objectives.groups import log_ratios
+from apo_jax.objectives.pairs import Pairs, pair_sums, read_by_pairs
 from apo_jax.objectives.policy_loss import PolicyLoss, ScoredResponses
 from apo_jax.objectives.ranges import PositiveFloat
-from apo_jax.objectives.selection import best_response, only, pairs_from_scores, worst_response
 from apo_jax.objectives.sums import Sums
 
 
@@ -29,31 +29,18 @@ class DPO(PolicyLoss):
   """
 
   name: ClassVar[str] = "dpo"
+  order_only: ClassVar[bool] = True
   beta: PositiveFloat = 0.1
-  pairs: Literal["best_worst", "best_rest", "all"] = "best_worst"
+  pairs: Pairs = "best_worst"
 
   def __call__(self, responses: ScoredResponses) -> Sums:
     """Returns sums over pairs; metrics are `margin` and `accuracy`, pairs of margin > 0.
 
     A pair of margin 0, as all are where policy and reference are one, is a half.
     """
-    preferred = pairs_from_scores(responses.rewards, responses.valid, self.pairs)
-    policy = responses.logprobs.astype(jnp.float32)
-    implicit = self.beta * (policy - responses.reference_logprobs.astype(jnp.float32))
-    # Masked before the loss as well as after it, so that padding cannot reach the gradient.
-    margins = jnp.where(preferred, implicit[:, :, None] - implicit[:, None, :], 0.0)
-    return Sums(
-      total=jnp.sum(jnp.where(preferred, -jax.nn.log_sigmoid(margins), 0.0)),
-      count=jnp.sum(preferred, dtype=jnp.float32),
-      metrics={
-        "accuracy": jnp.sum(jnp.where(preferred, (1.0 + jnp.sign(margins)) / 2, 0.0)),
-        "margin": jnp.sum(margins),
-      },
-    )
+    implicit = self.beta * log_ratios(responses)
+    return pair_sums(implicit, responses, self.pairs, lambda margin: -jax.nn.log_sigmoid(margin))
 
   def reads(self, rewards: Float[Array, "B R"], valid: Bool[Array, "B R"]) -> Bool[Array, "B R"]:
     """Returns the best and the worst response of every query, or with other pairs all."""
-    if self.pairs != "best_worst":
-      return valid
-    best, worst = best_response(rewards, valid), worst_response(rewards, valid)
-    return only(best, valid) | only(worst, valid)
+    return read_by_pairs(rewards, valid, self.pairs)

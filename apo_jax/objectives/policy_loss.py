@@ -48,16 +48,24 @@ class ScoredResponses(NamedTuple):
 class PolicyLoss(Choice, abc.ABC):
   """A loss of the max player; its fields are its hyper-parameters.
 
+  What a loss needs stands on its class, or where it hangs on a hyper-parameter is a property:
+  config/checks.py refuses a config that does not give it.
+
   Attributes:
     compares: it compares samples of one query, so that it needs two that differ.
-    reference: the reference policy that its equation means: "any", or "round_start", the policy
-      that sampled.
-    whole_batch: it compares queries, so that micro-batches would give another loss.
+    reference: "round_start" where its reference must be the policy that drew the samples, with
+      which the round starts; "any" where it is anyone's, or none's.
+    whole_batch: it has a statistic over the batch's queries beside its sums, which the batch's
+      parts do not have: no micro-batches.
     reads_rewards: without, no round has a reward step.
     reads_golden: it reads golden responses beside samples, so that the policy answers their queries
       in place of its own.
     reads_earlier_policy: it reads `ScoredResponses.earlier_logprobs`.
     reads_query_embeddings: it reads `ScoredResponses.query_embeddings`.
+    order_only: of a query's rewards it reads the order alone, so that no rising function of them
+      changes it.
+    across_queries: it sets rewards of different queries against each other, or against a constant:
+      only then does a number that is added to all rewards of one query change it.
   """
 
   compares: ClassVar[bool] = True
@@ -67,6 +75,8 @@ class PolicyLoss(Choice, abc.ABC):
   reads_golden: ClassVar[bool] = False
   reads_earlier_policy: ClassVar[bool] = False
   reads_query_embeddings: ClassVar[bool] = False
+  order_only: ClassVar[bool] = False
+  across_queries: ClassVar[bool] = False
 
   @abc.abstractmethod
   def __call__(self, responses: ScoredResponses) -> Sums:

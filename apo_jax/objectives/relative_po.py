@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from apo_jax.objectives.groups import log_ratios
+from apo_jax.objectives.pairs import read_by_pairs
 from apo_jax.objectives.policy_loss import PolicyLoss, ScoredResponses
 from apo_jax.objectives.ranges import PositiveFloat
-from apo_jax.objectives.selection import best_response, only, pairs_from_scores, worst_response
+from apo_jax.objectives.selection import pairs_from_scores
 from apo_jax.objectives.sums import Sums
 
 
@@ -37,6 +39,7 @@ class RelativePO(PolicyLoss):
   name: ClassVar[str] = "relative_po"
   whole_batch: ClassVar[bool] = True
   reads_query_embeddings: ClassVar[bool] = True
+  order_only: ClassVar[bool] = True
   beta: PositiveFloat = 0.1
   temperature: PositiveFloat = 0.5
   weights: Literal["sum_to_one", "times_queries"] = "sum_to_one"
@@ -50,9 +53,9 @@ class RelativePO(PolicyLoss):
     rewards, valid = responses.rewards, responses.valid
     pairs = pairs_from_scores(rewards, valid, "best_worst")
     usable = jnp.any(pairs, axis=(1, 2))
-    log_ratios = responses.logprobs.astype(jnp.float32) - responses.reference_logprobs
-    best = jnp.sum(jnp.where(jnp.any(pairs, axis=2), log_ratios, 0.0), axis=1)
-    worst = jnp.sum(jnp.where(jnp.any(pairs, axis=1), log_ratios, 0.0), axis=1)
+    ratios = log_ratios(responses)
+    best = jnp.sum(jnp.where(jnp.any(pairs, axis=2), ratios, 0.0), axis=1)
+    worst = jnp.sum(jnp.where(jnp.any(pairs, axis=1), ratios, 0.0), axis=1)
     weights = self._weights(jax.lax.stop_gradient(responses.query_embeddings), usable)
     both = usable[:, None] & usable[None, :]
     # Masked before the loss as well as after it, so that padding cannot reach the gradient.
@@ -82,5 +85,4 @@ class RelativePO(PolicyLoss):
 
   def reads(self, rewards: Float[Array, "B R"], valid: Bool[Array, "B R"]) -> Bool[Array, "B R"]:
     """Returns the best and the worst response of every query."""
-    best, worst = best_response(rewards, valid), worst_response(rewards, valid)
-    return only(best, valid) | only(worst, valid)
+    return read_by_pairs(rewards, valid, "best_worst")

@@ -25,6 +25,7 @@ class RejectionSampling(PolicyLoss):
   """
 
   name: ClassVar[str] = "rjs"
+  order_only: ClassVar[bool] = True
   compares: ClassVar[bool] = False
   over_tokens: OverTokens = "mean"
 

@@ -35,6 +35,7 @@ class RRHF(PolicyLoss):
   """
 
   name: ClassVar[str] = "rrhf"
+  order_only: ClassVar[bool] = True
   ranking_coefficient: NonNegativeFloat = 100.0
   sft_coefficient: NonNegativeFloat = 1.0
   over_tokens: OverTokens = "mean"

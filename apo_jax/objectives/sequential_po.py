@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from apo_jax.objectives.groups import log_ratios
+from apo_jax.objectives.pairs import read_by_pairs
 from apo_jax.objectives.policy_loss import PolicyLoss, ScoredResponses
 from apo_jax.objectives.ranges import NonNegativeFloat, PositiveFloat
-from apo_jax.objectives.selection import best_response, only, pairs_from_scores, worst_response
+from apo_jax.objectives.selection import pairs_from_scores
 from apo_jax.objectives.sums import Sums
 
 
@@ -39,6 +41,7 @@ class SequentialPO(PolicyLoss):
   name: ClassVar[str] = "sequential_po"
   reference: ClassVar[Literal["any", "round_start"]] = "round_start"
   reads_earlier_policy: ClassVar[bool] = True
+  order_only: ClassVar[bool] = True
   beta: PositiveFloat = 0.1
   earlier_weight: NonNegativeFloat = 0.5
   earlier_beta: PositiveFloat = 0.1
@@ -51,12 +54,12 @@ class SequentialPO(PolicyLoss):
     """
     preferred = pairs_from_scores(responses.rewards, responses.valid, "best_worst")
     reference = responses.reference_logprobs.astype(jnp.float32)
+    since_earlier = self.earlier_beta * (reference - responses.earlier_logprobs)
 
     def of_pairs(values: Float[Array, "B R"]) -> Float[Array, "B R R"]:
       return jnp.where(preferred, values[:, :, None] - values[:, None, :], 0.0)
 
-    learnt = of_pairs(self.beta * (responses.logprobs.astype(jnp.float32) - reference))
-    before = of_pairs(self.earlier_beta * (reference - responses.earlier_logprobs))
+    learnt, before = of_pairs(self.beta * log_ratios(responses)), of_pairs(since_earlier)
     margins = learnt - self.earlier_weight * before
     return Sums(
       total=jnp.sum(jnp.where(preferred, -jax.nn.log_sigmoid(margins), 0.0)),
@@ -70,5 +73,4 @@ class SequentialPO(PolicyLoss):
 
   def reads(self, rewards: Float[Array, "B R"], valid: Bool[Array, "B R"]) -> Bool[Array, "B R"]:
     """Returns the best and the worst response of every query."""
-    best, worst = best_response(rewards, valid), worst_response(rewards, valid)
-    return only(best, valid) | only(worst, valid)
+    return read_by_pairs(rewards, valid, "best_worst")

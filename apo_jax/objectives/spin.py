@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from apo_jax.objectives.groups import log_ratios
 from apo_jax.objectives.policy_loss import PolicyLoss, ScoredResponses
 from apo_jax.objectives.ranges import PositiveFloat
 from apo_jax.objectives.sums import Sums
@@ -33,6 +34,7 @@ class SPIN(PolicyLoss):
   reference: ClassVar[Literal["any", "round_start"]] = "round_start"
   reads_rewards: ClassVar[bool] = False
   reads_golden: ClassVar[bool] = True
+  order_only: ClassVar[bool] = True
   beta: PositiveFloat = 0.1
   kind: Literal["sigmoid", "hinge"] = "sigmoid"
 
@@ -43,13 +45,13 @@ class SPIN(PolicyLoss):
     `golden_log_ratio` and `sample_log_ratio`, log pi - log pi_ref of the two sides, which may both
     fall while the margin grows.
     """
-    log_ratios = responses.logprobs.astype(jnp.float32) - responses.reference_logprobs
+    ratios = log_ratios(responses)
     golden = responses.golden & responses.valid
     # One response of a query is golden: the sum picks it.
-    of_golden = jnp.sum(jnp.where(golden, log_ratios, 0.0), axis=1, keepdims=True)
+    of_golden = jnp.sum(jnp.where(golden, ratios, 0.0), axis=1, keepdims=True)
     paired = responses.valid & ~responses.golden & jnp.any(golden, axis=1, keepdims=True)
     # Masked before the loss as well as after it, so that padding cannot reach the gradient.
-    margins = jnp.where(paired, self.beta * (of_golden - log_ratios), 0.0)
+    margins = jnp.where(paired, self.beta * (of_golden - ratios), 0.0)
     if self.kind == "sigmoid":
       losses = -jax.nn.log_sigmoid(margins)
     else:
@@ -61,6 +63,6 @@ class SPIN(PolicyLoss):
         "margin": jnp.sum(margins),
         "accuracy": jnp.sum(jnp.where(paired, (1.0 + jnp.sign(margins)) / 2, 0.0)),
         "golden_log_ratio": jnp.sum(jnp.where(paired, of_golden, 0.0)),
-        "sample_log_ratio": jnp.sum(jnp.where(paired, log_ratios, 0.0)),
+        "sample_log_ratio": jnp.sum(jnp.where(paired, ratios, 0.0)),
       },
     )
