@@ -237,6 +237,14 @@ def _check_policy_loss(config: Config) -> None:
       f"config.sampling.training.{field} is {getattr(sampler, field)}, which makes all samples of a"
       f" query equal; with config.policy.loss {loss.name!r} they must differ to form pairs."
     )
+  left = sampler.num_samples
+  for selection in policy.selections:
+    left = selection.most(left)
+    if left < 2:
+      raise ConfigError(
+        f"config.policy.selections leaves {left} sample of a query by {selection.name!r}; it must"
+        f" leave at least 2 with config.policy.loss {loss.name!r}, as one sample forms no pair."
+      )
 
 
 def _check_mesh_axes(mesh: MeshConfig) -> None:
