@@ -7,6 +7,7 @@ import pathlib
 import ml_collections
 
 from apo_jax.config.fields import ConfigError, read_fields
+from apo_jax.config.reward_checks import check_reward
 from apo_jax.config.schema import Config, DataConfig, MeshConfig, ShapeConfig
 
 
@@ -22,6 +23,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
   _check_data(view.data, demonstrations_needed=view.supervised.epochs > 0)
   _check_lengths(view)
   _check_testing_reward(view)
+  check_reward(view)
   _check_training(view)
   _check_mesh_axes(view.mesh)
   if view.logging.wandb and not view.logging.wandb_project:

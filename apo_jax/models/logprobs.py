@@ -49,12 +49,26 @@ def _every_logprob(
   num_responses: int,
   dropout_key: Key[Array, ""] | None,
 ) -> Float[Array, "B T"]:
-  separate = num_responses == 1
   hidden, _ = policy(
-    rows.tokens, rows.segment_ids, rows.positions, separate=separate, dropout_key=dropout_key
+    rows.tokens,
+    rows.segment_ids,
+    rows.positions,
+    separate=num_responses == 1,
+    dropout_key=dropout_key,
   )
+  return logprobs_of_hidden(policy, hidden, rows, mask, num_responses)
+
+
+def logprobs_of_hidden(
+  policy: Decoder,
+  hidden: Float[Array, "B T D"],
+  rows: Rows,
+  mask: Bool[Array, "B T"],
+  num_responses: int,
+) -> Float[Array, "B T"]:
+  """`token_logprobs` from the final hidden states of rows that hold so many responses each."""
   # In a separate row it is everywhere the slot before, which takes no gathering.
-  previous = None if separate else predicting_slots(rows.segment_ids)
+  previous = None if num_responses == 1 else predicting_slots(rows.segment_ids)
   return token_logprobs(policy, hidden, rows.tokens, mask, previous)
 
 

@@ -9,7 +9,9 @@ from apo_jax.objectives.accuracy import preference_accuracy
 from apo_jax.objectives.apo import APO, ScoredRewards
 from apo_jax.objectives.calibration import calibration_errors
 from apo_jax.objectives.dpo import DPO
+from apo_jax.objectives.grm import GRM
 from apo_jax.objectives.likelihood import MaximumLikelihood
+from apo_jax.objectives.min_norm import MinNorm, head_gradients
 from apo_jax.objectives.missing_end import MissingEnd
 from apo_jax.objectives.policy_loss import PolicyLoss, ScoredResponses
 from apo_jax.objectives.ranking import ranking_loss
@@ -24,3 +26,4 @@ from apo_jax.objectives.selection import (
 )
 from apo_jax.objectives.shaping import SampledRewards, Shaping
 from apo_jax.objectives.sums import Sums, mean
+from apo_jax.objectives.weighting import FixedWeights, Weighting

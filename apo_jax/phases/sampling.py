@@ -1,7 +1,8 @@
 """The phases that let the policy speak and the reward model judge."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,17 @@ from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_sample
 from apo_jax.evaluation.length_order import agreement, rank_correlation
 from apo_jax.evaluation.text import repetition
 from apo_jax.logs import files
-from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
+from apo_jax.logs.run_directory import (
+  GOLDEN_SAMPLES,
+  INITIAL_SAMPLES,
+  POLICY_SAMPLES,
+  SCORE,
+  SUPERVISED_SAMPLES,
+)
+from apo_jax.models.definition import Parameters, join
 from apo_jax.phases.responses import (
   canonical,
-  draw,
+  draw_from,
   learnable,
   of_samples,
   policy_logprobs,
@@ -25,16 +33,39 @@ from apo_jax.phases.responses import (
   with_shaped_rewards,
 )
 from apo_jax.run.run import Run
+from apo_jax.run.seeds import derive_seed
+from apo_jax.run.starts import first_policy
 
 
 def sample_golden_queries(run: Run, round: int) -> None:
   """The policy's answers to the queries that have a golden response, for the reward step."""
-  _sample_to_file(run, round, run.data.reward.golden, GOLDEN_SAMPLES)
+  _sample_players(run, round, run.data.reward.golden, GOLDEN_SAMPLES)
 
 
 def sample_policy_queries(run: Run, round: int) -> None:
   """The policy's answers to its own queries D_Q, for the policy step."""
-  _sample_to_file(run, round, run.data.policy.queries, POLICY_SAMPLES)
+  _sample_players(run, round, run.data.policy.queries, POLICY_SAMPLES)
+
+
+def sample_initial_policy(run: Run) -> None:
+  """What the policy answers to golden queries before its supervised start, for every reward step.
+
+  It is no player: nothing is trained from it, so that no checkpoint of the run holds it.
+  """
+  models, seed = run.models, derive_seed(run.config.seed, "init", "policy")
+
+  def parameters() -> Parameters:
+    trained = first_policy(models.origins, models.policy, seed)
+    return join(trained, run.parameters.frozen(models.policy))
+
+  run.parameters.park_idle(models.policy)
+  _sample_to_file(run, 0, parameters, run.data.reward.golden, INITIAL_SAMPLES)
+
+
+def sample_supervised_start(run: Run) -> None:
+  """What it answers to them after it."""
+  start = functools.partial(run.parameters.of, run.players.policy_after(0))
+  _sample_to_file(run, 0, start, run.data.reward.golden, SUPERVISED_SAMPLES)
 
 
 def score_samples(run: Run, round: int) -> None:
@@ -43,10 +74,10 @@ def score_samples(run: Run, round: int) -> None:
   Those of the policy's queries are shaped, and what the policy's loss reads of them gets its
   reference log-probability.
   """
-  adversarial = run.config.reward.mode == "adversarial"
+  has_golden = run.config.reward.reads_round_samples
   paths = [run.directory.round(round) / POLICY_SAMPLES]
   unscored = [read_samples(paths[0], run.data.policy.queries)]
-  if adversarial:
+  if has_golden:
     paths.append(run.directory.round(round) / GOLDEN_SAMPLES)
     unscored.append(read_samples(paths[1], run.data.reward.golden))
   total = sum(len(query.samples) for query in unscored[0])
@@ -65,7 +96,7 @@ def score_samples(run: Run, round: int) -> None:
   summary = describe_samples(run, scored[0], "sample")
   summary |= _best_reward(scored[0], run.config.policy.unfinished)
   summary["read_samples"] = float(np.mean(read))
-  if adversarial:
+  if has_golden:
     summary |= describe_samples(run, scored[1], "golden_sample") | describe_golden(scored[1])
   run.logs.metrics.resume(round=round, phase="score", step=0)
   run.logs.metrics.write(summary, round=round, phase="score", step=1)
@@ -75,12 +106,19 @@ def score_samples(run: Run, round: int) -> None:
     files.write_json(run.directory.round(round) / SCORE, result)
 
 
-def _sample_to_file(run: Run, round: int, asked: Sequence[Asked], name: str) -> None:
+def _sample_players(run: Run, round: int, asked: Sequence[Asked], name: str) -> None:
+  """Of the policy that the round begins with."""
+  player = run.players.policy_after(round - 1)
+  _sample_to_file(run, round, functools.partial(run.parameters.of, player), asked, name)
+
+
+def _sample_to_file(
+  run: Run, round: int, parameters: Callable[[], Parameters], asked: Sequence[Asked], name: str
+) -> None:
   title = f"round {round} {name.removesuffix('.jsonl').replace('_', ' ')}"
   config = run.config.sampling.training
-  player = run.players.policy_after(round - 1)
   with run.logs.progress.phase(title, len(asked), unit="queries") as progress:
-    sampled = draw(run, player, asked, config, (round, name), progress)
+    sampled = draw_from(run, parameters(), asked, config, (round, name), progress)
   _write(run, run.directory.round(round) / name, sampled)
 
 
