@@ -25,15 +25,19 @@ from apo_jax.logs.progress import Progress
 from apo_jax.logs.run_directory import (
   EVALUATION,
   GOLDEN_SAMPLES,
+  INITIAL_SAMPLES,
   POLICY_SAMPLES,
   SCORE,
+  SUPERVISED_SAMPLES,
   RunDirectory,
 )
 from apo_jax.phases.evaluation import evaluate
 from apo_jax.phases.health import check_health
 from apo_jax.phases.sampling import (
   sample_golden_queries,
+  sample_initial_policy,
   sample_policy_queries,
+  sample_supervised_start,
   score_samples,
 )
 from apo_jax.phases.training import (
@@ -92,7 +96,9 @@ class Phase:
 
 # By their results, in the order in which they are played (`phase_names`).
 _BEFORE_THE_FIRST_ROUND: dict[str, Callable[[Run], None]] = {
+  INITIAL_SAMPLES: sample_initial_policy,
   "supervised.json": train_supervised,
+  SUPERVISED_SAMPLES: sample_supervised_start,
   "reward_base.json": train_reward_base,
   "testing_trunk.json": train_testing_trunk,
   "testing_reward.json": train_testing_reward,

@@ -85,7 +85,10 @@ def make_policy_update(
     )
     return {"loss": loss(responses), "responses": _describe(responses)}
 
-  def combine(totals: dict[str, Array], counts: dict[str, Array]) -> tuple[Array, Metrics]:
+  def combine(
+    totals: dict[str, Array], counts: dict[str, Array], gathered: None
+  ) -> tuple[Array, Metrics]:
+    del gathered
     return mean(totals["loss"], counts["loss"]), {}
 
   return make_update(said, measure, combine, definition, optimizer, mesh, accumulation=accumulation)

@@ -1,5 +1,6 @@
 """The min player's jitted update: the reward model against the policy's samples."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,12 +8,22 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from apo_jax.models.definition import Definition
-from apo_jax.models.reward_model import RewardModel
-from apo_jax.objectives import APO, RewardTerm, ScoredRewards, Sums, mean
-from apo_jax.rows.reading import as_sequences
+from apo_jax.models.reward_model import Judged, RewardModel
+from apo_jax.objectives import (
+  APO,
+  FixedWeights,
+  RewardTerm,
+  ScoredRewards,
+  Sums,
+  Weighting,
+  head_gradients,
+  mean,
+)
+from apo_jax.objectives.reward_term import RankedData
+from apo_jax.rows.reading import as_sequences, own_slots
 from apo_jax.rows.rows import Rows
 from apo_jax.training.update import Metrics, Update, make_update
 
@@ -37,8 +48,16 @@ class RewardBatch(NamedTuple):
   golden_twins: Float[Array, "C"] | None = None
 
 
-# Rewards of preferences [B, R], and of golden responses and samples [C, 1 + S].
-Rewards = tuple[Float[Array, "B R"], Float[Array, "C K"] | None]
+class JudgedBatch(NamedTuple):
+  """What the reward model says of a batch.
+
+  Attributes:
+    preferences: of the human preferences, arrays [B, R].
+    golden: of golden responses and samples, arrays [C, 1 + S]; None where the batch has none.
+  """
+
+  preferences: Judged
+  golden: Judged | None
 
 
 def make_reward_update(
@@ -49,53 +68,149 @@ def make_reward_update(
   *,
   num_samples: int,
   terms: Sequence[RewardTerm] = (),
+  weighting: Weighting = FixedWeights(),
   accumulation: int = 1,
 ) -> Update:
   """The function `state, metrics = reward_update(state, batch, frozen, key)`; see `make_update`.
 
-  Minimises `loss`, for `num_samples` a golden query, and further `terms`. Metrics: `loss`; its
-  unweighted terms `preference_loss`, `golden_loss` (over their divisors) and one for each of
-  `terms`; means over pairs `preference_margin` and `preference_accuracy` (chosen against rejected),
-  `golden_margin` and `golden_accuracy` (golden against samples that differ from it);
-  `gradient_norm`. A batch without golden rows has no metrics of them.
+  Minimises `loss`, for `num_samples` a golden query, and further `terms`; a `weighting` may replace
+  the coefficients of `loss`. Metrics: `loss`; its unweighted terms `preference_loss`, `golden_loss`
+  (over their divisors) and one for each of `terms`; means over pairs `preference_margin` and
+  `preference_accuracy` (chosen against rejected), `golden_margin` and `golden_accuracy` (golden
+  against samples that differ from it); `preference_weight` and `golden_weight` where the weighting
+  gives them; `gradient_norm`. A batch without golden rows has no metrics of them.
   """
+  embeddings = weighting.needs_head_gradients or any(term.needs_embeddings for term in terms)
+  speaking = [term for term in terms if term.needs_logprobs]
 
-  def measure(rewards: Rewards, batch: RewardBatch) -> dict[str, Sums]:
-    scored = ScoredRewards(
-      rewards[0], batch.preference_scores, rewards[1], batch.golden_scores, batch.golden_twins
-    )
+  def judge(
+    reward_model: RewardModel, batch: RewardBatch, dropout_key: Array | None
+  ) -> JudgedBatch:
+    return _judge(reward_model, batch, dropout_key, embeddings, speaking)
+
+  def measure(judged: JudgedBatch, batch: RewardBatch) -> dict[str, Sums]:
+    scored = _scored(judged, batch)
     return loss(scored) | {term.name: term(scored).named(term.name) for term in terms}
 
-  def combine(totals: dict[str, Array], counts: dict[str, Array]) -> tuple[Array, Metrics]:
-    value, means = loss.combine(totals, counts, num_samples=num_samples)
+  def gather(judged: JudgedBatch, batch: RewardBatch) -> tuple[dict[str, Array], dict[str, Array]]:
+    scored = _scored(judged, batch)
+    gradients, parts = head_gradients(loss, scored), loss(scored)
+    return gradients, {name: parts[name].total for name in gradients}
+
+  def combine(
+    totals: dict[str, Array],
+    counts: dict[str, Array],
+    gathered: tuple[dict[str, Array], dict[str, Array]] | None,
+  ) -> tuple[Array, Metrics]:
+    weights = None
+    if gathered is not None:
+      gradients, whole = (
+        {name: total / jnp.maximum(counts[name], 1.0) for name, total in part.items()}
+        for part in gathered
+      )
+      weights = weighting.weights(gradients, whole, counts)
+    value, means = loss.combine(totals, counts, num_samples=num_samples, weights=weights)
     for term in terms:
       means[term.name] = mean(totals[term.name], counts[term.name])
       value += term.coefficient * means[term.name]
-    return value, {f"{name}_loss": term_mean for name, term_mean in means.items()}
+    metrics = {f"{name}_loss": term_mean for name, term_mean in means.items()}
+    # Metrics of micro-batches are added up.
+    metrics |= {f"{name}_weight": one / accumulation for name, one in (weights or {}).items()}
+    return value, metrics
 
   return make_update(
-    _rewards, measure, combine, definition, optimizer, mesh, accumulation=accumulation
+    judge,
+    measure,
+    combine,
+    definition,
+    optimizer,
+    mesh,
+    gather=gather if weighting.needs_head_gradients else None,
+    accumulation=accumulation,
   )
 
 
-def _rewards(reward_model: RewardModel, batch: RewardBatch, dropout_key: Array | None) -> Rewards:
-  """Both data's rewards, from one forward pass where their rows are of one length."""
+def _scored(judged: JudgedBatch, batch: RewardBatch) -> ScoredRewards:
+  """What the objectives read."""
+  preferences, golden = judged
+  scored = ScoredRewards(
+    preferences.rewards,
+    batch.preference_scores,
+    preference_embeddings=preferences.embeddings,
+    preference_logprobs=preferences.logprobs,
+  )
+  if golden is None:
+    return scored
+  return scored._replace(
+    golden=golden.rewards,
+    golden_scores=batch.golden_scores,
+    golden_twins=batch.golden_twins,
+    golden_embeddings=golden.embeddings,
+    golden_logprobs=golden.logprobs,
+  )
+
+
+def _judge(
+  reward_model: RewardModel,
+  batch: RewardBatch,
+  dropout_key: Array | None,
+  embeddings: bool,
+  speaking: Sequence[RewardTerm],
+) -> JudgedBatch:
+  """Both data's rewards and what else is asked for, from one forward pass where their rows are of
+  one length.
+  """
   shape = batch.preference_scores.shape
   rows, held = as_sequences(batch.preferences, shape[1])
+  wanted = _wanted("preferences", batch.preference_scores, rows, held, speaking)
 
-  def read(rows: Rows, held: int, key: Array | None) -> Float[Array, "N held"]:
-    return reward_model(*rows.read, held, dropout_key=key)
+  def read(rows: Rows, held: int, wanted: Bool[Array, "N T"] | None, key: Array | None) -> Judged:
+    return reward_model.judge(
+      rows, held, embeddings=embeddings, logprobs_of=wanted, dropout_key=key
+    )
 
   if batch.golden is None:
-    return read(rows, held, dropout_key).reshape(shape), None
+    return JudgedBatch(_shaped(read(rows, held, wanted, dropout_key), shape), None)
   golden_shape = batch.golden_scores.shape
   golden_rows, golden_held = as_sequences(batch.golden, golden_shape[1])
+  golden_wanted = _wanted("golden", batch.golden_scores, golden_rows, golden_held, speaking)
   if rows.tokens.shape[1] != golden_rows.tokens.shape[1]:
     keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
-    preferences, golden = read(rows, held, keys[0]), read(golden_rows, golden_held, keys[1])
-    return preferences.reshape(shape), golden.reshape(golden_shape)
+    preferences = read(rows, held, wanted, keys[0])
+    golden = read(golden_rows, golden_held, golden_wanted, keys[1])
+    return JudgedBatch(_shaped(preferences, shape), _shaped(golden, golden_shape))
   count = rows.tokens.shape[0]
   both = Rows(*(jnp.concatenate(pair) for pair in zip(rows, golden_rows, strict=True)))
-  rewards = read(both, max(held, golden_held), dropout_key)
-  preferences, golden = rewards[:count, :held], rewards[count:, :golden_held]
-  return preferences.reshape(shape), golden.reshape(golden_shape)
+  if wanted is not None or golden_wanted is not None:
+    parts = ((wanted, rows), (golden_wanted, golden_rows))
+    nothing = [jnp.zeros(of.tokens.shape, bool) if one is None else one for one, of in parts]
+    wanted = jnp.concatenate(nothing)
+  judged = read(both, max(held, golden_held), wanted, dropout_key)
+  preferences = jax.tree.map(lambda array: array[:count, :held], judged)
+  golden = jax.tree.map(lambda array: array[count:, :golden_held], judged)
+  return JudgedBatch(_shaped(preferences, shape), _shaped(golden, golden_shape))
+
+
+def _shaped(judged: Judged, shape: tuple[int, int]) -> Judged:
+  """What was said of rows [N, held], by query and response."""
+  return jax.tree.map(lambda array: array.reshape(*shape, *array.shape[2:]), judged)
+
+
+def _wanted(
+  data: RankedData,
+  scores: Float[Array, "B R"],
+  rows: Rows,
+  held: int,
+  terms: Sequence[RewardTerm],
+) -> Bool[Array, "N T"] | None:
+  """The tokens of rows [N, T] whose log-probabilities a term reads; None where none reads any.
+
+  They are what a reward model reads of a response: an eos that stands for a stop string too.
+  """
+  asked = [term.logprobs_read(data, scores) for term in terms]
+  asked = [one for one in asked if one is not None]
+  if not asked:
+    return None
+  responses = functools.reduce(jnp.logical_or, asked).reshape(-1, held)
+  own = own_slots(rows.segment_ids, held) & responses[..., None]
+  return (rows.response_mask | rows.ends) & jnp.any(own, axis=1)

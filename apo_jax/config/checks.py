@@ -7,6 +7,7 @@ import pathlib
 import ml_collections
 
 from apo_jax.config.fields import ConfigError, read_fields
+from apo_jax.config.reward_checks import check_reward
 from apo_jax.config.schema import Config, DataConfig, MeshConfig, ShapeConfig
 
 
@@ -18,10 +19,13 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
       at odds with another field, or that names a file that is not there.
   """
   view = read_fields(Config, config, "config")
+  if not view.policy.loss.reads_rewards:  # nothing would read what a reward step makes
+    view = dataclasses.replace(view, reward=dataclasses.replace(view.reward, mode="fixed"))
   _check_model(view)
   _check_data(view.data, demonstrations_needed=view.supervised.epochs > 0)
   _check_lengths(view)
   _check_testing_reward(view)
+  check_reward(view)
   _check_training(view)
   _check_policy_loss(view)
   _check_mesh_axes(view.mesh)

@@ -12,7 +12,16 @@ import dataclasses
 from typing import Literal
 
 from apo_jax.evaluation.judged_round import Evaluation
-from apo_jax.objectives import APO, DPO, PolicyLoss, RewardTerm, Selection, Shaping
+from apo_jax.objectives import (
+  APO,
+  DPO,
+  FixedWeights,
+  PolicyLoss,
+  RewardTerm,
+  Selection,
+  Shaping,
+  Weighting,
+)
 from apo_jax.objectives.likelihood import OverTokens
 from apo_jax.objectives.ranges import (
   Decay,
@@ -25,8 +34,6 @@ from apo_jax.objectives.ranges import (
   Probability,
   Share,
 )
-
-RewardMode = Literal["adversarial", "preferences_only", "fixed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,14 +172,41 @@ class RewardConfig:
   lora: LoraConfig = LoraConfig()
   # What a round's step learns from: golden responses against samples beside the preferences,
   # preferences alone, or nothing.
-  mode: RewardMode = "adversarial"
+  mode: Literal["adversarial", "preferences_only", "fixed"] = "adversarial"
+  # What the adversarial term sets above what: golden responses above the round's samples; or above
+  # those of the initial policy, as model.checkpoint is before its supervised start, drawn once; or
+  # a sample of the supervised start above those (arXiv 2405.15624; docs/methods_reward.md).
+  contrast: Literal["golden_vs_sample", "golden_vs_initial", "supervised_vs_initial"] = (
+    "golden_vs_sample"
+  )
   start: Literal["base", "previous"] = "previous"  # what a round starts from
   pooling: Literal["last", "eos", "average", "max"] = "last"  # what the head reads
   apo: APO = APO()  # the loss
+  weighting: Weighting = FixedWeights()  # of its two terms: by apo's coefficients, or another rule
   terms: tuple[RewardTerm, ...] = ()  # further terms, wherever a reward model is trained
   preference_batch_size: PositiveInt = 64  # preferences an update, beside golden queries
   base: TrainingConfig = TrainingConfig()  # on preferences alone, before the first round
   training: TrainingConfig = TrainingConfig()  # a round's reward step
+
+  @property
+  def reads_round_samples(self) -> bool:
+    """Whether a round's step learns from what the round's policy answers to golden queries."""
+    return self.mode == "adversarial" and self.contrast == "golden_vs_sample"
+
+  @property
+  def reads_initial_samples(self) -> bool:
+    """Whether it learns from what the initial policy answers to them."""
+    return self.mode == "adversarial" and self.contrast != "golden_vs_sample"
+
+  @property
+  def reads_supervised_samples(self) -> bool:
+    """Whether it learns from what the supervised start answers to them."""
+    return self.mode == "adversarial" and self.contrast == "supervised_vs_initial"
+
+  @property
+  def needs_language_head(self) -> bool:
+    """Whether a term of the loss reads log-probabilities of the reward model's decoder."""
+    return any(term.needs_logprobs for term in self.terms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +236,7 @@ class PolicyConfig:
   """The max player: the policy and its step in a round."""
 
   lora: LoraConfig = LoraConfig()
-  # One that reads no rewards leaves rounds without a reward step, whatever reward.mode is.
+  # With one that reads no rewards reward.mode is "fixed", whatever is given.
   loss: PolicyLoss = DPO()
   shapings: tuple[Shaping, ...] = ()  # of the rewards that it learns from, in this order
   # Which samples it may learn from, of those that are left, in this order.
@@ -344,8 +378,3 @@ class Config:
   memory: MemoryConfig = MemoryConfig()
   checkpoints: CheckpointConfig = CheckpointConfig()
   logging: LoggingConfig = LoggingConfig()
-
-  @property
-  def reward_mode(self) -> RewardMode:
-    """What rounds do: `reward.mode`, but "fixed" where the policy's loss reads no rewards."""
-    return self.reward.mode if self.policy.loss.reads_rewards else "fixed"

@@ -7,6 +7,9 @@ PROVENANCE = "provenance.json"
 ADOPTED = "adopted.json"  # which phases of the round another run played, and which run
 JUDGE = "judge.json"  # of round 0: how independent the judge is
 GOLDEN_SAMPLES = "golden_samples.jsonl"
+# Of round 0, to golden queries: of the policy before its supervised start, and after it.
+INITIAL_SAMPLES = "initial_samples.jsonl"
+SUPERVISED_SAMPLES = "supervised_samples.jsonl"
 POLICY_SAMPLES = "policy_samples.jsonl"
 REPLAYED_SAMPLES = "replayed_samples.jsonl"  # of earlier rounds, scored anew
 TEST_SAMPLES = "test_samples.jsonl"

@@ -119,13 +119,22 @@ def define_policy(
 
 
 def define_reward_model(
-  architecture: Architecture, pooling: str, mesh: Mesh, lora: LoraConfig | None = None
+  architecture: Architecture,
+  pooling: str,
+  mesh: Mesh,
+  lora: LoraConfig | None = None,
+  *,
+  language_head: bool = False,
 ) -> Definition:
-  """The decoder with a reward head; a `lora` of rank 0 counts as None."""
+  """The decoder with a reward head; a `lora` of rank 0 counts as None.
+
+  With `language_head` it keeps its language-model head too, which is a parameter of its own where
+  the embedding is not tied to it.
+  """
   lora, architecture = _used(lora), on_platform(architecture, _platform(mesh))
 
   def build(rngs: nnx.Rngs) -> RewardModel:
-    return RewardModel(architecture, pooling, rngs, lora=lora)
+    return RewardModel(architecture, pooling, rngs, lora=lora, language_head=language_head)
 
   return _define(build, architecture, mesh, lora)
 

@@ -25,7 +25,7 @@ def sequence_logprobs(
   A response that a row does not hold gets 0.
   """
   hidden = _hidden_states(policy, rows, num_responses, dropout_key)
-  found = _every_logprob(policy, hidden, rows, rows.response_mask, num_responses)
+  found = logprobs_of_hidden(policy, hidden, rows, rows.response_mask, num_responses)
   return sum_by_response(found, rows.segment_ids, num_responses)
 
 
@@ -56,7 +56,7 @@ def say_of_rows(
   """What a policy says of the responses in each row [B, T], and with_queries of their queries."""
   hidden = _hidden_states(policy, rows, num_responses, dropout_key)
   mask = rows.response_mask | rows.ends
-  found = _every_logprob(policy, hidden, rows, mask, num_responses)
+  found = logprobs_of_hidden(policy, hidden, rows, mask, num_responses)
   drawn = jnp.where(rows.response_mask, found, 0.0)
   sums = (sum_by_response(one, rows.segment_ids, num_responses) for one in (drawn, found))
   return SaidOfRows(*sums, _mean_over_query(hidden, rows) if with_queries else None)
@@ -82,13 +82,14 @@ def _hidden_states(
   return hidden
 
 
-def _every_logprob(
+def logprobs_of_hidden(
   policy: Decoder,
   hidden: Float[Array, "B T D"],
   rows: Rows,
   mask: Bool[Array, "B T"],
   num_responses: int,
 ) -> Float[Array, "B T"]:
+  """`token_logprobs` from the final hidden states of rows that hold so many responses each."""
   # In a separate row it is everywhere the slot before, which takes no gathering.
   previous = None if num_responses == 1 else predicting_slots(rows.segment_ids)
   return token_logprobs(policy, hidden, rows.tokens, mask, previous)

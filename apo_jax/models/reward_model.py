@@ -1,4 +1,9 @@
-"""The reward model: a decoder without a language-model head, a pooling rule and a linear head."""
+"""The reward model: a decoder, a pooling rule and a linear head.
+
+The decoder keeps a language-model head where a term of the loss reads log-probabilities.
+"""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +13,28 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from apo_jax.config.schema import LoraConfig
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.decoder import Decoder
-from apo_jax.rows.reading import seen_slots
+from apo_jax.models.logprobs import logprobs_of_hidden
+from apo_jax.rows.reading import seen_slots, sum_by_response
+from apo_jax.rows.rows import Rows
 
 # The name of the head's parameter. A policy's language-model head is called otherwise.
 REWARD_HEAD = "reward_head"
+
+
+class Judged(NamedTuple):
+  """What a reward model says of R responses to each of B queries, float32.
+
+  Attributes:
+    rewards: Float[B, R].
+    embeddings: Float[B, R, D], what the head reads: rewards are its product with the head's D
+      weights. None where nobody asks.
+    logprobs: Float[B, R], log pi_LM(y | x) under the decoder with its language-model head, in nats,
+      summed over the tokens that are asked for. None where nobody asks.
+  """
+
+  rewards: Float[Array, "B R"]
+  embeddings: Float[Array, "B R D"] | None = None
+  logprobs: Float[Array, "B R"] | None = None
 
 
 def pool(
@@ -60,9 +83,10 @@ class RewardModel(nnx.Module):
     rngs: nnx.Rngs,
     *,
     lora: LoraConfig | None = None,
+    language_head: bool = False,
   ):
     self.pooling = pooling
-    self.trunk = Decoder(architecture, rngs, head=False, lora=lora)
+    self.trunk = Decoder(architecture, rngs, head=language_head, lora=lora)
     embed_dim = architecture.embed_dim
     scale = (embed_dim + 1) ** -0.5
     values = jax.random.normal(rngs.params(), (embed_dim,), jnp.float32) * scale
@@ -82,10 +106,38 @@ class RewardModel(nnx.Module):
 
     What a row gets for a response that it does not hold means nothing.
     """
+    rows = Rows(tokens, segment_ids, positions, ends, None)
+    return self.judge(rows, num_responses, dropout_key=dropout_key).rewards
+
+  def judge(
+    self,
+    rows: Rows,
+    num_responses: int = 1,
+    *,
+    embeddings: bool = False,
+    logprobs_of: Bool[Array, "B T"] | None = None,
+    dropout_key: Key[Array, ""] | None = None,
+  ) -> Judged:
+    """The same of rows [B, T], with the embeddings and log-probabilities that are asked for.
+
+    Args:
+      rows: what is read; its `response_mask` is not.
+      num_responses: R, that each row holds.
+      embeddings: whether they are returned.
+      logprobs_of: the tokens whose log-probabilities are summed; no logits are made of others
+        where the vocabulary is read in chunks (`token_logprobs`). None is of none. The decoder
+        needs a language-model head.
+      dropout_key: turns the adapters' dropout on.
+    """
     separate = num_responses == 1
     hidden, _ = self.trunk(
-      tokens, segment_ids, positions, separate=separate, dropout_key=dropout_key
+      rows.tokens, rows.segment_ids, rows.positions, separate=separate, dropout_key=dropout_key
     )
-    pooled = pool(hidden, seen_slots(segment_ids, num_responses), ends, self.pooling)
+    pooled = pool(hidden, seen_slots(rows.segment_ids, num_responses), rows.ends, self.pooling)
     head = self.reward_head[...]
-    return jnp.einsum("brd,d->br", pooled, head, precision=jax.lax.Precision.HIGHEST)
+    rewards = jnp.einsum("brd,d->br", pooled, head, precision=jax.lax.Precision.HIGHEST)
+    logprobs = None
+    if logprobs_of is not None:
+      of_tokens = logprobs_of_hidden(self.trunk, hidden, rows, logprobs_of, num_responses)
+      logprobs = sum_by_response(of_tokens, rows.segment_ids, num_responses)
+    return Judged(rewards, pooled if embeddings else None, logprobs)

@@ -11,11 +11,13 @@ from apo_jax.objectives.calibration import calibration_errors
 from apo_jax.objectives.dno import DNO
 from apo_jax.objectives.dno_prct import DNOPrct
 from apo_jax.objectives.dpo import DPO
+from apo_jax.objectives.grm import GRM
 from apo_jax.objectives.hinge import Hinge
 from apo_jax.objectives.infonca import InfoNCA
 from apo_jax.objectives.ipo import IPO
 from apo_jax.objectives.kto import KTO
 from apo_jax.objectives.likelihood import MaximumLikelihood
+from apo_jax.objectives.min_norm import MinNorm, head_gradients
 from apo_jax.objectives.missing_end import MissingEnd
 from apo_jax.objectives.nca import NCA
 from apo_jax.objectives.ndcg_approx import ApproxNDCG
@@ -44,3 +46,4 @@ from apo_jax.objectives.spin import SPIN
 from apo_jax.objectives.sppo import SPPO
 from apo_jax.objectives.sums import Sums, mean
 from apo_jax.objectives.swepo import SWEPO
+from apo_jax.objectives.weighting import FixedWeights, Weighting

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -25,6 +26,13 @@ class ScoredRewards(NamedTuple):
     golden_twins: Float[C], samples that were drawn beside these and are the golden response itself,
       token for token: no reward can tell them apart, but they are a part of what the policy
       draws. None where there is none.
+    preference_embeddings: Float[B, R, D], what the reward head reads; None unless a term or the
+      weighting of terms needs them.
+    golden_embeddings: Float[C, K, D], the same of `golden`.
+    preference_logprobs: Float[B, R], log pi_LM(y | x) under the reward model's decoder with its
+      language-model head, in nats, summed over what the reward model reads of a response, its end
+      included; 0 where no term reads it, None unless a term needs them.
+    golden_logprobs: Float[C, K], the same of `golden`.
   """
 
   preferences: Float[Array, "B R"]
@@ -32,6 +40,10 @@ class ScoredRewards(NamedTuple):
   golden: Float[Array, "C K"] | None = None
   golden_scores: Float[Array, "C K"] | None = None
   golden_twins: Float[Array, "C"] | None = None
+  preference_embeddings: Float[Array, "B R D"] | None = None
+  golden_embeddings: Float[Array, "C K D"] | None = None
+  preference_logprobs: Float[Array, "B R"] | None = None
+  golden_logprobs: Float[Array, "C K"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +99,7 @@ class APO:
     counts: dict[str, Float[Array, ""]],
     *,
     num_samples: int,
+    weights: Mapping[str, Float[Array, ""]] | None = None,
   ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Returns the loss and its unweighted terms "preference" and "golden".
 
@@ -94,14 +107,16 @@ class APO:
       totals: of the terms, as `__call__` sums them.
       counts: pairs of the whole batch, of which `totals` may hold a part.
       num_samples: S, the samples drawn a golden query, which "reference" divides by.
+      weights: of the terms, in the place of both coefficients (`Weighting`).
     """
     terms = [name for name in ("preference", "golden") if name in totals]
-    golden_coefficient = self.golden_coefficient
+    coefficients = {"preference": self.preference_coefficient, "golden": self.golden_coefficient}
     if self.reduction == "reference":
       counts = dict.fromkeys(terms, sum(counts[name] for name in terms))
-      golden_coefficient /= num_samples
+      coefficients["golden"] /= num_samples
+    coefficients |= weights or {}
     means = {name: mean(totals[name], counts[name]) for name in terms}
-    loss = self.preference_coefficient * means["preference"]
+    loss = coefficients["preference"] * means["preference"]
     if "golden" in means:
-      loss += golden_coefficient * means["golden"]
+      loss += coefficients["golden"] * means["golden"]
     return loss, means

@@ -20,6 +20,7 @@ NonNegativeFloat = Annotated[float, Range("at least 0", lambda value: value >= 0
 NonEmptyText = Annotated[str, Range("a text that is not empty", lambda value: value != "")]
 Probability = Annotated[float, Range("above 0 and at most 1", lambda value: 0 < value <= 1)]
 Share = Annotated[float, Range("at least 0 and at most 1", lambda value: 0 <= value <= 1)]
+SmallShare = Annotated[float, Range("at least 0 and below 0.5", lambda value: 0 <= value < 0.5)]
 Decay = Annotated[float, Range("at least 0 and below 1", lambda value: 0 <= value < 1)]
 MeshAxis = Annotated[
   int, Range("at least 1, or -1 to fill", lambda value: value == -1 or value >= 1)

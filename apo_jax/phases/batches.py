@@ -13,7 +13,7 @@ from apo_jax.data.tokenised import Tokenised
 from apo_jax.objectives import PolicyLoss
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.rows.layouts import RowLayout
-from apo_jax.rows.rows import NO_SCORE, Item, Rows
+from apo_jax.rows.rows import NO_SCORE, Item, Response, Rows
 from apo_jax.run.models import Models
 
 GOLDEN_SCORE = 1.0
@@ -64,10 +64,27 @@ def ranked_preference(preference: Tokenised[Preference]) -> RankedItem:
 
 def ranked_golden(sampled: SampledQuery) -> RankedItem:
   """A golden response above the policy's samples that differ from it."""
-  twins = sampled.is_twin
-  others = [one for one, twin in zip(sampled.responses, twins, strict=True) if not twin]
+  return _ranked_above(sampled.golden, sampled)
+
+
+def ranked_supervised(supervised: SampledQuery, initial: SampledQuery) -> RankedItem:
+  """A sample of the supervised start above the initial policy's that differ from it.
+
+  It is the first that ended and says something: to rank what was cut off above anything would teach
+  a reward model to like that. Where none of the query's did, nothing is ranked.
+  """
+  good = (one.response for one in supervised.samples if one.finished and not one.is_empty)
+  best = next(good, None)
+  if best is None:
+    return RankedItem((initial.asked.query, ()), ())
+  return _ranked_above(best, initial)
+
+
+def _ranked_above(best: Response, sampled: SampledQuery) -> RankedItem:
+  others = [one for one in sampled.responses if one.key != best.key]
   scores = [GOLDEN_SCORE, *(SAMPLE_SCORE for _ in others)]
-  return RankedItem((sampled.asked.query, (sampled.golden, *others)), scores, sum(twins))
+  twins = len(sampled.responses) - len(others)
+  return RankedItem((sampled.asked.query, (best, *others)), scores, twins)
 
 
 def ranked_rows(

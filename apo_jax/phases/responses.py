@@ -17,6 +17,7 @@ from apo_jax.data.tokens import Codec
 from apo_jax.inference.sampler import SampledResponse
 from apo_jax.inference.scoring import NotFinite, TokenSequence
 from apo_jax.logs.progress import PhaseProgress
+from apo_jax.models.definition import Parameters
 from apo_jax.objectives import PolicyLoss, SampledRewards, Shaping, not_unfinished
 from apo_jax.run import seeds
 from apo_jax.run.players import Player
@@ -35,8 +36,20 @@ def draw(
 
   `purpose` names what the samples are for; it and a query's query_id decide its random key.
   """
+  return draw_from(run, run.parameters.of(player), asked, config, purpose, progress)
+
+
+def draw_from(
+  run: Run,
+  parameters: Parameters,
+  asked: Sequence[Asked],
+  config: SamplerConfig,
+  purpose: Sequence[str | int],
+  progress: PhaseProgress,
+) -> list[SampledQuery]:
+  """The same of a policy that is no player, by its parameters."""
   keys = query_keys(run.config.seed, purpose, [one.record.query_id for one in asked])
-  queries, parameters = [one.query for one in asked], run.parameters.of(player)
+  queries = [one.query for one in asked]
   drawn = run.inference.sampler(parameters, queries, keys, config, progress.advance)
   return [_sampled(run, one, responses) for one, responses in zip(asked, drawn, strict=True)]
 

@@ -1,7 +1,8 @@
 """The phases that let the policy speak and the reward model judge."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,19 @@ from apo_jax.data.samples import Asked, SampledQuery, read_samples, write_sample
 from apo_jax.evaluation.length_order import agreement, rank_correlation
 from apo_jax.evaluation.text import repetition
 from apo_jax.logs import files
-from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, REPLAYED_SAMPLES, SCORE
+from apo_jax.logs.run_directory import (
+  GOLDEN_SAMPLES,
+  INITIAL_SAMPLES,
+  POLICY_SAMPLES,
+  REPLAYED_SAMPLES,
+  SCORE,
+  SUPERVISED_SAMPLES,
+)
+from apo_jax.models.definition import Parameters, join
 from apo_jax.phases.replay import asked_of_policy, policy_samples, to_replay
 from apo_jax.phases.responses import (
   canonical,
-  draw,
+  draw_from,
   of_samples,
   policy_logprobs,
   read_by,
@@ -27,16 +36,39 @@ from apo_jax.phases.responses import (
   with_shaped_rewards,
 )
 from apo_jax.run.run import Run
+from apo_jax.run.seeds import derive_seed
+from apo_jax.run.starts import first_policy
 
 
 def sample_golden_queries(run: Run, round: int) -> None:
   """The policy's answers to the queries that have a golden response, for the reward step."""
-  _sample_to_file(run, round, run.data.reward.golden, GOLDEN_SAMPLES)
+  _sample_players(run, round, run.data.reward.golden, GOLDEN_SAMPLES)
 
 
 def sample_policy_queries(run: Run, round: int) -> None:
   """The policy's answers to the queries of the policy step: its own D_Q, or golden ones."""
-  _sample_to_file(run, round, asked_of_policy(run), POLICY_SAMPLES)
+  _sample_players(run, round, asked_of_policy(run), POLICY_SAMPLES)
+
+
+def sample_initial_policy(run: Run) -> None:
+  """What the policy answers to golden queries before its supervised start, for every reward step.
+
+  It is no player: nothing is trained from it, so that no checkpoint of the run holds it.
+  """
+  models, seed = run.models, derive_seed(run.config.seed, "init", "policy")
+
+  def parameters() -> Parameters:
+    trained = first_policy(models.origins, models.policy, seed)
+    return join(trained, run.parameters.frozen(models.policy))
+
+  run.parameters.park_idle(models.policy)
+  _sample_to_file(run, 0, parameters, run.data.reward.golden, INITIAL_SAMPLES)
+
+
+def sample_supervised_start(run: Run) -> None:
+  """What it answers to them after it."""
+  start = functools.partial(run.parameters.of, run.players.policy_after(0))
+  _sample_to_file(run, 0, start, run.data.reward.golden, SUPERVISED_SAMPLES)
 
 
 def score_samples(run: Run, round: int) -> None:
@@ -49,7 +81,7 @@ def score_samples(run: Run, round: int) -> None:
   own, again = policy_samples(run, round), to_replay(run, round)
   number, unscored = len(own), [*own, *again]
   golden: list[SampledQuery] = []
-  if run.config.reward_mode == "adversarial":
+  if run.config.reward.reads_round_samples:
     golden = read_samples(directory / GOLDEN_SAMPLES, run.data.reward.golden)
   reward_model, reference = run.players.reward_after(round), run.players.reference(round)
   policies = 2 if loss.reads_earlier_policy else 1
@@ -89,12 +121,19 @@ def score_samples(run: Run, round: int) -> None:
     files.write_json(run.directory.round(round) / SCORE, result)
 
 
-def _sample_to_file(run: Run, round: int, asked: Sequence[Asked], name: str) -> None:
+def _sample_players(run: Run, round: int, asked: Sequence[Asked], name: str) -> None:
+  """Of the policy that the round begins with."""
+  player = run.players.policy_after(round - 1)
+  _sample_to_file(run, round, functools.partial(run.parameters.of, player), asked, name)
+
+
+def _sample_to_file(
+  run: Run, round: int, parameters: Callable[[], Parameters], asked: Sequence[Asked], name: str
+) -> None:
   title = f"round {round} {name.removesuffix('.jsonl').replace('_', ' ')}"
   config = run.config.sampling.training
-  player = run.players.policy_after(round - 1)
   with run.logs.progress.phase(title, len(asked), unit="queries") as progress:
-    sampled = draw(run, player, asked, config, (round, name), progress)
+    sampled = draw_from(run, parameters(), asked, config, (round, name), progress)
   _write(run, run.directory.round(round) / name, sampled)
 
 

@@ -8,12 +8,17 @@ import optax
 from apo_jax.config.schema import Config, TrainingConfig
 from apo_jax.data.input import num_batches
 from apo_jax.data.records import Preference
-from apo_jax.data.samples import read_samples
+from apo_jax.data.samples import SampledQuery, read_samples
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs import files
-from apo_jax.logs.run_directory import GOLDEN_SAMPLES, JUDGE
+from apo_jax.logs.run_directory import (
+  GOLDEN_SAMPLES,
+  INITIAL_SAMPLES,
+  JUDGE,
+  SUPERVISED_SAMPLES,
+)
 from apo_jax.models.definition import Parameters
-from apo_jax.objectives import APO, MaximumLikelihood, PolicyLoss, RewardTerm
+from apo_jax.objectives import APO, MaximumLikelihood, PolicyLoss, RewardTerm, Weighting
 from apo_jax.phases.batches import (
   RankedItem,
   demonstration_batch,
@@ -22,6 +27,7 @@ from apo_jax.phases.batches import (
   ranked_golden,
   ranked_preference,
   ranked_rows,
+  ranked_supervised,
   sample_batch,
   sample_layout,
   scored_item,
@@ -182,10 +188,9 @@ def train_reward(run: Run, round: int) -> None:
 def _beside_golden(
   run: Run, round: int, layout: RowLayout, preferences: Stream[RankedItem]
 ) -> Batches:
-  """Batches of preferences and of golden responses with the policy's samples."""
+  """Batches of preferences and of what the adversarial term contrasts."""
   training, eos = run.config.reward.training, run.codec.eos
-  sampled = read_samples(run.directory.round(round) / GOLDEN_SAMPLES, run.data.reward.golden)
-  ranked, layout_against = list(map(ranked_golden, sampled)), golden_layout(run.models, run.config)
+  ranked, layout_against = _contrasted(run, round), golden_layout(run.models, run.config)
   size, epochs = training.batch_size, training.epochs
   golden = _stream(run, round, "reward_golden", layout_against, ranked, size, epochs)
 
@@ -201,6 +206,21 @@ def _beside_golden(
     return RewardBatch(*preferences.place(batch[:2]), *golden.place(batch[2:]))
 
   return Batches(len(golden.indices), golden.most, build, place)
+
+
+def _contrasted(run: Run, round: int) -> list[RankedItem]:
+  """What the adversarial term ranks, a query each, as `reward.contrast` says."""
+  reward = run.config.reward
+
+  def samples(round: int, name: str) -> list[SampledQuery]:
+    return read_samples(run.directory.round(round) / name, run.data.reward.golden)
+
+  if reward.reads_round_samples:
+    return list(map(ranked_golden, samples(round, GOLDEN_SAMPLES)))
+  initial = samples(0, INITIAL_SAMPLES)
+  if not reward.reads_supervised_samples:
+    return list(map(ranked_golden, initial))
+  return list(map(ranked_supervised, samples(0, SUPERVISED_SAMPLES), initial))
 
 
 def train_policy(run: Run, round: int) -> None:
@@ -274,6 +294,7 @@ def _reward_update(
   models: Models,
   apo: APO,
   terms: tuple[RewardTerm, ...],
+  weighting: Weighting,
   num_samples: int,
   accumulation: int,
   optimizer: optax.GradientTransformation,
@@ -285,6 +306,7 @@ def _reward_update(
     models.mesh,
     num_samples=num_samples,
     terms=terms,
+    weighting=weighting,
     accumulation=accumulation,
   )
 
@@ -294,5 +316,6 @@ def _make_reward_update(
 ) -> Callable[[optax.GradientTransformation], Update]:
   """What makes a reward model's step for an optimizer."""
   reward, num_samples = config.reward, config.sampling.training.num_samples
-  settings = reward.apo, reward.terms, num_samples, training.accumulation
+  terms = reward.terms, reward.weighting
+  settings = reward.apo, *terms, num_samples, training.accumulation
   return functools.partial(_reward_update, models, *settings)

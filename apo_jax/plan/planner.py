@@ -15,6 +15,7 @@ from apo_jax.plan.devices import find_devices, torus_coordinates
 from apo_jax.plan.measure import Measured, Roofline, measure, roofline
 from apo_jax.plan.programs import Program, programs
 from apo_jax.plan.round_work import round_work
+from apo_jax.run.language_head import check_language_heads
 from apo_jax.run.models import make_models
 from apo_jax.run.origins import find_origins
 from apo_jax.run.positions import check_positions
@@ -115,6 +116,7 @@ def make_plan(
   check_attention(config, devices[0].platform)
   check_mesh(config, origins.split_sizes(), sizes)
   check_positions(config, origins)
+  check_language_heads(config, origins)
   work = round_work(config)
   mesh = make_mesh(sizes, devices)
   measured, coordinates = [], torus_coordinates(mesh)

@@ -232,12 +232,13 @@ def _reward_update(
   layout = models.row_layout(models.reward, PREFERENCE_RESPONSES)
   size, golden_size = reward.preference_batch_size, reward.training.batch_size
   batch = RewardBatch(*ranked_rows(layout, codec.eos, [None] * size, -1))
-  forward = _forward_flops(models.query_length, architecture, layout, -1, size, False)
-  if config.reward_mode == "adversarial":
+  speaks = reward.needs_language_head
+  forward = _forward_flops(models.query_length, architecture, layout, -1, size, speaks)
+  if reward.mode == "adversarial":
     against = golden_layout(models, config)
     golden = ranked_rows(against, codec.eos, [None] * golden_size, -1)
     batch = RewardBatch(*batch[:2], *golden)
-    forward += _forward_flops(models.query_length, architecture, against, -1, golden_size, False)
+    forward += _forward_flops(models.query_length, architecture, against, -1, golden_size, speaks)
 
   def lower() -> Lowered:
     optimizer = make_optimizer(reward.training, calls)
@@ -248,11 +249,14 @@ def _reward_update(
       models.mesh,
       num_samples=config.sampling.training.num_samples,
       terms=reward.terms,
+      weighting=reward.weighting,
       accumulation=reward.training.accumulation,
     )
     return lower_update(update, models.reward, optimizer, batch)
 
   flops = model_flops.training_flops(forward, adapters=models.reward.lora is not None)
+  if reward.weighting.needs_head_gradients and reward.training.accumulation > 1:
+    flops += forward  # micro-batches are read once for the weights
   path = "config.reward.training"
   return Program(
     "reward step", calls, lower, flops, 1, kept, f"{path}.batch_size", f"{path}.accumulation"

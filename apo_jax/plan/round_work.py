@@ -52,18 +52,18 @@ def round_work(config: Config) -> RoundWork:
   samples = config.sampling.training.num_samples
   evaluation = config.sampling.evaluation
   for_kl = kl_sampler(evaluation)
-  adversarial = config.reward_mode == "adversarial"
+  sampled = golden if config.reward.reads_round_samples else 0
   updates = num_batches(golden, reward.batch_size, reward.epochs)
 
   def scorer_calls(count: int) -> int:
     return math.ceil(count / config.evaluation.batch_size)
 
-  scored = queries * samples + (golden * (samples + 1) if adversarial else 0)
+  scored = queries * samples + sampled * (samples + 1)
   judged = test * (evaluation.num_samples + 1)
   preferred = scorer_calls(test * PREFERENCE_RESPONSES)
   return RoundWork(
-    sampled_queries=queries + (golden if adversarial else 0),
-    reward_updates=0 if config.reward_mode == "fixed" else updates,
+    sampled_queries=queries + sampled,
+    reward_updates=0 if config.reward.mode == "fixed" else updates,
     reward_scores=scorer_calls(scored) + preferred,
     logprob_scores=scorer_calls(queries * config.policy.loss.most_read(samples)),
     policy_updates=num_batches(queries, policy.batch_size, policy.epochs),

@@ -20,6 +20,7 @@ from apo_jax.devices.processes import of_the_first
 from apo_jax.devices.sharding import tpu_slices
 from apo_jax.logs.metrics import check_backends
 from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.run.language_head import check_language_heads
 from apo_jax.run.origins import Origins, find_origins
 from apo_jax.run.ownership import check_owner
 from apo_jax.run.phase_inputs import phase_names
@@ -66,6 +67,7 @@ def check(config: Config, directory: RunDirectory, *, repair: bool = False) -> C
   origins = find_origins(config)
   check_mesh(config, origins.split_sizes(), sizes)
   check_positions(config, origins)
+  check_language_heads(config, origins)
   texts = load_data(config)
   check_owner(directory, config, origins, texts)
   damage = _find_damage(config, directory)

@@ -106,9 +106,17 @@ def make_models(config: Config, origins: Origins, mesh: Mesh) -> Models:
   """The models that a config and the players' origins describe, without parameters."""
   data, sampling = config.data, config.sampling
   pooling, lora, judge = config.reward.pooling, config.reward.lora, config.testing_reward
-  reward = testing_reward = define_reward_model(origins.reward, pooling, mesh, lora)
-  if origins.testing_reward != origins.reward or (judge.has_own_start and lora.rank):
-    testing_reward = define_reward_model(origins.testing_reward, pooling, mesh)
+  head = config.reward.needs_language_head
+  reward = testing_reward = define_reward_model(
+    origins.reward, pooling, mesh, lora, language_head=head
+  )
+  # A sequence classifier brings none of its own, and a judge that is not trained needs none.
+  judge_head = head and origins.testing_reward_checkpoint is None
+  is_other = origins.testing_reward != origins.reward or judge_head != head
+  if is_other or (judge.has_own_start and lora.rank):
+    testing_reward = define_reward_model(
+      origins.testing_reward, pooling, mesh, language_head=judge_head
+    )
   return Models(
     origins=origins,
     mesh=mesh,

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from apo_jax.config.schema import Config
-from apo_jax.logs.run_directory import EVALUATION, GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE
+from apo_jax.logs.run_directory import (
+  EVALUATION,
+  GOLDEN_SAMPLES,
+  INITIAL_SAMPLES,
+  POLICY_SAMPLES,
+  SCORE,
+  SUPERVISED_SAMPLES,
+)
 from apo_jax.objectives.choice import Choice
 from apo_jax.run.players import Player, Players, made_by
 
@@ -74,9 +81,15 @@ class Surroundings:
 # `rounds` how many follow: none changes what a phase gives.
 _COMMON = ("seed", "mesh", "model", "tokenizer", "data")
 _POLICY_MODEL = ("policy.lora",)
-_REWARD_MODEL = ("reward.checkpoint", "reward.lora", "reward.pooling")
+# The terms say whether it keeps a language-model head.
+_REWARD_MODEL = ("reward.checkpoint", "reward.lora", "reward.pooling", "reward.terms")
 _JUDGE_MODEL = (*_REWARD_MODEL, "testing_reward.checkpoint", "testing_reward.shape")
-_REWARD_LOSS = ("reward.apo", "reward.terms", "sampling.training.num_samples")
+_REWARD_LOSS = (
+  "reward.apo",
+  "reward.terms",
+  "reward.weighting",
+  "sampling.training.num_samples",
+)
 _SAMPLER = (
   *_POLICY_MODEL,
   "sampling.batch_size",
@@ -90,16 +103,21 @@ _TRAINING = ("logging.every_steps",)
 
 def phase_names(config: Config) -> list[PhaseName]:
   """All phases of a game, in the order in which they are played."""
+  reward = config.reward
   listed = ["supervised.json", "reward_base.json"]
+  if reward.reads_initial_samples:
+    listed.insert(0, INITIAL_SAMPLES)
+  if reward.reads_supervised_samples:
+    listed.insert(2, SUPERVISED_SAMPLES)
   if config.testing_reward.shape is not None:
     listed.append("testing_trunk.json")
   listed += ["testing_reward.json", EVALUATION]
   names = [PhaseName(0, result) for result in listed]
   of_a_round = ["policy.json", EVALUATION]
   of_a_round = [POLICY_SAMPLES, SCORE, *of_a_round]
-  if config.reward_mode != "fixed":
+  if reward.mode != "fixed":
     of_a_round.insert(0, "reward.json")
-  if config.reward_mode == "adversarial":
+  if reward.reads_round_samples:
     of_a_round.insert(0, GOLDEN_SAMPLES)
   rounds = range(1, config.rounds + 1)
   return names + [PhaseName(round, result) for round in rounds for result in of_a_round]
@@ -122,7 +140,10 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
   judge, trunk = _made(players.testing_reward), _made(players.testing_trunk)
   own_trunk = () if config.testing_reward.shape is None else (trunk,)
   if not round:
+    samples = (*_SAMPLER, "sampling.training")
     return {
+      INITIAL_SAMPLES: (samples, ()),
+      SUPERVISED_SAMPLES: (samples, (supervised,)),
       "supervised.json": ((*_POLICY_MODEL, "supervised", *_TRAINING), ()),
       "reward_base.json": (
         (*_POLICY_MODEL, *_REWARD_MODEL, *_REWARD_LOSS, "reward.base", *_TRAINING),
@@ -146,7 +167,8 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
       ),
     }
   speaker = _made(players.policy_after(round - 1))
-  against = (PhaseName(round, GOLDEN_SAMPLES),) if config.reward_mode == "adversarial" else ()
+  sampled = (PhaseName(round, GOLDEN_SAMPLES),) if config.reward.reads_round_samples else ()
+  against = sampled or _samples_before_the_first_round(config)
   policy, reward = _made(players.policy_after(round)), _made(players.reward_after(round))
   references = [_made(players.reference(round))]
   if config.policy.loss.reads_earlier_policy:
@@ -159,6 +181,7 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
         *_REWARD_MODEL,
         *_REWARD_LOSS,
         "reward.mode",
+        "reward.contrast",
         "reward.preference_batch_size",
         "reward.training",
         "sampling.training.max_new_tokens",
@@ -176,13 +199,14 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
         *_REWARD_MODEL,
         *_SCORER,
         "reward.mode",
+        "reward.contrast",
         "policy.loss",
         "policy.shapings",
         "policy.selections",
         "policy.replay",
         "policy.unfinished",
       ),
-      (PhaseName(round, POLICY_SAMPLES), *against, reward, *dict.fromkeys(references), *replayed),
+      (PhaseName(round, POLICY_SAMPLES), *sampled, reward, *dict.fromkeys(references), *replayed),
     ),
     "policy.json": (
       (
@@ -214,6 +238,14 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
 def _golden_or_own(config: Config) -> tuple[str, ...]:
   """What says whose queries the policy answers: a loss may read golden responses."""
   return ("policy.loss",) if config.policy.loss.reads_golden else ()
+
+
+def _samples_before_the_first_round(config: Config) -> tuple[PhaseName, ...]:
+  """The phases that draw once what every round's reward step reads."""
+  reward = config.reward
+  initial = (INITIAL_SAMPLES,) if reward.reads_initial_samples else ()
+  supervised = (SUPERVISED_SAMPLES,) if reward.reads_supervised_samples else ()
+  return tuple(PhaseName(0, result) for result in (*initial, *supervised))
 
 
 def _made(player: Player) -> PhaseName:

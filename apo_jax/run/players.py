@@ -63,7 +63,7 @@ class Players:
 
   def reward_after(self, round: int) -> Player:
     """The reward model as a round left it; round 0 is its base."""
-    return Player("reward", 0 if self.config.reward_mode == "fixed" else round)
+    return Player("reward", 0 if self.config.reward.mode == "fixed" else round)
 
   @property
   def testing_reward(self) -> Player:

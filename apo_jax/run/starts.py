@@ -31,7 +31,7 @@ def frozen_reward(
     checkpoint, field = origins.reward_checkpoint, "config.reward.checkpoint"
     return {"trunk": import_decoder(checkpoint, trunk, field)}
   if policy.lora is not None:
-    return {"trunk": trunk_of(frozen_policy)}
+    return {"trunk": _trunk_for(reward_model, frozen_policy)}
   checkpoint = _given(origins.policy_checkpoint)
   return {"trunk": import_decoder(checkpoint, trunk, "config.model.checkpoint")}
 
@@ -94,7 +94,14 @@ def imported_reward(checkpoint: Checkpoint, reward_model: Definition, field: str
 def reward_on_trunk(language_model: Parameters, reward_model: Definition, seed: int) -> Parameters:
   """A new head on the trunk of a language model without adapters, all to be trained."""
   head = reward_model.init_part(seed, lambda parameters: parameters[REWARD_HEAD])
-  return {"trunk": trunk_of(language_model), REWARD_HEAD: head}
+  return {"trunk": _trunk_for(reward_model, language_model), REWARD_HEAD: head}
+
+
+def _trunk_for(reward_model: Definition, language_model: Parameters) -> Parameters:
+  """A reward model's trunk, which keeps the language-model head where its definition has one."""
+  if "head" in reward_model.abstract["trunk"]:
+    return language_model
+  return trunk_of(language_model)
 
 
 def _imported_head(checkpoint: Checkpoint, reward_model: Definition, field: str) -> jax.Array:

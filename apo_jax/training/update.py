@@ -1,5 +1,6 @@
 """What both players' steps share: from what a batch's loss is, to the jitted update."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,10 @@ Update = Callable[[TrainState, Any, Parameters, Any], tuple[TrainState, Metrics]
 Forward = Callable[[Any, Any, Array | None], Any]
 # The sums of every part of the loss, and of other metrics, from what the model said of a batch.
 Measure = Callable[[Any, Any], dict[str, Sums]]
-# The loss, and metrics, from the parts' totals and the whole batch's counts.
-Combine = Callable[[dict[str, Array], dict[str, Array]], tuple[Float[Array, ""], Metrics]]
+# The loss, and metrics, from the parts' totals, the whole batch's counts and what was gathered.
+Combine = Callable[[dict[str, Array], dict[str, Array], Any], tuple[Float[Array, ""], Metrics]]
+# Sums over a batch that the loss of each of its rows depends on, from what the model said of it.
+Gather = Callable[[Any, Any], Any]
 
 
 def make_update(
@@ -37,6 +40,7 @@ def make_update(
   optimizer: optax.GradientTransformation,
   mesh: Mesh,
   *,
+  gather: Gather | None = None,
   accumulation: int = 1,
 ) -> Update:
   """A step jitted with explicit layouts (the former pjit): it donates its state.
@@ -47,10 +51,12 @@ def make_update(
   Args:
     forward: what the model says of a batch.
     measure: the sums of the loss's parts; each part's metrics are divided by its count.
-    combine: the loss from them.
+    combine: the loss from them; metrics of micro-batches are added up.
     definition: the model.
     optimizer: the optimizer of the state.
     mesh: the device mesh.
+    gather: sums over the whole batch that weigh the loss's parts, without a gradient; `combine`
+      gets them, or None. Micro-batches are read once more for them, before the gradients.
     accumulation: micro-batches that a batch is read in, one in memory at a time.
 
   Returns:
@@ -75,11 +81,22 @@ def make_update(
     silence = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     counts = {name: sums.count for name, sums in measure(silence, batch).items()}
 
+    def gathered(micro_batch: Any, dropout_key: Array | None) -> Any:
+      return gather(said(state.parameters, micro_batch, dropout_key), micro_batch)
+
+    whole = None
+    if gather is not None and accumulation > 1:
+      whole = sum_micro_batches(gathered, batch, accumulation, dropout_key)
+
     def loss(
       trained: Parameters, micro_batch: Any, dropout_key: Array | None
     ) -> tuple[Float[Array, ""], Metrics]:
-      parts = measure(said(trained, micro_batch, dropout_key), micro_batch)
-      value, metrics = combine({name: sums.total for name, sums in parts.items()}, counts)
+      found, sums_of_all = said(trained, micro_batch, dropout_key), whole
+      parts = measure(found, micro_batch)
+      if gather is not None and whole is None:
+        sums_of_all = gather(jax.lax.stop_gradient(found), micro_batch)
+      totals = {name: sums.total for name, sums in parts.items()}
+      value, metrics = combine(totals, counts, sums_of_all)
       for name, sums in parts.items():
         metrics |= {key: mean(total, counts[name]) for key, total in sums.metrics.items()}
       return value, {"loss": value, **metrics}
@@ -121,24 +138,36 @@ def accumulate_gradients(
   """Gradients and metrics of the whole batch, one micro-batch in memory at a time.
 
   `loss` must divide its sums by the whole batch's denominators, so that the micro-batches' values
-  add up; so do its metrics. A micro-batch takes every `micro_batches`-th row: each device then
-  keeps the rows it has.
+  add up; so do its metrics.
   """
-  gradient = jax.grad(loss, has_aux=True)
+  gradient = functools.partial(jax.grad(loss, has_aux=True), parameters)
+  return sum_micro_batches(gradient, batch, micro_batches, dropout_key)
+
+
+def sum_micro_batches(
+  function: Callable[[Any, Array | None], Any],
+  batch: Any,
+  micro_batches: int,
+  dropout_key: Array | None = None,
+) -> Any:
+  """The sum of what `function` gives for each micro-batch and its own key for dropout.
+
+  A micro-batch takes every `micro_batches`-th row: each device then keeps the rows it has.
+  """
   if micro_batches == 1:
-    return gradient(parameters, batch, dropout_key)
+    return function(batch, dropout_key)
 
   def split(array: jax.Array) -> jax.Array:
     parts = array.reshape(-1, micro_batches, *array.shape[1:]).swapaxes(0, 1)
     return constrain(parts, None, "batch")
 
   def body(total: Any, micro_batch: Any) -> tuple[Any, None]:
-    return jax.tree.map(jnp.add, total, gradient(parameters, *micro_batch)), None
+    return jax.tree.map(jnp.add, total, function(*micro_batch)), None
 
   keys = None if dropout_key is None else jax.random.split(dropout_key, micro_batches)
   micro = (jax.tree.map(split, batch), keys)
   first = jax.tree.map(lambda array: array[0], micro)
-  shapes = jax.eval_shape(gradient, parameters, *first)
+  shapes = jax.eval_shape(function, *first)
   zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
   return jax.lax.scan(body, zeros, micro)[0]
 

@@ -653,7 +653,7 @@ def test_what_a_loss_asks_of_other_fields(changes, words):
 
 
 def test_a_loss_without_rewards_leaves_the_reward_model_as_it_is():
-  assert demo(policy__loss="spin").reward_mode == "fixed"
-  assert demo(policy__loss="dpo").reward_mode == "adversarial"
+  assert demo(policy__loss="spin").reward.mode == "fixed"
+  assert demo(policy__loss="dpo").reward.mode == "adversarial"
   # One sample is enough: it is held against the golden response.
-  assert demo(policy__loss="spin", sampling__training__num_samples=1).reward_mode == "fixed"
+  assert demo(policy__loss="spin", sampling__training__num_samples=1).reward.mode == "fixed"
