@@ -33,12 +33,15 @@ with epy.lazy_api_imports(globals()):
   from apo_jax.objectives import (
     APO,
     DPO,
+    GRM,
     RRHF,
     MaximumLikelihood,
+    MinNorm,
     PolicyLoss,
     RejectionSampling,
     RewardTerm,
     Shaping,
+    Weighting,
   )
   from apo_jax.policy_step import PolicyBatch, make_policy_update
   from apo_jax.reward_step import RewardBatch, make_reward_update

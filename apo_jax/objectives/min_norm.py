@@ -55,10 +55,10 @@ class MinNorm(Weighting):
     means: Mapping[str, Float[Array, ""]],
     counts: Mapping[str, Float[Array, ""]],
   ) -> dict[str, Float[Array, ""]] | None:
-    """Returns w by term, without a gradient; of one term alone 1."""
+    """Returns w by term, without a gradient; None where there is one term alone."""
     names = list(gradients)
     if len(names) == 1:
-      return {names[0]: jnp.ones(())}
+      return None
     first, second = self._normalised(gradients, means)
     share = min_norm_share(first, second, self.least)
     there = [counts[name] > 0 for name in names]

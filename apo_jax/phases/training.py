@@ -18,7 +18,14 @@ from apo_jax.logs.run_directory import (
   SUPERVISED_SAMPLES,
 )
 from apo_jax.models.definition import Parameters
-from apo_jax.objectives import APO, MaximumLikelihood, PolicyLoss, RewardTerm, Weighting
+from apo_jax.objectives import (
+  APO,
+  FixedWeights,
+  MaximumLikelihood,
+  PolicyLoss,
+  RewardTerm,
+  Weighting,
+)
 from apo_jax.phases.batches import (
   RankedItem,
   demonstration_batch,
@@ -151,7 +158,7 @@ def _train_on_preferences(
     started_from=run.players.origin_of_rewards(player),
     training=training,
     start=start,
-    make_update=_make_reward_update(models, run.config, training),
+    make_update=_make_reward_update(models, run.config, training, FixedWeights()),
     batches=stream.batches(functools.partial(_preference_batch, layout, run.codec.eos)),
   )
   play(run, phase)
@@ -179,7 +186,7 @@ def train_reward(run: Run, round: int) -> None:
     started_from=start.name,
     training=training,
     start=functools.partial(_trained, run, start),
-    make_update=_make_reward_update(run.models, run.config, training),
+    make_update=_make_reward_update(run.models, run.config, training, config.weighting),
     batches=batches,
   )
   play(run, phase)
@@ -312,10 +319,9 @@ def _reward_update(
 
 
 def _make_reward_update(
-  models: Models, config: Config, training: TrainingConfig
+  models: Models, config: Config, training: TrainingConfig, weighting: Weighting
 ) -> Callable[[optax.GradientTransformation], Update]:
   """What makes a reward model's step for an optimizer."""
   reward, num_samples = config.reward, config.sampling.training.num_samples
-  terms = reward.terms, reward.weighting
-  settings = reward.apo, *terms, num_samples, training.accumulation
+  settings = reward.apo, reward.terms, weighting, num_samples, training.accumulation
   return functools.partial(_reward_update, models, *settings)

@@ -84,12 +84,7 @@ _POLICY_MODEL = ("policy.lora",)
 # The terms say whether it keeps a language-model head.
 _REWARD_MODEL = ("reward.checkpoint", "reward.lora", "reward.pooling", "reward.terms")
 _JUDGE_MODEL = (*_REWARD_MODEL, "testing_reward.checkpoint", "testing_reward.shape")
-_REWARD_LOSS = (
-  "reward.apo",
-  "reward.terms",
-  "reward.weighting",
-  "sampling.training.num_samples",
-)
+_REWARD_LOSS = ("reward.apo", "reward.terms", "sampling.training.num_samples")
 _SAMPLER = (
   *_POLICY_MODEL,
   "sampling.batch_size",
@@ -182,6 +177,7 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
         *_REWARD_LOSS,
         "reward.mode",
         "reward.contrast",
+        "reward.weighting",
         "reward.preference_batch_size",
         "reward.training",
         "sampling.training.max_new_tokens",

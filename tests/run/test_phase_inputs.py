@@ -16,7 +16,7 @@ from tests import recorded_game, tiny
 # What of the config the parts are made from that phases find ready: models and scorers.
 POLICY = ("model", "tokenizer", "data", "mesh", "policy.lora")
 REWARD = ("model", "tokenizer", "data", "mesh", "reward.checkpoint", "reward.lora")
-REWARD = (*REWARD, "reward.pooling")
+REWARD = (*REWARD, "reward.pooling", "reward.terms")
 JUDGE = (*REWARD, "testing_reward.checkpoint", "testing_reward.shape")
 SCORER = ("data", "evaluation.batch_size", "sampling.evaluation.max_new_tokens")
 MADE_FROM = {
@@ -109,6 +109,8 @@ def changed(path: str, value: object) -> list[str]:
 
 ALL = [name.words for name in phase_names(tiny.config())]
 SCORE_ON = ALL[ALL.index("round 1 score") :]
+# All but what the round's first policy says.
+REWARD_ON = ["round 1 reward", *SCORE_ON]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,8 @@ SCORE_ON = ALL[ALL.index("round 1 score") :]
     ("policy.start", "base", ALL[ALL.index("round 2 score") :]),
     ("policy.reference", "initial", ALL[ALL.index("round 2 score") :]),
     ("reward.start", "base", ["round 2 reward", *ALL[ALL.index("round 2 score") :]]),
+    # What weighs both terms is nothing to preferences alone.
+    ("reward.weighting", "min_norm", REWARD_ON),
     ("sampling.training.temperature", 0.7, ALL[ALL.index("round 1 golden samples") :]),
   ],
 )
