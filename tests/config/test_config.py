@@ -11,12 +11,12 @@ from ml_collections.config_flags import config_path
 
 from apo_jax.config.base import FORMAT, base_config, fields_of_json, section, to_dict, to_json
 from apo_jax.config.checks import from_config_dict
-from apo_jax.config.fields import ConfigError
+from apo_jax.config.fields import ConfigError, allowed
 from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, LoraConfig, MeshConfig, ShapeConfig, TrainingConfig
 from apo_jax.devices.checks import check_mesh, resolve_mesh
 from apo_jax.models.architecture import Architecture, architecture_from_shape
-from apo_jax.objectives import DPO, RRHF
+from apo_jax.objectives import DPO, RRHF, PolicyLoss
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
@@ -179,8 +179,8 @@ def test_a_field_reference_is_resolved():
       "sum",
       ["config.reward.apo.reduction is 'sum'", "'mean' or 'reference'"],
     ),
-    ("policy.loss", "ppo", ["config.policy.loss is 'ppo'", "it must be 'dpo', 'rjs' or 'rrhf'"]),
-    ("policy.loss", 1, ["config.policy.loss is 1", "it must be 'dpo', 'rjs' or 'rrhf'"]),
+    ("policy.loss", "ppo", ["config.policy.loss is 'ppo'", "it must be", "'rjs'", "'sppo' or"]),
+    ("policy.loss", 1, ["config.policy.loss is 1", "it must be", "'rjs'", "'sppo' or"]),
     ("policy.shapings", ("x",), ["config.policy.shapings[0] is 'x'"]),
     ("reward.terms", "x", ["config.reward.terms is 'x'", "a tuple"]),
     ("policy.start", "last", ["config.policy.start is 'last'", "'base' or 'previous'"]),
@@ -304,7 +304,7 @@ def test_an_unknown_field_fails_with_the_nearest_known_name(path, value, fragmen
       "config.policy.dpo.pairs is missing; it must be 'best_worst', 'best_rest' or 'all'.",
     ),
     ("policy", "dpo", "config.policy.dpo is missing; it must be the fields of what is chosen."),
-    ("policy", "loss", "config.policy.loss is missing; it must be 'dpo', 'rjs' or 'rrhf'."),
+    ("policy", "loss", f"config.policy.loss is missing; it must be {allowed(PolicyLoss)}."),
     ("policy", "training", "config.policy.training is missing; it must be a ConfigDict of fields."),
   ],
 )
@@ -412,6 +412,33 @@ def test_one_sample_is_enough_for_rejection_sampling_alone():
   assert demo(policy__loss="rjs", sampling__training__num_samples=1).policy.loss.name == "rjs"
   with pytest.raises(ConfigError, match=r"num_samples is 1.*'rrhf'"):
     demo(policy__loss="rrhf", sampling__training__num_samples=1)
+
+
+def test_one_sample_is_enough_for_labels_that_compare_no_two_of_a_query():
+  chosen = {"policy__loss": "kto", "sampling__training__num_samples": 1}
+  assert demo(**chosen, policy__kto__baseline="batch").policy.loss.across_queries
+  with pytest.raises(ConfigError, match=r"num_samples is 1; .* with config.policy.loss 'kto'"):
+    demo(**chosen)
+
+
+@pytest.mark.parametrize("loss", ["sppo", "dno", "dno_prct"])
+@pytest.mark.parametrize(
+  ("field", "given", "wanted"),
+  [("reference", "initial", "round_start"), ("start", "base", "previous")],
+)
+def test_a_loss_of_self_play_wants_the_policy_that_drew_its_samples(loss, field, given, wanted):
+  demo(policy__loss=loss)
+  demo(policy__loss="dpo", **{f"policy__{field}": given})
+  said = f"config.policy.{field} is '{given}'; it must be '{wanted}' with config.policy.loss"
+  with pytest.raises(ConfigError, match=f"{said} '{loss}', whose reference is the policy that"):
+    demo(policy__loss=loss, **{f"policy__{field}": given})
+
+
+def test_a_mean_over_the_batch_has_no_micro_batches():
+  accumulated = {"policy__training__accumulation": 2}
+  demo(policy__loss="dpo", **accumulated)
+  with pytest.raises(ConfigError, match=r"accumulation is 2; it must be 1 with .* 'kto', which"):
+    demo(policy__loss="kto", **accumulated)
 
 
 def test_wandb_needs_a_project_only_when_it_is_on():
