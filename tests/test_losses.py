@@ -27,7 +27,7 @@ def test_a_round_by_the_command_line(name, tmp_path):
   flags = tiny.flags(rounds=1, policy__loss=name, policy__training__learning_rate=1e-3)
   command = [sys.executable, "-m", "apo_jax.main", *flags, f"--run_dir={tmp_path / 'run'}"]
   command += [f"--share={shared}", f"--compilation_cache={shared / 'compiled'}"]
-  result = subprocess.run(command, cwd=tiny.ROOT, capture_output=True, text=True, timeout=600)
+  result = subprocess.run(command, cwd=tiny.ROOT, capture_output=True, text=True, timeout=1800)
   assert result.returncode == 0, result.stdout + result.stderr
   assert read_json(tmp_path / "run" / "config.json")["policy"]["loss"] == name
   updates = [line for line in read_metrics(tmp_path / "run") if line["phase"] == "policy"]
