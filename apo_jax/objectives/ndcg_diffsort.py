@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from apo_jax.objectives.groups import log_ratios
 from apo_jax.objectives.ndcg import discounts, gains, ideal, ndcg_sums
@@ -73,19 +73,25 @@ def relaxed_sort(
   layers = jnp.sum(valid, axis=1, keepdims=True)
   for layer in range(num_responses):
     first = layer % 2
-    left, right = slice(first, num_responses - 1, 2), slice(first + 1, num_responses, 2)
-    used = valid[:, right] & (layer < layers)
-    lead = jnp.where(used, scores[:, left] - scores[:, right], 0.0)
+    pairs = _neighbours(scores, first)
+    used = _neighbours(valid, first)[:, :, 1] & (layer < layers)
+    lead = jnp.where(used, pairs[:, :, 0] - pairs[:, :, 1], 0.0)
     kept = jnp.where(used, 0.5 + jnp.arctan(steepness * lead) / jnp.pi, 1.0)
-    scores = _mixed(scores, kept, left, right)
-    values = _mixed(values, kept, left, right)
+    scores, values = _mixed(scores, kept, first), _mixed(values, kept, first)
   return values
 
 
+def _neighbours(array: Shaped[Array, "B R"], first: int) -> Shaped[Array, "B C 2"]:
+  """Pairs of neighbours from a place on; what is left over has none."""
+  num_pairs = (array.shape[1] - first) // 2
+  return array[:, first : first + 2 * num_pairs].reshape(array.shape[0], num_pairs, 2)
+
+
 def _mixed(
-  values: Float[Array, "B R"], kept: Float[Array, "B C"], left: slice, right: slice
+  values: Float[Array, "B R"], kept: Float[Array, "B C"], first: int
 ) -> Float[Array, "B R"]:
-  """Each pair of neighbours mixed: `kept` is how much of itself the left one keeps."""
-  first, second = values[:, left], values[:, right]
-  values = values.at[:, left].set(kept * first + (1 - kept) * second)
-  return values.at[:, right].set((1 - kept) * first + kept * second)
+  """Each pair of neighbours mixed: `kept` is how much of itself each of the two keeps."""
+  pairs = _neighbours(values, first)
+  mixed = kept[:, :, None] * pairs + (1 - kept[:, :, None]) * pairs[:, :, ::-1]
+  mixed = mixed.reshape(values.shape[0], -1)
+  return jnp.concatenate([values[:, :first], mixed, values[:, first + mixed.shape[1] :]], axis=1)

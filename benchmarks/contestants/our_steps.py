@@ -36,7 +36,7 @@ def dpo(job: Mapping[str, Any]) -> Run:
     scores = _scorer(make_logprob_scorer, definition, job["items"])()
     reference = scores.reshape(reference.shape)
   batch = our_batches.policy_batch(job["items"], reference)
-  return _policy_step(definition, DPO(), batch)
+  return policy_step(definition, DPO(), batch)
 
 
 def rrhf(job: Mapping[str, Any]) -> Run:
@@ -44,14 +44,14 @@ def rrhf(job: Mapping[str, Any]) -> Run:
   definition = define_policy(architecture(job["model"]), mesh())
   batch = our_batches.policy_batch(job["items"], None)
   zeros = np.zeros(batch.valid.shape, np.float32)
-  return _policy_step(definition, RRHF(), batch._replace(reference_logprobs=zeros))
+  return policy_step(definition, RRHF(), batch._replace(reference_logprobs=zeros))
 
 
 def sft(job: Mapping[str, Any]) -> Run:
   """A supervised step on every response of `job["items"]`, each a demonstration of its own."""
   definition = define_policy(architecture(job["model"]), mesh())
   single = [(query, [response]) for query, responses in job["items"] for response in responses]
-  return _policy_step(definition, MaximumLikelihood(), our_batches.policy_batch(single, None))
+  return policy_step(definition, MaximumLikelihood(), our_batches.policy_batch(single, None))
 
 
 def reward(job: Mapping[str, Any]) -> Run:
@@ -75,7 +75,8 @@ def logprob_scores(job: Mapping[str, Any]) -> Run:
   return _timed(_scorer(make_logprob_scorer, definition, job["items"]))
 
 
-def _policy_step(definition: Definition, loss: PolicyLoss, batch: Any) -> Run:
+def policy_step(definition: Definition, loss: PolicyLoss, batch: Any) -> Run:
+  """A policy step on a batch, with any loss."""
   optimizer = make_optimizer(TRAINING, STEPS)
   update = make_policy_update(definition, optimizer, loss, mesh())
   return _repeated(update, definition, optimizer, batch)

@@ -418,6 +418,33 @@ def test_one_sample_is_enough_for_rejection_sampling_alone():
     demo(policy__loss="rrhf", sampling__training__num_samples=1)
 
 
+def test_one_sample_is_enough_for_labels_that_compare_no_two_of_a_query():
+  chosen = {"policy__loss": "kto", "sampling__training__num_samples": 1}
+  assert demo(**chosen, policy__kto__baseline="batch").policy.loss.across_queries
+  with pytest.raises(ConfigError, match=r"num_samples is 1; .* with config.policy.loss 'kto'"):
+    demo(**chosen)
+
+
+@pytest.mark.parametrize("loss", ["sppo", "dno", "dno_prct"])
+@pytest.mark.parametrize(
+  ("field", "given", "wanted"),
+  [("reference", "initial", "round_start"), ("start", "base", "previous")],
+)
+def test_a_loss_of_self_play_wants_the_policy_that_drew_its_samples(loss, field, given, wanted):
+  demo(policy__loss=loss)
+  demo(policy__loss="dpo", **{f"policy__{field}": given})
+  said = f"config.policy.{field} is '{given}'; it must be '{wanted}' with config.policy.loss"
+  with pytest.raises(ConfigError, match=f"{said} '{loss}', whose reference is the policy that"):
+    demo(policy__loss=loss, **{f"policy__{field}": given})
+
+
+def test_a_mean_over_the_batch_has_no_micro_batches():
+  accumulated = {"policy__training__accumulation": 2}
+  demo(policy__loss="dpo", **accumulated)
+  with pytest.raises(ConfigError, match=r"accumulation is 2; it must be 1 with .* 'kto', which"):
+    demo(policy__loss="kto", **accumulated)
+
+
 def test_wandb_needs_a_project_only_when_it_is_on():
   assert demo(logging__wandb_project="").logging.wandb_project == ""
   with pytest.raises(ConfigError, match=r"config\.logging\.wandb_project is ''"):

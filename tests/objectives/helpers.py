@@ -120,13 +120,19 @@ class Outcome(NamedTuple):
 @jax.jit
 def outcomes(batch):
   """Returns what each loss says of a batch, by name: one program, compiled once for a shape."""
+  return {name: _outcome(loss, batch) for name, loss in LOSSES.items()}
 
-  def outcome(loss):
-    def total(values):
-      sums = loss({**batch, "values": values})
-      return sums.total, (sums.count, sums.metrics)
 
-    (value, (count, metrics)), gradient = jax.value_and_grad(total, has_aux=True)(batch["values"])
-    return Outcome(value, gradient, count, metrics)
+@jax.jit
+def policy_outcomes(batch):
+  """Returns the same of the policy losses alone."""
+  return {name: _outcome(LOSSES[name], batch) for name in POLICY_LOSSES}
 
-  return {name: outcome(loss) for name, loss in LOSSES.items()}
+
+def _outcome(loss, batch):
+  def total(values):
+    sums = loss({**batch, "values": values})
+    return sums.total, (sums.count, sums.metrics)
+
+  (value, (count, metrics)), gradient = jax.value_and_grad(total, has_aux=True)(batch["values"])
+  return Outcome(value, gradient, count, metrics)

@@ -63,3 +63,9 @@ def test_golden(index):
 
 def test_every_loss_is_in_the_files():
   assert {*(case["objective"] for case in CASES), *ELSEWHERE} >= set(PolicyLoss.known)
+
+
+def test_every_loss_is_in_the_documentation():
+  table = (GOLDEN.parents[1] / "docs" / "losses.md").read_text()
+  for name in PolicyLoss.known:
+    assert f"\n| `{name}` |" in table, name
