@@ -13,7 +13,7 @@ from apo_jax.models.logprobs import drawn_and_imitated_logprobs
 from apo_jax.objectives import PolicyLoss, ScoredResponses, Sums, mean
 from apo_jax.rows.reading import as_sequences, sum_by_response
 from apo_jax.rows.rows import Rows
-from apo_jax.training.update import Metrics, Update, make_update
+from apo_jax.training.update import LossParts, Metrics, Update, make_update
 
 
 class PolicyBatch(NamedTuple):
@@ -51,6 +51,12 @@ def make_policy_update(
   over the batch's responses, and `reward`, their mean reward, where there is a reference;
   `response_length` in drawn tokens; `gradient_norm`.
   """
+  parts = policy_loss_parts(loss)
+  return make_update(parts, definition, optimizer, mesh, accumulation=accumulation)
+
+
+def policy_loss_parts(loss: PolicyLoss) -> LossParts:
+  """What the policy's loss is made of: of a `PolicyBatch`, by what a decoder says of it."""
 
   def logprobs(policy: Decoder, batch: PolicyBatch, dropout_key: Array | None) -> Logprobs:
     rows, held = as_sequences(batch.rows, batch.valid.shape[1])
@@ -77,9 +83,7 @@ def make_policy_update(
   def combine(totals: dict[str, Array], counts: dict[str, Array]) -> tuple[Array, Metrics]:
     return mean(totals["loss"], counts["loss"]), {}
 
-  return make_update(
-    logprobs, measure, combine, definition, optimizer, mesh, accumulation=accumulation
-  )
+  return LossParts(logprobs, measure, combine)
 
 
 def _describe(responses: ScoredResponses) -> Sums:

@@ -14,7 +14,7 @@ from apo_jax.models.reward_model import RewardModel
 from apo_jax.objectives import APO, RewardTerm, ScoredRewards, Sums, mean
 from apo_jax.rows.reading import as_sequences
 from apo_jax.rows.rows import Rows
-from apo_jax.training.update import Metrics, Update, make_update
+from apo_jax.training.update import LossParts, Metrics, Update, make_update
 
 
 class RewardBatch(NamedTuple):
@@ -59,6 +59,14 @@ def make_reward_update(
   `golden_margin` and `golden_accuracy` (golden against samples that differ from it);
   `gradient_norm`. A batch without golden rows has no metrics of them.
   """
+  parts = reward_loss_parts(loss, num_samples=num_samples, terms=terms)
+  return make_update(parts, definition, optimizer, mesh, accumulation=accumulation)
+
+
+def reward_loss_parts(
+  loss: APO, *, num_samples: int, terms: Sequence[RewardTerm] = ()
+) -> LossParts:
+  """What the reward model's loss is made of: of a `RewardBatch`, by the rewards it gives."""
 
   def measure(rewards: Rewards, batch: RewardBatch) -> dict[str, Sums]:
     scored = ScoredRewards(
@@ -73,9 +81,7 @@ def make_reward_update(
       value += term.coefficient * means[term.name]
     return value, {f"{name}_loss": term_mean for name, term_mean in means.items()}
 
-  return make_update(
-    _rewards, measure, combine, definition, optimizer, mesh, accumulation=accumulation
-  )
+  return LossParts(_rewards, measure, combine)
 
 
 def _rewards(reward_model: RewardModel, batch: RewardBatch, dropout_key: Array | None) -> Rewards:
