@@ -46,6 +46,7 @@ from apo_jax.phases.training import (
 )
 from apo_jax.report.page import write_report
 from apo_jax.run.adoption import adopt
+from apo_jax.run.branched import refuse_sharing
 from apo_jax.run.checking import Checked, check, read_as_tokens
 from apo_jax.run.inference import make_inference
 from apo_jax.run.judge import describe_judge, judge_facts, training_of_judge
@@ -148,6 +149,7 @@ def play(
   """
   if share is not None:
     make_folder(share)
+    refuse_sharing(RunDirectory(run_dir))
   directory = RunDirectory(run_dir)
   checked = check(config, directory, repair=repair)
   make_directory(directory)

@@ -9,7 +9,14 @@ from ml_collections import config_flags
 
 from apo_jax.config import command_line
 from apo_jax.config.checks import from_config_dict
-from apo_jax.config.command_line import find_config_file, parse_flags, process_flags, refuse
+from apo_jax.config.command_line import (
+  find_config_file,
+  parse_flags,
+  process_flags,
+  refuse,
+  value_of,
+  with_config_of_run,
+)
 from apo_jax.config.fields import ConfigError
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
@@ -82,7 +89,16 @@ def main(arguments: list[str]) -> int:
 
 def run() -> None:
   """The entry point of `python -m apo_jax.main`."""
-  app.run(main, flags_parser=parse_flags)
+  app.run(main, flags_parser=parse)
+
+
+def parse(arguments: list[str]) -> list[str]:
+  """Parses flags; a run directory that is there knows its config, so that none need be given."""
+  typed, run_dir = [*arguments], value_of(arguments, "run_dir")
+  if run_dir and (Path(run_dir) / "config.json").is_file():
+    # ml_collections looks for overrides there.
+    sys.argv[:] = arguments[:] = with_config_of_run(arguments, "run_dir")
+  return parse_flags(arguments, typed=typed)
 
 
 if __name__ == "__main__":

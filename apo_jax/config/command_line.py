@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -9,6 +10,7 @@ from ml_collections import config_flags
 
 from apo_jax.config.fields import ConfigError
 
+_CONFIG_OF_RUN = Path(__file__).resolve().parent.parent / "run" / "config_file.py"
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
@@ -40,7 +42,10 @@ def find_config_file(arguments: list[str]) -> str:
   if len(arguments) > 1:
     raise ConfigError(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
   if flags.FLAGS["config"].value is None:
-    raise ConfigError("--config is missing; give a config file, such as --config=configs/demo.py.")
+    raise ConfigError(
+      "--config is missing; give a config file, such as --config=configs/demo.py, or the --run_dir"
+      " of a run that is there."
+    )
   path = config_flags.get_config_filename(flags.FLAGS["config"])
   # ml_collections passes what follows a colon to the file's get_config.
   if not Path(path.split(":")[0]).is_file():
@@ -48,10 +53,38 @@ def find_config_file(arguments: list[str]) -> str:
   return path
 
 
-def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
+def with_config_of_run(arguments: Sequence[str], flag: str) -> list[str]:
+  """A command line with the config of the run that `flag` names as its --config.
+
+  It is left as it is where it has a --config or no such flag. ml_collections looks for overrides in
+  `sys.argv`, behind --config, so that the caller has to put the new one there too.
+  """
+  program, *given = arguments
+  run_dir = value_of(given, flag)
+  if value_of(given, "config") is not None or not run_dir:
+    return [*arguments]
+  return [program, f"--config={_CONFIG_OF_RUN}:--{flag}={run_dir}", *given]
+
+
+def value_of(arguments: Sequence[str], flag: str) -> str | None:
+  """What a flag is given as on a command line, the last time; None where it is not."""
+  expanded, found = flags.FLAGS.read_flags_from_files([*arguments], force_gnu=False), None
+  for place, argument in enumerate(expanded):
+    name, equals, value = argument.partition("=")
+    if argument == "--":
+      break
+    if name in (f"--{flag}", f"-{flag}"):
+      found = value if equals else next(iter(expanded[place + 1 :]), "")
+  return found
+
+
+def parse_flags(
+  arguments: list[str], code: int = 2, typed: Sequence[str] | None = None
+) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
 
-  Then the process ends with the exit code `code`. Asked for help, it prints the flags and the
+  Then the process ends with the exit code `code`; the sentence repeats the command line, or what
+  was `typed` of it. Asked for help, it prints the flags and the
   fields of a config, and exits with 0.
   """
   if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
@@ -60,7 +93,7 @@ def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
   try:
     return parse_with(flags.FLAGS, arguments)
   except ConfigError as error:
-    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})", code))
+    sys.exit(refuse(f"{error} (given: {' '.join((typed or arguments)[1:])})", code))
 
 
 def _help() -> str:
@@ -95,5 +128,7 @@ def parse_with(values: flags.FlagValues, arguments: list[str]) -> list[str]:
     # What a config file raises comes with its traceback, whose last line says what is wrong.
     message = str(error)
     if "Traceback" in message:
-      message = f"the file of --config fails: {message.strip().splitlines()[-1]}"
+      last = message.strip().splitlines()[-1]
+      _, is_sentence, sentence = last.partition("ConfigError: ")
+      message = sentence if is_sentence else f"the file of --config fails: {last}"
   raise ConfigError(" ".join(message.split()))

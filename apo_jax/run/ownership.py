@@ -66,7 +66,7 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
   check_weights(directory, origins)
   if known is not None:
     fields = fields_of_json(known, f"the run in {directory}")
-    for field, old, new in _differences(fields, to_dict(config), "config"):
+    for field, old, new in differences(fields, to_dict(config), "config"):
       # A checkpoint may move: its weights were found to be the same.
       moved = old and new and field in known_weights
       if field.split(".")[1] not in _MAY_CHANGE and not moved:
@@ -160,12 +160,16 @@ def _read_if_there(path: Path) -> Any:
   return files.read_json(path) if path.exists() else None
 
 
-def _differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
+  """The fields in which two configs in JSON's types differ: dotted path, old value, new value.
+
+  None stands for a field that one of them has not.
+  """
   if isinstance(old, dict) and isinstance(new, dict):
     names = sorted(old.keys() | new.keys())
     return [
       found
       for name in names
-      for found in _differences(old.get(name), new.get(name), f"{field}.{name}")
+      for found in differences(old.get(name), new.get(name), f"{field}.{name}")
     ]
   return [] if old == new else [(field, old, new)]
