@@ -56,6 +56,8 @@ MADE_OF = (
 def changed_fields(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
   """The fields that differ, by dotted path, with their old and new values in JSON's types.
 
+  None stands for the fields of a choice that is not taken.
+
   Raises:
     ConfigError: one of them may not.
   """
@@ -70,8 +72,7 @@ def changed_fields(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
         f"{field} is {after!r}, but the run to branch from has {before!r}, and {_reason(path)}."
         f" What a branched run may have otherwise: {', '.join(MAY_CHANGE)}."
       )
-  # Of a choice that is no longer taken, no field is left to have a value.
-  return {field: values for field, values in found.items() if values[1] is not None}
+  return found
 
 
 def _reason(path: str) -> str:

@@ -32,7 +32,15 @@ def settings_table(comparison: Comparison, colors: Mapping[str, str]) -> str:
     "apart."
   )
   runs = [f"{setting.label}: {run.path}" for setting in comparison.settings for run in setting.runs]
+  branched = [
+    f"{run.name}: {run.branch.sentence}"
+    for setting in comparison.settings
+    for run in setting.runs
+    if run.branch is not None
+  ]
   lists = _folded("Runs", runs)
+  if branched:
+    lists = f"<h3>Branched</h3>{_list(branched)}{lists}"
   if comparison.left_out:
     lists = f"<h3>Left out</h3>{_list(comparison.left_out)}{lists}"
   return section(

@@ -31,12 +31,14 @@ class Examination(NamedTuple):
   Attributes:
     said: what the model says of the batch, a pytree of arrays of its rows.
     gradients: norms of the gradient by group of parameters, and "all".
+    largest: the parameter with the number that is farthest from 0, and how far.
     not_finite: names of arrays that hold numbers which are none, each with how many of how many, in
       the order in which they are computed.
   """
 
   said: Any
   gradients: Mapping[str, float]
+  largest: tuple[str, float]
   not_finite: Sequence[tuple[str, int, int]]
 
 
@@ -77,11 +79,14 @@ def examine(
       said = jax.tree.map(_joined, said)
     found = (frozen, state.parameters, state.optimizer_state, batch, said, metrics, gradients)
     computed = dict(zip(_STAGES, found, strict=True))
-    return said, norms_by_group(gradients), counts_not_finite(computed)
+    sizes = largest_numbers(join(state.parameters, frozen))
+    return said, norms_by_group(gradients), sizes, counts_not_finite(computed)
 
-  said, norms, counts = jax.device_get(jax.jit(read)(state, batch, frozen, key))
+  said, norms, sizes, counts = jax.device_get(jax.jit(read)(state, batch, frozen, key))
   found = [(name, int(bad), size) for name, (bad, size) in _in_order(counts) if bad]
-  return Examination(said, {name: float(norm) for name, norm in norms.items()}, found)
+  largest = max(sizes, key=lambda name: sizes[name])
+  norms = {name: float(norm) for name, norm in norms.items()}
+  return Examination(said, norms, (largest, float(sizes[largest])), found)
 
 
 def norms_by_group(gradients: Parameters) -> dict[str, Float[Array, ""]]:
@@ -92,6 +97,21 @@ def norms_by_group(gradients: Parameters) -> dict[str, Float[Array, ""]]:
   leaves = jax.tree_util.tree_flatten_with_path(gradients)[0]
   norms = {_name(path): optax.tree.norm(leaf) for path, leaf in leaves}
   return {**norms, "all": optax.tree.norm(gradients)}
+
+
+def largest_numbers(parameters: Parameters) -> dict[str, Float[Array, ""]]:
+  """How far from 0 the numbers of each array of floats are at most; infinite where one is none."""
+  leaves = jax.tree_util.tree_flatten_with_path(parameters)[0]
+
+  def largest(leaf: Array) -> Float[Array, ""]:
+    size = jnp.abs(leaf).astype(jnp.float32)
+    return jnp.max(jnp.where(jnp.isnan(size), jnp.inf, size))
+
+  return {
+    _name(path): largest(leaf)
+    for path, leaf in leaves
+    if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size
+  }
 
 
 def counts_not_finite(computed: Mapping[str, Any]) -> dict[str, dict[str, Array]]:

@@ -118,7 +118,8 @@ def _again(run: Run, phase: TrainingPhase, failure: Failure, say: Callable[[str]
   frozen, key = run.parameters.frozen(definition), phase.step_key(run.config.seed)
   first = int(state.step)
   begun = f"the checkpoint of update {first}" if first else f"the start of phase {failure.phase}"
-  say(f"From {begun}, {failure.update - 1 - first} updates are made again before the failed one.")
+  more = failure.update - 1 - first
+  say(f"Updates that are made again before the failed one, from {begun}: {more}.")
 
   def outcome(update: int | None, metrics: Mapping[str, float]) -> Replay:
     return Replay(failure, first, metrics, update, note, None, [], run.codec)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from apo_jax.policy_step import PolicyBatch
 from apo_jax.reward_step import RewardBatch
@@ -110,14 +111,19 @@ def _alone(said: Any, batch: RewardBatch, kind: str, row: int) -> tuple[Any, Rew
 
 def _shares(parts: LossParts, said: Any, batch: Any) -> Callable[[Any, Any], float]:
   """What gives a part's share of the loss: of its sums, divided as the whole batch's are."""
-  silence = jax.tree.map(np.zeros_like, said)
-  counts = {name: sums.count for name, sums in parts.measure(silence, batch).items()}
+  # Counts do not depend on what was said.
+  counts = jax.jit(lambda said, batch: _counts(parts, said, batch))(said, batch)
 
-  def share(said: Any, batch: Any) -> float:
+  @jax.jit
+  def share(said: Any, batch: Any) -> Array:
     totals = {name: sums.total for name, sums in parts.measure(said, batch).items()}
-    return float(parts.combine(totals, counts)[0])
+    return parts.combine(totals, counts)[0]
 
-  return share
+  return lambda said, batch: float(share(said, batch))
+
+
+def _counts(parts: LossParts, said: Any, batch: Any) -> dict[str, Array]:
+  return {name: sums.count for name, sums in parts.measure(said, batch).items()}
 
 
 def _responses(ids: Sequence[Sequence[int]], values: dict[str, Any], row: int) -> list[RowResponse]:

@@ -17,6 +17,8 @@ def lines(replay: Replay) -> Iterator[str]:
   if replay.found is None:
     return
   yield from _arrays(replay.found.not_finite)
+  name, size = replay.found.largest
+  yield f"The parameter farthest from 0 is one of {name}, {size:.4g} away."
   yield "Norm of the gradient, by kind of parameter in all layers:"
   width = max(map(len, replay.found.gradients))
   yield from (f"  {name:<{width}}  {norm:.4g}" for name, norm in replay.found.gradients.items())

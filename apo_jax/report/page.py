@@ -61,6 +61,7 @@ def write_report(run_dir: Path) -> Path:
 def page(run: Run) -> str:
   """The whole page as HTML."""
   sections = (
+    _branch(run),
     rounds_table(run),
     differences_table(run),
     health_section(run),
@@ -82,6 +83,15 @@ def page(run: Run) -> str:
 def _facts(config: Mapping[str, Any]) -> str:
   facts = [(label, _field(config, path)) for label, path in _FACTS]
   return facts_list([(label, str(value)) for label, value in facts if value is not None])
+
+
+def _branch(run: Run) -> str:
+  """What the run has from another; nothing where it began by itself."""
+  if run.branch is None:
+    return ""
+  rounds = "Round 0 was" if not run.branch.round else f"Rounds 0 to {run.branch.round} were"
+  said = f"{rounds} played there, and the configuration below is that of what came behind."
+  return section("Branched", f"{html.escape(run.branch.sentence)} {said}", "")
 
 
 def _field(config: Mapping[str, Any], path: str) -> Any:

@@ -12,6 +12,7 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
 from apo_jax.logs.files import read_json
 from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.run.ownership import makes_a_run
 from apo_jax.run.phase_inputs import PhaseName, phase_names
 
 
@@ -43,13 +44,27 @@ class Branch(NamedTuple):
     return said if self.before is None else f"{said} That run: {self.before.sentence}"
 
   @property
-  def played(self) -> dict[str, Any]:
-    """What makes the rounds taken over another game's: how often, where, and the old values."""
-    found = {
-      "after_round": self.round,
-      "before": {name: old for name, (old, _) in self.changed.items()},
-    }
-    return found if self.before is None else {**found, "earlier": self.before.played}
+  def played(self) -> dict[str, dict[str, Any]]:
+    """Rounds that were played with other values of fields that make a run, and these values.
+
+    Keys are "until_round_N". It is empty where all rounds were played with the run's own config.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    own: dict[str, Any] = {}  # the run's own value of each field that was ever another
+    old: dict[str, Any] = {}
+    one, until = self, self.round
+    while one is not None:
+      until = min(until, one.round)  # rounds of a run that was branched earlier than it was itself
+      for name, (before, after) in one.changed.items():
+        own.setdefault(name, after)
+        old[name] = before
+      found[until] = {
+        path: value
+        for name, value in old.items()
+        if makes_a_run(path := name.removeprefix("config.")) and value != own[name]
+      }
+      one = one.before
+    return {f"until_round_{round}": fields for round, fields in found.items() if fields}
 
 
 def read_branch(directory: RunDirectory) -> Branch | None:
@@ -60,9 +75,10 @@ def read_branch(directory: RunDirectory) -> Branch | None:
   """
   try:
     return _branch(read_json(directory.branch)) if directory.branch.exists() else None
-  except (AttributeError, OSError, TypeError, ValueError) as error:
+  except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    said = f"{error} is missing" if isinstance(error, KeyError) else error
     raise ConfigError(
-      f"{directory.branch}, which says what the run was branched from, is damaged: {error}; put"
+      f"{directory.branch}, which says what the run was branched from, is damaged: {said}; put"
       " back what was there, or branch again."
     ) from error
 

@@ -39,6 +39,11 @@ def fixed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
   return {name: value for name, value in fields.items() if name not in _MAY_CHANGE}
 
 
+def makes_a_run(field: str) -> bool:
+  """Whether a field of a config, by its dotted path, makes a run what it is."""
+  return field.split(".")[0] not in _MAY_CHANGE
+
+
 def default_run_dir(config_file: str, config: Config) -> Path:
   """Where a run is kept that names no place: its config file's name and its `identity`."""
   return Path(f"runs/{Path(config_file).stem}-{identity(config)}")
@@ -69,7 +74,7 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
     for field, old, new in differences(fields, to_dict(config), "config"):
       # A checkpoint may move: its weights were found to be the same.
       moved = old and new and field in known_weights
-      if field.split(".")[1] not in _MAY_CHANGE and not moved:
+      if makes_a_run(field.removeprefix("config.")) and not moved:
         raise ConfigError(
           f"{field} is {new!r}, but the run in {directory} was started with {old!r}; give another "
           "--run_dir, or the old value to continue that run."
