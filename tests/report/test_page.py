@@ -400,6 +400,15 @@ def test_a_run_that_has_not_begun(tmp_path):
   assert sections_of(content_of(run_dir)) == {"Rounds", "Configuration"}
 
 
+def test_a_branched_run_says_where_its_first_rounds_are_from(tmp_path):
+  known = {"round": 2, "code": "0" * 64, "commit": None, "before": None}
+  changed = {"config.policy.loss": ["rjs", "dpo"]}
+  write_json(tmp_path / "branch.json", {**known, "run": "/runs/<old>", "changed": changed})
+  text = write_report(tmp_path).read_text(encoding="utf-8")
+  assert "Branched from /runs/&lt;old&gt; after round 2, with config.policy.loss: " in text
+  assert "Rounds 0 to 2 were played there" in text
+
+
 def test_only_the_start_has_been_judged(tmp_path):
   content = content_of(make_run(tmp_path / "run", num_rounds=0))
   # One round makes no curve, and there are no samples of training yet.
