@@ -48,7 +48,7 @@ _REPAIR = flags.DEFINE_bool(
 def main(arguments: list[str]) -> int:
   """Plays the game that the flags describe; returns the exit code."""
   try:
-    config_file = find_config_file(arguments)
+    config_file = find_config_file(arguments, ", or the --run_dir of a run that is there")
     logging.set_verbosity(logging.WARNING)
     config = from_config_dict(_CONFIG.value)
   except ConfigError as error:

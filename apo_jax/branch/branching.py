@@ -211,9 +211,10 @@ def _new_directory(source: RunDirectory, target: RunDirectory) -> Iterator[RunDi
 
 def _commit() -> str | None:
   """The commit of the package's source; None where it lies in no git repository of its own."""
-  command = ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"]
+  command = ["git", "-C", str(PACKAGE), "rev-parse", "--show-prefix", "HEAD"]
   try:
     found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
   except (OSError, subprocess.SubprocessError):
     return None
-  return found.stdout.strip() or None
+  prefix, _, commit = found.stdout.strip().partition("\n")
+  return commit if prefix == f"{PACKAGE.name}/" else None

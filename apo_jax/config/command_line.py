@@ -1,5 +1,6 @@
 """What the commands share: the flags that join processes, and how wrong ones are refused."""
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Sequence
@@ -33,8 +34,12 @@ def refuse(sentence: str, code: int = 2) -> int:
   return code
 
 
-def find_config_file(arguments: list[str]) -> str:
-  """The path that --config names; `arguments` are what is left of the command line, its name first.
+def find_config_file(arguments: list[str], otherwise: str = "") -> str:
+  """The path that --config names.
+
+  Args:
+    arguments: what is left of the command line, its name first.
+    otherwise: what else may be given, behind the advice to give a config file.
 
   Raises:
     ConfigError: something there is no flag, or --config is missing or names no file.
@@ -43,8 +48,7 @@ def find_config_file(arguments: list[str]) -> str:
     raise ConfigError(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
   if flags.FLAGS["config"].value is None:
     raise ConfigError(
-      "--config is missing; give a config file, such as --config=configs/demo.py, or the --run_dir"
-      " of a run that is there."
+      f"--config is missing; give a config file, such as --config=configs/demo.py{otherwise}."
     )
   path = config_flags.get_config_filename(flags.FLAGS["config"])
   # ml_collections passes what follows a colon to the file's get_config.
@@ -68,7 +72,9 @@ def with_config_of_run(arguments: Sequence[str], flag: str) -> list[str]:
 
 def value_of(arguments: Sequence[str], flag: str) -> str | None:
   """What a flag is given as on a command line, the last time; None where it is not."""
-  expanded, found = flags.FLAGS.read_flags_from_files([*arguments], force_gnu=False), None
+  expanded, found = [*arguments], None
+  with contextlib.suppress(flags.Error):  # a --flagfile that is not there is named by the parser
+    expanded = flags.FLAGS.read_flags_from_files(expanded, force_gnu=False)
   for place, argument in enumerate(expanded):
     name, equals, value = argument.partition("=")
     if argument == "--":
