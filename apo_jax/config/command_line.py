@@ -1,6 +1,7 @@
 """What the commands share: the flags that join processes, and how wrong ones are refused."""
 
 import itertools
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.visible import make_logs_visible, visible, visible_lines
 
+_DEBUGGERS = ("run_with_pdb", "pdb_post_mortem")  # absl's flags: a debugger is talked with
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
@@ -27,8 +30,13 @@ def process_flags() -> tuple[str | None, int | None, int | None, bool]:
 
 def refuse(sentence: str, code: int = 2) -> int:
   """Says what is wrong; returns the exit code."""
-  print(f"apo_jax: {sentence}", file=sys.stderr)
+  print(f"apo_jax: {visible_lines(sentence)}", file=sys.stderr)
   return code
+
+
+def say(text: str) -> None:
+  """Prints lines that may hold names or texts of strangers to the standard output."""
+  print(visible_lines(text), flush=True)
 
 
 def find_config_file(arguments: list[str]) -> str:
@@ -48,19 +56,35 @@ def find_config_file(arguments: list[str]) -> str:
   return path
 
 
-def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
+def parse_flags(arguments: list[str], code: int = 2, reads_input: bool = False) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
 
   Then the process ends with the exit code `code`. Asked for help, it prints the flags and the
   fields of a config, and exits with 0.
+
+  From here on logs are visible, and without `reads_input` nobody can be asked a question:
+  transformers would ask whether a checkpoint's own code may run, and take what a pipe holds for
+  the answer.
   """
+  make_logs_visible()
   if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
     print(_help())
     sys.exit(0)
   try:
-    return parse_with(flags.FLAGS, arguments)
+    rest = parse_with(flags.FLAGS, arguments)
   except ConfigError as error:
-    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})", code))
+    sys.exit(refuse(visible(f"{error} (given: {' '.join(arguments[1:])})"), code))
+  debugs = any(flags.FLAGS.get_flag_value(name, False) for name in _DEBUGGERS)
+  if not (reads_input or debugs):
+    _close_input()
+  return rest
+
+
+def _close_input() -> None:
+  """Whoever reads the standard input finds its end."""
+  nothing = os.open(os.devnull, os.O_RDONLY)
+  os.dup2(nothing, 0)
+  os.close(nothing)
 
 
 def _help() -> str:

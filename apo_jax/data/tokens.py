@@ -16,12 +16,16 @@ import transformers
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, SamplingConfig
+from apo_jax.config.visible import visible
 from apo_jax.data.dialogue import find_marker
 from apo_jax.data.special_tokens import special_ids, with_special
 from apo_jax.data.templates import Form, make_form
 from apo_jax.rows.rows import Response
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
+
+# Characters of a token that people see.
+_SHOWN_OF_A_TOKEN = 100
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
@@ -91,7 +95,7 @@ def visible_tokens(
     # Special tokens have no text, and parts of a character none that can be read.
     if not text or "\ufffd" in text:
       text = str(tokenizer.convert_ids_to_tokens(token))
-    found.append(text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t"))
+    found.append(visible(text, _SHOWN_OF_A_TOKEN))
   return found
 
 
