@@ -29,7 +29,15 @@ from apo_jax.data.openings import (
   UnusableTemplate,
   find_opening,
 )
-from apo_jax.data.rendering import REFUSALS, alternating, fold_system, holds, render, short
+from apo_jax.data.rendering import (
+  REFUSALS,
+  alternating,
+  fold_system,
+  holds,
+  render,
+  render_all,
+  short,
+)
 from apo_jax.data.special_tokens import (
   make_special,
   special_ids,
@@ -89,7 +97,7 @@ class ChatForm(NamedTuple):
       ConfigError: the template refuses a dialogue.
     """
     # The template writes bos where there is one.
-    return self.ids([self.write(parse_query(text), opens_answer=True) for text in texts])
+    return self.ids(self._write_all([parse_query(text) for text in texts], opens_answer=True))
 
   def shorter_query_ids(self, text: str, room: int) -> list[int] | None:
     """The ids of a query that is longer than `room`, cut between turns; None where none fits.
@@ -188,24 +196,35 @@ class ChatForm(NamedTuple):
     Raises:
       ConfigError: the template refuses it.
     """
-    messages = [Message(message.role, self.as_text(message.content)) for message in messages]
-    if self.folds_system:
-      messages = fold_system(messages)
-    try:
-      return render(self.tokenizer, self.template, messages, opens_answer=opens_answer)
-    except REFUSALS:
-      try:
-        turns = alternating(messages)
-        return render(self.tokenizer, self.template, turns, opens_answer=opens_answer)
-      except REFUSALS as error:
-        raise ConfigError(
-          f"config.data.chat_template refuses the query {short(render_query(messages))!r} "
-          f"({short(error)}); give a template that takes it, or 'hh'."
-        ) from error
+    return self._write_all([messages], opens_answer=opens_answer)[0]
 
   def as_text(self, content: str) -> str:
     """The content with every name of a special token broken, also where names overlap."""
     return self.special_names.sub(rf"\1{_MARK}", content)
+
+  def _write_all(self, dialogues: Sequence[Sequence[Message]], *, opens_answer: bool) -> list[str]:
+    """The texts of several dialogues, as `write` writes each."""
+    given = [self._as_given(messages) for messages in dialogues]
+    found = render_all(self.tokenizer, self.template, given, opens_answer=opens_answer)
+    return [
+      self._write_alternating(messages, opens_answer) if isinstance(text, REFUSALS) else text
+      for messages, text in zip(given, found, strict=True)
+    ]
+
+  def _as_given(self, messages: Sequence[Message]) -> list[Message]:
+    """The dialogue as the template is given it."""
+    given = [Message(message.role, self.as_text(message.content)) for message in messages]
+    return fold_system(given) if self.folds_system else given
+
+  def _write_alternating(self, messages: Sequence[Message], opens_answer: bool) -> str:
+    try:
+      turns = alternating(messages)
+      return render(self.tokenizer, self.template, turns, opens_answer=opens_answer)
+    except REFUSALS as error:
+      raise ConfigError(
+        f"config.data.chat_template refuses the query {short(render_query(messages))!r} "
+        f"({short(error)}); give a template that takes it, or 'hh'."
+      ) from error
 
   def _opened_ids(self, messages: Sequence[Message]) -> list[int]:
     return self.ids([self.write(messages, opens_answer=True)])[0]

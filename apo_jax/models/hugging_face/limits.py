@@ -63,13 +63,13 @@ def check_numbers(given: Mapping[str, Any], where: str) -> None:
       if value == 0 and name == "sliding_window":
         continue  # there is none
       raise ConfigError(
-        f"{where} has {name} {value!r}; it must be a whole number from 1 to {most:,}."
+        f"{where} has {name} {value!r}; supported: a whole number from 1 to {most:,}."
       )
   for name, value in _numbers(given):
     least, most = _BETWEEN.get(name.rpartition(".")[2], (-_LARGEST, _LARGEST))
     if not least <= value <= most:  # as of NaN
       raise ConfigError(
-        f"{where} has {name} {value!r}; it must be a number from {least:g} to {most:g}."
+        f"{where} has {name} {value!r}; supported: a number from {least:g} to {most:g}."
       )
 
 
