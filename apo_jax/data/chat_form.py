@@ -44,6 +44,7 @@ from apo_jax.data.special_tokens import (
   special_names,
   written_around_turns,
 )
+from apo_jax.data.tokenizer_limits import told_apart
 
 # Behind the first character of a special token's name in a message. It is a token of its own, so
 # the tokenizer reads what stands before and after it as text; its id is taken out afterwards.
@@ -187,7 +188,8 @@ class ChatForm(NamedTuple):
     if not texts:
       return []
     mark = self.tokenizer.convert_tokens_to_ids(_MARK)
-    ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    with told_apart(self.tokenizer):
+      ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     return [[token for token in row if token != mark] for row in ids]
 
   def write(self, messages: Sequence[Message], *, opens_answer: bool) -> str:
@@ -278,7 +280,8 @@ def make_chat_form(
       f"{named} writes no special token behind a response, and the tokenizer has no "
       "end-of-sequence token; a response could not end."
     )
-  ids = marked(found.opened, add_special_tokens=False)["input_ids"]
+  with told_apart(marked):
+    ids = marked(found.opened, add_special_tokens=False)["input_ids"]
   every_name = "|".join(map(re.escape, sorted(names)))
   return ChatForm(
     tokenizer=marked,
@@ -305,7 +308,8 @@ def _end(tokenizer: transformers.PreTrainedTokenizerBase, found: Opening) -> tup
     between = ""  # the next question's own opening
   for behind in (found.behind, between):
     text = behind.lstrip()
-    first = tokenizer(text, add_special_tokens=False)["input_ids"][:1] if text else []
+    with told_apart(tokenizer):
+      first = tokenizer(text, add_special_tokens=False)["input_ids"][:1] if text else []
     if first and first[0] in ends:
       return first[0], behind[: len(behind) - len(text)]
   return tokenizer.eos_token_id, ""

@@ -7,6 +7,7 @@ base's. Everything else that an adapter_config.json can say is refused by its na
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import regex
 from jaxtyping import Num
 
 from apo_jax.config.fields import ConfigError
-from apo_jax.models.hugging_face.json_files import is_directory, read_json
+from apo_jax.models.hugging_face.json_files import read_json
 from apo_jax.models.hugging_face.weight_files import WEIGHTS_FILE, Fail, open_file
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
@@ -121,8 +122,8 @@ def base_name(adapter: Adapter) -> str:
   folder itself.
   """
   beside = adapter.directory / adapter.base
-  is_here = is_directory(adapter.base)
-  if not is_here and is_directory(beside):
+  is_here = os.path.isdir(adapter.base)
+  if not is_here and os.path.isdir(beside):
     return str(beside)
   revision = adapter.settings.get("revision")
   on_hub = not is_here and "@" not in adapter.base

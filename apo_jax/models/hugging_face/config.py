@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from apo_jax.models.hugging_face.checkpoint import (
   describe_place,
 )
 from apo_jax.models.hugging_face.fields import check_fields, require
-from apo_jax.models.hugging_face.json_files import is_directory, read_json
+from apo_jax.models.hugging_face.json_files import read_json
 from apo_jax.models.hugging_face.limits import check_numbers
 from apo_jax.models.hugging_face.names import FAMILIES
 from apo_jax.models.hugging_face.positions import position_limit
@@ -64,7 +65,7 @@ def resolve_directory(name: str, field: str) -> Path:
   Raises:
     ConfigError: there is no such directory, and the hub has no such model or cannot be reached.
   """
-  if is_directory(name):
+  if os.path.isdir(name):
     return Path(name)
   wanted = "it must be a directory or the name of a model on the Hugging Face hub, 'owner/model'"
   model, _, revision = name.partition("@")

@@ -1,6 +1,5 @@
 """The small JSON files of a checkpoint."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,6 @@ from typing import Any
 from apo_jax.config.fields import ConfigError
 
 _LARGEST = 32 * 2**20  # bytes; the largest that is published has less than one MiB
-
-
-def is_directory(name: str | Path) -> bool:
-  """Whether there is a directory of this name, which may be a stranger's and no path at all."""
-  with contextlib.suppress(OSError, ValueError):  # too long, or with a NUL in it
-    return Path(name).is_dir()
-  return False
 
 
 def read_json(path: Path, field: str) -> dict[str, Any]:
