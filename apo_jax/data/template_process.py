@@ -25,17 +25,19 @@ def serve(render: Callable[..., tuple[list[str], Any]]) -> None:
   _write("ready")
   for line in sys.stdin.buffer:
     request = json.loads(line)
-    dialogues, most = request.pop("dialogues"), request.pop("most")
-    _write([_rendered(render, one, most, request) for one in dialogues])
+    dialogues = request.pop("dialogues")
+    most, seconds = request.pop("most"), request.pop("seconds")
+    _write([_rendered(render, one, most, seconds, request) for one in dialogues])
 
 
 def _rendered(
   render: Callable[..., tuple[list[str], Any]],
   dialogue: list[dict[str, str]],
   most: int,
+  seconds: float,
   variables: dict[str, Any],
 ) -> dict[str, Any]:
-  signal.setitimer(signal.ITIMER_PROF, SECONDS)  # whose signal ends the process
+  signal.setitimer(signal.ITIMER_PROF, seconds)  # whose signal ends the process
   try:
     ((text,), _) = render([dialogue], **variables)
     return {"text": text} if len(text) <= most else {"characters": len(text)}

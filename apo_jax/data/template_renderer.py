@@ -54,7 +54,8 @@ def render_apart(
     some = dialogues[start : start + _AT_ONCE]
     said = max(sum(len(turn["content"]) for turn in one) for one in some)
     most = _MOST_AROUND + _MOST_REPEATED * said
-    request = {"dialogues": some, "chat_template": template, "most": most, **variables}
+    fixed = {"chat_template": template, "most": most, "seconds": SECONDS}
+    request = {"dialogues": some, **fixed, **variables}
     found += [_read(one, most) for one in _renderer(os.getpid()).ask(request)]
   return found
 
