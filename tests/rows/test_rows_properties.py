@@ -78,7 +78,7 @@ def test_masks_cover_each_response_and_nothing_else(items, spare):
   st.integers(1, 3),
   st.integers(0, 99),
 )
-@settings(max_examples=60, **_SETTINGS)
+@settings(max_examples=6, **_SETTINGS)  # each starts an iterator of Grain
 def test_every_record_comes_once_an_epoch(buckets, batch_size, epochs, seed):
   batches = [*index_batches(len(buckets), batch_size, epochs, seed, buckets)]
   assert all(batch.shape == (batch_size,) for batch in batches)
