@@ -22,7 +22,6 @@ _RANGE = "{% for i in range(100000) %}"
   ("template", "message"),
   [
     (f"{_RANGE * 3}{'{% endfor %}' * 3}", "takes more than 0.2 s"),
-    ("{{ lipsum(n=1000000000) }}", "takes more than 0.2 s"),
     ("{{ 'a' * 10**10 }}", "GiB of memory"),
     ("{{ 'a'|center(10**11) }}", "GiB of memory"),
     ("{{ 'ab' * 10**6 }}", "makes 2,000,000 characters of one dialogue, more than"),
@@ -36,6 +35,7 @@ def test_what_has_no_end_is_ended(monkeypatch, template, message):
   assert render_apart("{{ messages[0].content }}", [SAID], {}) == [SAID[0]["content"]]
 
 
+@pytest.mark.slow
 def test_a_run_refuses_such_a_template(monkeypatch):
   monkeypatch.setattr(template_renderer, "SECONDS", 0.2)
   template = f"{chat_models.TEMPLATES['chatml']}{_RANGE * 3}{'{% endfor %}' * 3}"
