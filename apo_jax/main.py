@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
       raise
     return distributed.leave(refuse(sentence))
   if jax.process_index() == 0:
-    print(f"\nThe run is in {run_dir}; open {report} to see it.")
+    command_line.say(f"\nThe run is in {run_dir}; open {report} to see it.")
   return 0
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.visible import make_logs_visible, visible, visible_lines
 
 _CONFIG_OF_RUN = Path(__file__).resolve().parent.parent / "run" / "config_file.py"
+_DEBUGGERS = ("run_with_pdb", "pdb_post_mortem")  # absl's flags: a debugger is talked with
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
@@ -30,8 +33,13 @@ def process_flags() -> tuple[str | None, int | None, int | None, bool]:
 
 def refuse(sentence: str, code: int = 2) -> int:
   """Says what is wrong; returns the exit code."""
-  print(f"apo_jax: {sentence}", file=sys.stderr)
+  print(f"apo_jax: {visible_lines(sentence)}", file=sys.stderr)
   return code
+
+
+def say(text: str) -> None:
+  """Prints lines that may hold names or texts of strangers to the standard output."""
+  print(visible_lines(text), flush=True)
 
 
 def find_config_file(arguments: list[str], otherwise: str = "") -> str:
@@ -85,21 +93,40 @@ def value_of(arguments: Sequence[str], flag: str) -> str | None:
 
 
 def parse_flags(
-  arguments: list[str], code: int = 2, typed: Sequence[str] | None = None
+  arguments: list[str],
+  code: int = 2,
+  typed: Sequence[str] | None = None,
+  reads_input: bool = False,
 ) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
 
   Then the process ends with the exit code `code`; the sentence repeats the command line, or what
   was `typed` of it. Asked for help, it prints the flags and the
   fields of a config, and exits with 0.
+
+  From here on logs are visible, and without `reads_input` nobody can be asked a question:
+  transformers would ask whether a checkpoint's own code may run, and take what a pipe holds for
+  the answer.
   """
+  make_logs_visible()
   if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
     print(_help())
     sys.exit(0)
   try:
-    return parse_with(flags.FLAGS, arguments)
+    rest = parse_with(flags.FLAGS, arguments)
   except ConfigError as error:
-    sys.exit(refuse(f"{error} (given: {' '.join((typed or arguments)[1:])})", code))
+    sys.exit(refuse(visible(f"{error} (given: {' '.join((typed or arguments)[1:])})"), code))
+  debugs = any(flags.FLAGS.get_flag_value(name, False) for name in _DEBUGGERS)
+  if not (reads_input or debugs):
+    _close_input()
+  return rest
+
+
+def _close_input() -> None:
+  """Whoever reads the standard input finds its end."""
+  nothing = os.open(os.devnull, os.O_RDONLY)
+  os.dup2(nothing, 0)
+  os.close(nothing)
 
 
 def _help() -> str:

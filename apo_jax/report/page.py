@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from apo_jax.config.visible import visible, visible_lines
 from apo_jax.logs.files import json_text, write_text
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
@@ -75,7 +76,7 @@ def page(run: Run) -> str:
     _samples(run),
     _configuration(run),
   )
-  name = html.escape(run.name)
+  name = html.escape(visible(run.name))
   title = f"{name}: adversarial preference optimization"
   return document(title, name, _facts(run.config), sections)
 
@@ -301,7 +302,7 @@ def _first_sample(row: Mapping[str, Any] | None) -> str:
 def _configuration(run: Run) -> str:
   if not run.config:
     return ""
-  text = html.escape(json_text(run.config))
+  text = html.escape(visible_lines(json_text(run.config)))
   return (
     "<section>\n<h2>Configuration</h2>\n"
     f"<details><summary>config.json</summary><pre>{text}</pre></details>\n</section>"

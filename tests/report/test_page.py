@@ -9,7 +9,7 @@ import pytest
 from apo_jax.logs.files import write_json, write_jsonl
 from apo_jax.report import plots, tables
 from apo_jax.report.data import read_run
-from apo_jax.report.elements import document
+from apo_jax.report.elements import document, facts_list, response
 from apo_jax.report.page import write_report
 from tests.report.test_judge import FACTS
 
@@ -365,6 +365,23 @@ def test_control_characters_of_a_text_are_shown_by_others():
   page = document("a\x00", "b\x1b", "\x7f\x85\uffff", ["\tc\n\r\x08"])
   assert not [c for c in page if (c < " " and c not in "\t\n\r") or "\x7f" <= c < "\xa0"]
   assert "a␀" in page and "b␛" in page and "␡��" in page and "\tc\n\r␈" in page
+
+
+def test_what_turns_writing_or_is_half_a_character_is_shown_by_others():
+  page = document("a", "\u202egnp.exe", "\u2066\ud800", ["x\u200e"])
+  assert "\\u202egnp.exe" in page and page.encode()
+  assert not set("\u202e\u2066\u200e\ud800") & set(page)
+
+
+def test_a_browser_is_told_to_load_and_run_nothing(whole):
+  assert "Content-Security-Policy\" content=\"default-src 'none'" in whole
+
+
+def test_long_texts_lose_their_middle():
+  shown = response("first " + "<x>" * 100_000 + " last", None, None)
+  assert len(shown) < 200_000 and "first &lt;x&gt;" in shown and "&gt; last" in shown
+  assert "280,011 characters" in shown
+  assert len(facts_list([("name", "A" * 100_000)])) < 1000
 
 
 def test_samples_of_the_same_queries_side_by_side(whole):
