@@ -21,6 +21,7 @@ RUNTIME = [
   "orbax-checkpoint>=0.12.8,<0.13",
   "pyarrow>=26,<27",
   "qwix>=0.1.8,<0.2",
+  "regex>=2026.9,<2028",
   "rich>=15,<16",
   "safetensors>=0.8,<0.9",
   "scipy>=1.17,<2",

@@ -50,6 +50,7 @@ from apo_jax.phases.training import (
 )
 from apo_jax.report.page import write_report
 from apo_jax.run.adoption import adopt
+from apo_jax.run.branched import read_branch, refuse_sharing
 from apo_jax.run.checking import Checked, check, read_as_tokens
 from apo_jax.run.inference import make_inference
 from apo_jax.run.judge import describe_judge, judge_facts, training_of_judge
@@ -154,6 +155,7 @@ def play(
   """
   if share is not None:
     make_folder(share)
+    refuse_sharing(RunDirectory(run_dir))
   directory = RunDirectory(run_dir)
   checked = check(config, directory, repair=repair)
   make_directory(directory)
@@ -194,7 +196,9 @@ def _play_all(
           f"{directory.metrics} had {logs.metrics.mended} broken lines, which are dropped."
         )
       _introduce(run, texts.reports, template)
-    for round in range(config.rounds + 1):
+    branch = read_branch(directory)
+    own = 0 if branch is None else branch.round + 1  # what was taken over had other fields
+    for round in range(own, config.rounds + 1):
       check_health(run, round)  # an earlier process may have had other thresholds
     if repair:
       mend(run, phase_names(config), checked.damage)

@@ -9,7 +9,14 @@ from ml_collections import config_flags
 
 from apo_jax.config import command_line
 from apo_jax.config.checks import from_config_dict
-from apo_jax.config.command_line import find_config_file, parse_flags, process_flags, refuse
+from apo_jax.config.command_line import (
+  find_config_file,
+  parse_flags,
+  process_flags,
+  refuse,
+  value_of,
+  with_config_of_run,
+)
 from apo_jax.config.fields import ConfigError
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
@@ -41,7 +48,7 @@ _REPAIR = flags.DEFINE_bool(
 def main(arguments: list[str]) -> int:
   """Plays the game that the flags describe; returns the exit code."""
   try:
-    config_file = find_config_file(arguments)
+    config_file = find_config_file(arguments, ", or the --run_dir of a run that is there")
     logging.set_verbosity(logging.WARNING)
     config = from_config_dict(_CONFIG.value)
   except ConfigError as error:
@@ -76,13 +83,22 @@ def main(arguments: list[str]) -> int:
       raise
     return distributed.leave(refuse(sentence))
   if jax.process_index() == 0:
-    print(f"\nThe run is in {run_dir}; open {report} to see it.")
+    command_line.say(f"\nThe run is in {run_dir}; open {report} to see it.")
   return 0
 
 
 def run() -> None:
   """The entry point of `python -m apo_jax.main`."""
-  app.run(main, flags_parser=parse_flags)
+  app.run(main, flags_parser=parse)
+
+
+def parse(arguments: list[str]) -> list[str]:
+  """Parses flags; a run directory that is there knows its config, so that none need be given."""
+  typed, run_dir = [*arguments], value_of(arguments, "run_dir")
+  if run_dir and (Path(run_dir) / "config.json").is_file():
+    # ml_collections looks for overrides there.
+    sys.argv[:] = arguments[:] = with_config_of_run(arguments, "run_dir")
+  return parse_flags(arguments, typed=typed)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from apo_jax.models.logprobs import SaidOfRows, say_of_rows
 from apo_jax.objectives import PolicyLoss, ScoredResponses, Sums, mean
 from apo_jax.rows.reading import as_sequences, sum_by_response
 from apo_jax.rows.rows import Rows
-from apo_jax.training.update import Metrics, Update, make_update
+from apo_jax.training.update import LossParts, Metrics, Update, make_update
 
 
 class PolicyBatch(NamedTuple):
@@ -52,6 +52,12 @@ def make_policy_update(
   over the batch's responses, and `reward`, their mean reward, where there is a reference;
   `response_length` in drawn tokens; `gradient_norm`.
   """
+  parts = policy_loss_parts(loss)
+  return make_update(parts, definition, optimizer, mesh, accumulation=accumulation)
+
+
+def policy_loss_parts(loss: PolicyLoss) -> LossParts:
+  """What the policy's loss is made of: of a `PolicyBatch`, by what a decoder says of it."""
 
   def said(policy: Decoder, batch: PolicyBatch, dropout_key: Array | None) -> SaidOfRows:
     shape = batch.valid.shape
@@ -91,7 +97,7 @@ def make_policy_update(
     del gathered
     return mean(totals["loss"], counts["loss"]), {}
 
-  return make_update(said, measure, combine, definition, optimizer, mesh, accumulation=accumulation)
+  return LossParts(said, measure, combine)
 
 
 def _describe(responses: ScoredResponses) -> Sums:

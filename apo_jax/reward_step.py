@@ -25,7 +25,7 @@ from apo_jax.objectives import (
 from apo_jax.objectives.reward_term import RankedData
 from apo_jax.rows.reading import as_sequences, own_slots
 from apo_jax.rows.rows import Rows
-from apo_jax.training.update import Metrics, Update, make_update
+from apo_jax.training.update import LossParts, Metrics, Update, make_update
 
 
 class RewardBatch(NamedTuple):
@@ -80,6 +80,21 @@ def make_reward_update(
   against samples that differ from it); `preference_weight` and `golden_weight` where the weighting
   gives them; `gradient_norm`. A batch without golden rows has no metrics of them.
   """
+  parts = reward_loss_parts(
+    loss, num_samples=num_samples, terms=terms, weighting=weighting, accumulation=accumulation
+  )
+  return make_update(parts, definition, optimizer, mesh, accumulation=accumulation)
+
+
+def reward_loss_parts(
+  loss: APO,
+  *,
+  num_samples: int,
+  terms: Sequence[RewardTerm] = (),
+  weighting: Weighting = FixedWeights(),
+  accumulation: int = 1,
+) -> LossParts:
+  """What the reward model's loss is made of: of a `RewardBatch`, by what the model says of it."""
   embeddings = weighting.needs_head_gradients or any(term.needs_embeddings for term in terms)
   speaking = [term for term in terms if term.needs_logprobs]
 
@@ -118,16 +133,7 @@ def make_reward_update(
     metrics |= {f"{name}_weight": one / accumulation for name, one in (weights or {}).items()}
     return value, metrics
 
-  return make_update(
-    judge,
-    measure,
-    combine,
-    definition,
-    optimizer,
-    mesh,
-    gather=gather if weighting.needs_head_gradients else None,
-    accumulation=accumulation,
-  )
+  return LossParts(judge, measure, combine, gather if weighting.needs_head_gradients else None)
 
 
 def _scored(judged: JudgedBatch, batch: RewardBatch) -> ScoredRewards:

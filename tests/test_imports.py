@@ -11,7 +11,7 @@ PACKAGE = ROOT / "apo_jax"
 # From the top down. What shares a floor knows nothing of each other.
 FLOORS = (
   ("sweep", "chat"),
-  ("main", "plan", "export", "compare", "evaluate", "preview"),
+  ("main", "plan", "export", "compare", "evaluate", "preview", "branch", "replay"),
   ("game",),
   ("phases", "report"),
   ("run", "reward_step", "policy_step"),

@@ -7,6 +7,7 @@
 docs/chat.md has more. A run is only read.
 """
 
+import functools
 import os
 import sys
 
@@ -58,4 +59,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=command_line.parse_flags)
+  app.run(main, flags_parser=functools.partial(command_line.parse_flags, reads_input=True))

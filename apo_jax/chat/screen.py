@@ -1,7 +1,6 @@
 """How answers are shown: one below the user's turn, two side by side where there is room."""
 
 import shutil
-import unicodedata
 from collections.abc import Sequence
 
 from rich import box
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apo_jax.chat.session import Reply
+from apo_jax.config.visible import is_seen
 
 _WIDTH = 100  # columns, where there is no terminal that has some
 _LEAST = 80  # columns for two answers side by side
@@ -41,8 +41,7 @@ def _side_by_side(replies: Sequence[Reply], width: int) -> str:
 
 
 def _printable(text: str) -> str:
-  """The text without what would control a terminal."""
+  """The whole text, without what would control a terminal."""
   return "".join(
-    "\N{REPLACEMENT CHARACTER}" if unicodedata.category(one) == "Cc" and one not in "\n\t" else one
-    for one in text
+    one if one in "\n\t" or is_seen(one) else "\N{REPLACEMENT CHARACTER}" for one in text
   )

@@ -12,6 +12,7 @@ from apo_jax.chat.screen import shown
 from apo_jax.chat.session import Session
 from apo_jax.chat.speakers import gather
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.visible import visible_lines
 
 _PROMPT = "> "
 
@@ -72,4 +73,4 @@ def _piped() -> Iterator[str]:
 
 def _say(sentence: str) -> None:
   """What is beside the answers."""
-  print(sentence, file=sys.stderr, flush=True)
+  print(visible_lines(sentence), file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from apo_jax.config.command_line import refuse
+from apo_jax.config.command_line import refuse, say
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     return refuse(str(error))
   except OSError as error:
     return refuse(f"--output is {str(output)!r}, which cannot be written: {error}.")
-  print(f"{render(comparison)}\n\n{page}")
+  say(f"{render(comparison)}\n\n{page}")
   return 0
 
 

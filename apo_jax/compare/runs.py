@@ -14,6 +14,7 @@ from apo_jax.evaluation.uncertainty import Measured
 from apo_jax.logs.files import read_json
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.logs.run_directory import EVALUATION, JUDGEMENTS, RunDirectory
+from apo_jax.run.branched import Branch, read_branch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ class ComparedRun:
     data: the hash of its data; None where the run does not say.
     rounds: its judged rounds by number.
     metrics: the lines of metrics.jsonl.
+    branch: what it was branched from; None where it began by itself.
   """
 
   path: Path
@@ -53,6 +55,7 @@ class ComparedRun:
   data: str | None
   rounds: Mapping[int, Round]
   metrics: Sequence[Mapping[str, Any]]
+  branch: Branch | None = None
 
   @property
   def name(self) -> str:
@@ -160,6 +163,7 @@ def _read_whole_run(path: Path, round: int | None) -> ComparedRun:
     data=read_json(place.data)["sha256"] if place.data.exists() else None,
     rounds={number: _read_round(place.round(number)) for number in sorted(judged)},
     metrics=read_metrics(path),
+    branch=read_branch(place),
   )
 
 

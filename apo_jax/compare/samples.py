@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apo_jax.compare.comparison import Comparison
+from apo_jax.config.visible import visible
 from apo_jax.data.samples import read_test_rows
 from apo_jax.logs.run_directory import TEST_SAMPLES, RunDirectory
 from apo_jax.report.elements import query_text, response, section
@@ -72,4 +73,4 @@ def _query(
 
 
 def _card(name: str, color: str, shown: str) -> str:
-  return f'<div style="border-top-color:{color}"><h4>{html.escape(name)}</h4>{shown}</div>'
+  return f'<div style="border-top-color:{color}"><h4>{html.escape(visible(name))}</h4>{shown}</div>'

@@ -143,9 +143,14 @@ def _packed(name: str) -> list[str]:
 
 
 def _what_it_is(run: ComparedRun) -> dict[str, Any]:
-  """The fields that make the run's game what it is, but for the seed."""
+  """The fields that make the run's game what it is, but for the seed.
+
+  Of a branched run also which others its first rounds were played with.
+  """
   whole = _with_defaults(run.config, to_dict(Config()))
-  return {name: value for name, value in fixed_fields(whole).items() if name != "seed"}
+  found = {name: value for name, value in fixed_fields(whole).items() if name != "seed"}
+  played = {} if run.branch is None else run.branch.played
+  return {**found, "branched": played} if played else found
 
 
 def _with_defaults(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

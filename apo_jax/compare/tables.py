@@ -9,6 +9,7 @@ from apo_jax.compare.comparison import Comparison
 from apo_jax.compare.numbers import Difference, is_tested
 from apo_jax.compare.settings import Setting
 from apo_jax.compare.statistics import Estimate
+from apo_jax.config.visible import visible
 from apo_jax.report.elements import rounded, section
 from apo_jax.report.tables import COLUMNS, MAIN_COLUMNS, Column, estimate, table
 
@@ -24,7 +25,7 @@ def settings_table(comparison: Comparison, colors: Mapping[str, str]) -> str:
     cells = [", ".join(map(str, setting.seeds))]
     cells += [setting.fields.get(name, "–") for name in fields]
     rows += f"<tr><th>{_named(setting, colors)}</th>"
-    rows += "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    rows += "".join(f"<td>{html.escape(visible(cell))}</td>" for cell in cells) + "</tr>"
   said = (
     "Runs with equal configs are one setting, whatever their seeds, devices, checkpoints, logging "
     f"and number of rounds. The baseline is {html.escape(comparison.baseline.name)}. "
@@ -32,7 +33,15 @@ def settings_table(comparison: Comparison, colors: Mapping[str, str]) -> str:
     "apart."
   )
   runs = [f"{setting.label}: {run.path}" for setting in comparison.settings for run in setting.runs]
+  branched = [
+    f"{run.name}: {run.branch.sentence}"
+    for setting in comparison.settings
+    for run in setting.runs
+    if run.branch is not None
+  ]
   lists = _folded("Runs", runs)
+  if branched:
+    lists = f"<h3>Branched</h3>{_list(branched)}{lists}"
   if comparison.left_out:
     lists = f"<h3>Left out</h3>{_list(comparison.left_out)}{lists}"
   return section(
@@ -108,11 +117,11 @@ def _column(name: str) -> Column:
 
 def _named(setting: Setting, colors: Mapping[str, str]) -> str:
   dot = f'<i style="background:{colors[setting.name]}"></i>'
-  return f'<span class="named">{dot}{html.escape(setting.label)}</span>'
+  return f'<span class="named">{dot}{html.escape(visible(setting.label))}</span>'
 
 
 def _list(items: Sequence[str]) -> str:
-  return f"<ul>{''.join(f'<li>{html.escape(item)}</li>' for item in items)}</ul>"
+  return f"<ul>{''.join(f'<li>{html.escape(visible(item))}</li>' for item in items)}</ul>"
 
 
 def _folded(title: str, items: Sequence[str]) -> str:

@@ -17,11 +17,19 @@ from typing import Annotated, Any, Literal
 
 import ml_collections
 
+from apo_jax.config.visible import visible
 from apo_jax.objectives.choice import Choice
 
 
 class ConfigError(ValueError):
-  """A config that cannot be run; its message is one sentence that names the field."""
+  """A config that cannot be run; its message is one sentence that names the field.
+
+  Names and values in it may be a stranger's: they are shown as `visible` shows them. Further
+  arguments are lines below the sentence.
+  """
+
+  def __str__(self) -> str:
+    return "\n".join(visible(str(one)) for one in self.args)
 
 
 _TYPE_WORDS = {int: "an int", float: "a float", bool: "True or False", str: "a string"}

@@ -29,13 +29,22 @@ from apo_jax.data.openings import (
   UnusableTemplate,
   find_opening,
 )
-from apo_jax.data.rendering import REFUSALS, alternating, fold_system, holds, render, short
+from apo_jax.data.rendering import (
+  REFUSALS,
+  alternating,
+  fold_system,
+  holds,
+  render,
+  render_all,
+  short,
+)
 from apo_jax.data.special_tokens import (
   make_special,
   special_ids,
   special_names,
   written_around_turns,
 )
+from apo_jax.data.tokenizer_limits import told_apart
 
 # Behind the first character of a special token's name in a message. It is a token of its own, so
 # the tokenizer reads what stands before and after it as text; its id is taken out afterwards.
@@ -89,7 +98,7 @@ class ChatForm(NamedTuple):
       ConfigError: the template refuses a dialogue.
     """
     # The template writes bos where there is one.
-    return self.ids([self.write(parse_query(text), opens_answer=True) for text in texts])
+    return self.ids(self._write_all([parse_query(text) for text in texts], opens_answer=True))
 
   def shorter_query_ids(self, text: str, room: int) -> list[int] | None:
     """The ids of a query that is longer than `room`, cut between turns; None where none fits.
@@ -179,7 +188,8 @@ class ChatForm(NamedTuple):
     if not texts:
       return []
     mark = self.tokenizer.convert_tokens_to_ids(_MARK)
-    ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    with told_apart(self.tokenizer):
+      ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     return [[token for token in row if token != mark] for row in ids]
 
   def write(self, messages: Sequence[Message], *, opens_answer: bool) -> str:
@@ -188,24 +198,35 @@ class ChatForm(NamedTuple):
     Raises:
       ConfigError: the template refuses it.
     """
-    messages = [Message(message.role, self.as_text(message.content)) for message in messages]
-    if self.folds_system:
-      messages = fold_system(messages)
-    try:
-      return render(self.tokenizer, self.template, messages, opens_answer=opens_answer)
-    except REFUSALS:
-      try:
-        turns = alternating(messages)
-        return render(self.tokenizer, self.template, turns, opens_answer=opens_answer)
-      except REFUSALS as error:
-        raise ConfigError(
-          f"config.data.chat_template refuses the query {short(render_query(messages))!r} "
-          f"({short(error)}); give a template that takes it, or 'hh'."
-        ) from error
+    return self._write_all([messages], opens_answer=opens_answer)[0]
 
   def as_text(self, content: str) -> str:
     """The content with every name of a special token broken, also where names overlap."""
     return self.special_names.sub(rf"\1{_MARK}", content)
+
+  def _write_all(self, dialogues: Sequence[Sequence[Message]], *, opens_answer: bool) -> list[str]:
+    """The texts of several dialogues, as `write` writes each."""
+    given = [self._as_given(messages) for messages in dialogues]
+    found = render_all(self.tokenizer, self.template, given, opens_answer=opens_answer)
+    return [
+      self._write_alternating(messages, opens_answer) if isinstance(text, REFUSALS) else text
+      for messages, text in zip(given, found, strict=True)
+    ]
+
+  def _as_given(self, messages: Sequence[Message]) -> list[Message]:
+    """The dialogue as the template is given it."""
+    given = [Message(message.role, self.as_text(message.content)) for message in messages]
+    return fold_system(given) if self.folds_system else given
+
+  def _write_alternating(self, messages: Sequence[Message], opens_answer: bool) -> str:
+    try:
+      turns = alternating(messages)
+      return render(self.tokenizer, self.template, turns, opens_answer=opens_answer)
+    except REFUSALS as error:
+      raise ConfigError(
+        f"config.data.chat_template refuses the query {short(render_query(messages))!r} "
+        f"({short(error)}); give a template that takes it, or 'hh'."
+      ) from error
 
   def _opened_ids(self, messages: Sequence[Message]) -> list[int]:
     return self.ids([self.write(messages, opens_answer=True)])[0]
@@ -259,7 +280,8 @@ def make_chat_form(
       f"{named} writes no special token behind a response, and the tokenizer has no "
       "end-of-sequence token; a response could not end."
     )
-  ids = marked(found.opened, add_special_tokens=False)["input_ids"]
+  with told_apart(marked):
+    ids = marked(found.opened, add_special_tokens=False)["input_ids"]
   every_name = "|".join(map(re.escape, sorted(names)))
   return ChatForm(
     tokenizer=marked,
@@ -286,7 +308,8 @@ def _end(tokenizer: transformers.PreTrainedTokenizerBase, found: Opening) -> tup
     between = ""  # the next question's own opening
   for behind in (found.behind, between):
     text = behind.lstrip()
-    first = tokenizer(text, add_special_tokens=False)["input_ids"][:1] if text else []
+    with told_apart(tokenizer):
+      first = tokenizer(text, add_special_tokens=False)["input_ids"][:1] if text else []
     if first and first[0] in ends:
       return first[0], behind[: len(behind) - len(text)]
   return tokenizer.eos_token_id, ""

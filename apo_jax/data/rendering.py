@@ -8,20 +8,14 @@ import jinja2
 import transformers
 
 from apo_jax.data.dialogue import Message
+from apo_jax.data.template_renderer import render_apart
 
 # Some templates write today's date. A run must write the same ids on every day.
 DATE = datetime.date(2024, 7, 26)
 _DATE_PARTS = ("a", "A", "b", "B", "d", "-d", "e", "j", "m", "-m", "y", "Y")
 
-# What a template may raise when it refuses a dialogue: its own words, or a slip of its author.
-REFUSALS = (
-  jinja2.TemplateError,
-  ArithmeticError,
-  AttributeError,
-  LookupError,
-  TypeError,
-  ValueError,
-)
+# What is raised where a template refuses a dialogue: by its own words, or by a slip of its author.
+REFUSALS = (jinja2.TemplateError,)
 
 
 def render(
@@ -43,15 +37,38 @@ def render(
 
   Raises:
     One of REFUSALS: the template does not take such a dialogue.
+    TemplateLimit: it takes too much time, memory or text.
   """
-  return tokenizer.apply_chat_template(
-    [{"role": message.role, "content": message.content} for message in messages],
-    chat_template=_with_fixed_date(template),
-    add_generation_prompt=opens_answer,
-    tokenize=False,
-    enable_thinking=thinks,
-    thinking=thinks,  # as DeepSeek's and Granite's templates call it
-  )
+  (found,) = render_all(tokenizer, template, [messages], opens_answer=opens_answer, thinks=thinks)
+  if isinstance(found, jinja2.TemplateError):
+    raise found
+  return found
+
+
+def render_all(
+  tokenizer: transformers.PreTrainedTokenizerBase,
+  template: str,
+  dialogues: Sequence[Sequence[Message]],
+  *,
+  opens_answer: bool,
+  thinks: bool = False,
+) -> list[str | jinja2.TemplateError]:
+  """The texts of dialogues, or of each that the template does not take, why; see `render`.
+
+  Raises:
+    TemplateLimit: it takes too much time, memory or text.
+  """
+  variables = {
+    **tokenizer.special_tokens_map,
+    "add_generation_prompt": opens_answer,
+    "enable_thinking": thinks,
+    "thinking": thinks,  # as DeepSeek's and Granite's templates call it
+  }
+  said = [
+    [{"role": message.role, "content": message.content} for message in messages]
+    for messages in dialogues
+  ]
+  return render_apart(_with_fixed_date(template), said, variables)
 
 
 def holds(rendered: str, messages: Sequence[Message]) -> bool:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from apo_jax.config.visible import visible
+
 # How much of the bad rows a sentence shows: the first of so many reasons, each so many characters.
 _SHOWN_REASONS = 3
 _SHOWN_LENGTH = 90
@@ -87,11 +89,13 @@ class SourceReport:
 def listing(names: Sequence[str]) -> str:
   """The first names, and how many there are beside them."""
   more = len(names) - _SHOWN_NAMES
-  return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+  shown = ", ".join(visible(name, _SHOWN_LENGTH) for name in names[:_SHOWN_NAMES])
+  return shown + (f" and {more} more" if more > 0 else "")
 
 
 def _short(example: str) -> str:
-  return example if len(example) <= _SHOWN_LENGTH else f"{example[: _SHOWN_LENGTH - 1]}…"
+  shown = visible(example)
+  return shown if len(shown) <= _SHOWN_LENGTH else f"{shown[: _SHOWN_LENGTH - 1]}…"
 
 
 def _counts(numbers: dict[str, int]) -> str:

@@ -182,7 +182,7 @@ def _compare(codec: Codec, form: ChatForm, pair: _Pair) -> bool:
     return False
   if _differ_at_border(codec, ours, theirs, len(query)):
     return True
-  raise ConfigError(_side_by_side(codec, pair, ours, theirs))
+  raise ConfigError(*_side_by_side(codec, pair, ours, theirs))
 
 
 def _expected(form: ChatForm, pair: _Pair, whole: str) -> list[int]:
@@ -265,7 +265,8 @@ def _text(codec: Codec, ids: Sequence[int]) -> str:
   )
 
 
-def _side_by_side(codec: Codec, pair: _Pair, ours: list[int], theirs: list[int]) -> str:
+def _side_by_side(codec: Codec, pair: _Pair, ours: list[int], theirs: list[int]) -> tuple[str, ...]:
+  """A sentence, and the two as lines below it."""
   shorter = min(len(ours), len(theirs))
   first = next((i for i in range(shorter) if ours[i] != theirs[i]), shorter)
   start = max(0, first - _SHOWN_BEFORE)
@@ -280,7 +281,7 @@ def _side_by_side(codec: Codec, pair: _Pair, ours: list[int], theirs: list[int])
   return (
     "config.data.chat_template: query, response and end are not what the template itself makes of "
     f"the whole dialogue, from token {first} (▶) on, in {pair.where}; give a template whose "
-    "generation prompt and turns are those of whole dialogues, or 'hh'.\n"
-    f"  the run's:      {shown(ours)}\n"
-    f"  the template's: {shown(theirs)}\n"
+    "generation prompt and turns are those of whole dialogues, or 'hh'.",
+    f"  the run's:      {shown(ours)}",
+    f"  the template's: {shown(theirs)}",
   )

@@ -16,6 +16,7 @@ from apo_jax.data.chat_form import ChatForm, make_chat_form
 from apo_jax.data.continuations import continuation
 from apo_jax.data.dialogue import holds_quoted_marker
 from apo_jax.data.rendering import short
+from apo_jax.data.tokenizer_limits import told_apart
 
 HH = "hh"
 
@@ -55,7 +56,8 @@ class HhForm(NamedTuple):
       return []
     # A text may hold the name of a special token: that is text, not the token.
     options = {"add_special_tokens": False, "split_special_tokens": True}
-    return self.tokenizer(list(texts), **options)["input_ids"]
+    with told_apart(self.tokenizer):
+      return self.tokenizer(list(texts), **options)["input_ids"]
 
   def continuation_ids(self, ids: Sequence[int], text: str) -> list[int]:
     """The ids of a text that goes on behind the ids of a response."""
@@ -98,7 +100,10 @@ def find_template(
     return chat_template
   try:
     if not chat_template:
-      return tokenizer.get_chat_template()
+      template = tokenizer.get_chat_template()
+      if not isinstance(template, str):
+        raise ValueError(f"its tokenizer_config.json has {template!r:.100} for one")
+      return template
     return Path(chat_template).read_text(encoding="utf-8")
   except (OSError, ValueError) as error:
     raise ConfigError(

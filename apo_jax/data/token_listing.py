@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from apo_jax.config.visible import visible
 from apo_jax.data.records import Demonstration, Preference, Query
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.data.tokens import Codec, visible_tokens
@@ -52,7 +53,7 @@ def list_tokens(
 
 def _section(codec: Codec, page: _Page, number: int, tokenised: Tokenised) -> str:
   record, (query, responses) = tokenised.record, tokenised.item
-  title = f"Example {number}: {_kind(record)} {record.query_id!r}"
+  title = visible(f"Example {number}: {_kind(record)} {record.query_id!r}")
   lines = [title, "=" * len(title)]
   name = f"query{', its left cut off' if tokenised.is_cut else ''}"
   lines += _tokens(codec, page, name, query)

@@ -7,6 +7,7 @@ ids that were sampled are the ones that are scored and trained on.
 import dataclasses
 import functools
 import importlib.util
+import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -16,12 +17,22 @@ import transformers
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.lengths import judged_length
 from apo_jax.config.schema import Config, SamplingConfig
+from apo_jax.config.visible import visible
 from apo_jax.data.dialogue import find_marker
 from apo_jax.data.special_tokens import special_ids, with_special
 from apo_jax.data.templates import Form, make_form
+from apo_jax.data.tokenizer_limits import (
+  check_files,
+  check_tokenizer,
+  has_code,
+  told_apart,
+)
 from apo_jax.rows.rows import Response
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
+
+# Characters of a token that people see.
+_SHOWN_OF_A_TOKEN = 100
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
@@ -46,16 +57,29 @@ def load_tokenizer(path: str | Path, what: str) -> transformers.PreTrainedTokeni
   """The tokenizer of a local directory or hub name; `what` names it in errors.
 
   Raises:
-    ConfigError: there is none.
+    ConfigError: there is none, it is code of its own, or it would make too much of a text.
   """
+  is_local = os.path.isdir(path)  # which a name too long for a path is not
+  if is_local:
+    check_files(Path(path), what)
   try:
     # Code that a tokenizer's folder brings along never runs, and nobody is asked whether it may.
-    return transformers.AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-  except Exception as error:  # a broken file fails in any way, also with a bare Exception
+    found = transformers.AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+  except BaseException as error:  # a broken file fails in any way, also in a panic of the library
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+      raise
+    if is_local and has_code(Path(path)):
+      raise ConfigError(
+        f"{what} is {str(path)!r}, whose tokenizer is code of its own, by auto_map in its"
+        " tokenizer_config.json, which is never run; it must be a tokenizer.json or"
+        " tokenizer.model of a class that transformers has."
+      ) from error
     raise ConfigError(
       f"{what} is {str(path)!r}, and no tokenizer could be read from it; it must be a directory or "
       f"hub name with a tokenizer.json or tokenizer.model ({_why_unread(path, error)})."
     ) from error
+  check_tokenizer(found, what)
+  return found
 
 
 def _why_unread(path: str | Path, error: Exception) -> str:
@@ -76,10 +100,11 @@ def token_texts(tokenizer: transformers.PreTrainedTokenizerBase, ids: Iterable[i
 
   Decoded behind an anchor, because some tokenizers drop the blank before a first token.
   """
-  anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
-  start = len(tokenizer.decode(anchor))
-  pairs = [[*anchor, token] for token in ids]
-  return [text[start:] for text in tokenizer.batch_decode(pairs, skip_special_tokens=True)]
+  with told_apart(tokenizer):
+    anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
+    start = len(tokenizer.decode(anchor))
+    pairs = [[*anchor, token] for token in ids]
+    return [text[start:] for text in tokenizer.batch_decode(pairs, skip_special_tokens=True)]
 
 
 def visible_tokens(
@@ -91,7 +116,7 @@ def visible_tokens(
     # Special tokens have no text, and parts of a character none that can be read.
     if not text or "\ufffd" in text:
       text = str(tokenizer.convert_ids_to_tokens(token))
-    found.append(text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t"))
+    found.append(visible(text, _SHOWN_OF_A_TOKEN))
   return found
 
 
@@ -204,7 +229,10 @@ class Codec:
 
   def decode(self, ids: Sequence[int]) -> str:
     """The text of response ids."""
-    return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    with told_apart(self.tokenizer):
+      return self.tokenizer.decode(
+        ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+      )
 
 
 def make_codec(
@@ -285,7 +313,8 @@ def _check_stop_strings(codec: Codec, sampling: SamplingConfig) -> None:
           f"config.sampling.{name}.stop holds {stop!r}; {special!r} is a token that "
           f"{fates[special]}, so leave it out."
         )
-      ids = tokenizer(stop, add_special_tokens=False)["input_ids"]
+      with told_apart(tokenizer):
+        ids = tokenizer(stop, add_special_tokens=False)["input_ids"]
       if stop not in "".join(token_texts(tokenizer, ids)):
         raise ConfigError(
           f"config.sampling.{name}.stop holds {stop!r}, a character of which the tokenizer splits "

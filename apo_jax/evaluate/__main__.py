@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
 
   def say(line: str) -> None:
     if jax.process_index() == 0:
-      print(line, flush=True)
+      command_line.say(line)
 
   try:
     distributed.initialize(*command_line.process_flags())

@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
   except ConfigError as error:
     return distributed.leave(command_line.refuse(str(error)))
   if jax.process_index() == 0:
-    print(f"{exported} is in {_OUTPUT.value}; its README.md says how it is used.")
+    command_line.say(f"{exported} is in {_OUTPUT.value}; its README.md says how it is used.")
   return 0
 
 

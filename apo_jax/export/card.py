@@ -7,6 +7,7 @@ from pathlib import Path
 from apo_jax.config.schema import Config
 from apo_jax.data.templates import ChatForm, HhForm
 from apo_jax.data.tokens import Codec
+from apo_jax.run.branched import Branch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Origin:
     player: "policy", "reward" or "testing_reward".
     base: the checkpoint that the player started from; "" for random weights.
     is_adapter: only the adapters were exported.
+    branch: what the run was branched from; None where it began by itself.
   """
 
   run: str
@@ -28,6 +30,7 @@ class Origin:
   player: str
   base: str
   is_adapter: bool
+  branch: Branch | None = None
 
   @property
   def is_policy(self) -> bool:
@@ -66,6 +69,8 @@ def _what(origin: Origin) -> str:
     }
     trained_on = preferences[config.testing_reward.preferences]
     how = f"It was trained on {trained_on} and judges its policies."
+  elif origin.branch is not None and 0 < origin.round <= origin.branch.round:
+    how = f"It is as round {origin.round} left it, in the run that this one was branched from."
   elif origin.round == 0:
     how = "It is as it was before the first round."
   elif origin.is_policy:
@@ -73,6 +78,8 @@ def _what(origin: Origin) -> str:
     how = f"It is as round {origin.round} left it, its policy step {loss}."
   else:
     how = f"It is as round {origin.round} left it, its reward step {config.reward.mode!r}."
+  if origin.branch is not None:
+    how = f"{how} {origin.branch.sentence}"
   files = "These are its adapters alone. " if origin.is_adapter else ""
   return (
     f"# {origin.run}: {name}{'' if is_judge else f', round {origin.round}'}\n\n"

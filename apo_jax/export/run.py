@@ -31,6 +31,7 @@ from apo_jax.logs.files import write_json, write_text
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.definition import Definition
 from apo_jax.models.hugging_face.config import Checkpoint
+from apo_jax.run.branched import read_branch
 from apo_jax.run.models import Models, make_models
 from apo_jax.run.opening import find_player, mesh_for, read_run_config, run_codec
 from apo_jax.run.origins import Origins, find_origins
@@ -94,6 +95,7 @@ def export(
       player=player,
       base=_base(config, player),
       is_adapter=adapter,
+      branch=read_branch(run),
     )
     if adapter:
       made = _adapters(run, models, origin, found, dtype)

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from apo_jax.config.visible import visible
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -172,9 +174,10 @@ class Progress:
     self._header_shown = False
 
   def message(self, text: str) -> None:
-    """Shows one line of text, above a running bar."""
+    """Shows one line of text, above a running bar; names and texts of strangers may be in it."""
     if not self._enabled:
       return
+    text = visible(text)
     if self._console is not None:
       # Neither markup nor wrapping: the text may hold brackets, and rows of a table must stay
       # whole.

@@ -49,6 +49,8 @@ class RunDirectory:
     "tokenizer/finished", "Is there where the tokenizer is the run's; hashes of its files."
   )
   rounds = _at("rounds", "The directories of all rounds.")
+  branch = _at("branch.json", "Of a branched run: from which run and round, and what it changed.")
+  failed = _at("failed", "Batches whose update gave no number.")
 
   def __str__(self) -> str:
     return str(self.path)

@@ -13,8 +13,17 @@ class Range:
   contains: Callable[[Any], bool]
 
 
+def at_most(most: int) -> Range:
+  """An upper limit, as the second annotation of a number: what more would ask for has no end."""
+  return Range(f"and at most {most:,}", lambda value: value <= most)
+
+
 PositiveInt = Annotated[int, Range("at least 1", lambda value: value >= 1)]
 NonNegativeInt = Annotated[int, Range("at least 0", lambda value: value >= 0)]
+Size = Annotated[PositiveInt, at_most(2**24)]  # features, tokens, rows, samples: of an array
+Layers = Annotated[PositiveInt, at_most(10_000)]
+Times = Annotated[NonNegativeInt, at_most(10_000)]  # rounds, epochs: one after the other
+Amount = Annotated[NonNegativeInt, at_most(10**9)]  # records, of which one is in memory at a time
 PositiveFloat = Annotated[float, Range("above 0", lambda value: value > 0)]
 NonNegativeFloat = Annotated[float, Range("at least 0", lambda value: value >= 0)]
 NonEmptyText = Annotated[str, Range("a text that is not empty", lambda value: value != "")]

@@ -252,7 +252,8 @@ def _check_finite(values: Any, query_ids: Sequence[str], what: str) -> None:
     raise NotFinite(
       f"Of {len(values):,} responses, {what} is not a finite number for {len(bad):,}, the first"
       f" {values[bad[0]]} for a response to the query {query_ids[bad[0]]}. The checkpoint that was"
-      " started from may hold such numbers, or a smaller learning rate may help."
+      " started from may hold such numbers, or a smaller learning rate may help:"
+      " `python -m apo_jax.branch` begins a new run with one from a round before."
     )
 
 

@@ -42,8 +42,8 @@ from apo_jax.phases.batches import (
 from apo_jax.phases.replay import policy_samples, replayed_samples
 from apo_jax.phases.stream import Batches, Record, Stream, make_stream
 from apo_jax.phases.training_phase import TrainingPhase, play
-from apo_jax.policy_step import make_policy_update
-from apo_jax.reward_step import RewardBatch, make_reward_update
+from apo_jax.policy_step import make_policy_update, policy_loss_parts
+from apo_jax.reward_step import RewardBatch, make_reward_update, reward_loss_parts
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import shared_row_length
 from apo_jax.run.judge import (
@@ -57,70 +57,121 @@ from apo_jax.run.players import Player
 from apo_jax.run.run import Run
 from apo_jax.run.seeds import derive_seed
 from apo_jax.run.starts import first_policy, first_reward, imported_reward, reward_on_trunk
-from apo_jax.training.update import Update
+from apo_jax.training.update import LossParts, Update
 
 
 def train_supervised(run: Run) -> None:
   """The policy's start: maximum likelihood on the demonstrations."""
+  play(run, training_phase(run, run.players.policy_after(0)))
+
+
+def train_reward_base(run: Run) -> None:
+  """The reward model's base, on the preferences of the reward side alone."""
+  play(run, training_phase(run, run.players.reward_after(0)))
+
+
+def train_testing_trunk(run: Run) -> None:
+  """What the judge starts from where it has a shape of its own: the demonstrations alone."""
+  play(run, training_phase(run, run.players.testing_trunk))
+
+
+def train_testing_reward(run: Run) -> None:
+  """The judge: a reward model on preferences, never used in training a policy."""
+  if run.logs.is_writer:
+    # Before the training, whose result says that the phase is finished.
+    facts = judge_facts(run.config, run.models, run.data)
+    files.write_json(run.directory.round(0) / JUDGE, facts)
+  play(run, training_phase(run, run.players.testing_reward))
+
+
+def train_reward(run: Run, round: int) -> None:
+  """The min player's step: golden responses against the policy's samples, beside preferences.
+
+  With `reward.mode = "preferences_only"` it makes as many updates on preferences alone (with
+  `data.row_buckets` the game may have a partly filled batch more for each of their lengths).
+  """
+  play(run, training_phase(run, run.players.reward_after(round)))
+
+
+def train_policy(run: Run, round: int) -> None:
+  """The max player's step, on the round's scored samples."""
+  play(run, training_phase(run, run.players.policy_after(round)))
+
+
+def training_phase(run: Run, player: Player) -> TrainingPhase:
+  """The training that makes a player, as data: nothing is trained or written."""
+  first: dict[str, Callable[[Run], TrainingPhase]] = {
+    "supervised": _supervised,
+    "reward_base": _reward_base,
+    "testing_trunk": _testing_trunk,
+    "testing_reward": _testing_reward,
+  }
+  if player.phase in first:
+    return first[player.phase](run)
+  return (_policy if player.is_policy else _reward)(run, player.round)
+
+
+def _supervised(run: Run) -> TrainingPhase:
   models, training, player = run.models, run.config.supervised, run.players.policy_after(0)
   layout = models.row_layout(models.policy, 1)
   records = run.data.demonstrations if training.epochs else ()
   loss = MaximumLikelihood(training.over_tokens)
   stream = _stream(run, 0, player.phase, layout, records, training.batch_size, training.epochs)
   seed = derive_seed(run.config.seed, "init", "policy")
-  phase = TrainingPhase(
+  return TrainingPhase(
     player=player,
     started_from=run.config.model.checkpoint or "random weights",
     training=training,
+    field="config.supervised",
     start=lambda: first_policy(models.origins, models.policy, seed),
     make_update=functools.partial(_policy_update, models, loss, training),
+    parts=policy_loss_parts(loss),
     batches=stream.batches(functools.partial(demonstration_batch, layout, run.codec.eos)),
   )
-  play(run, phase)
 
 
-def train_reward_base(run: Run) -> None:
-  """The reward model's base, on the preferences of the reward side alone."""
+def _reward_base(run: Run) -> TrainingPhase:
   player, training = run.players.reward_after(0), run.config.reward.base
   start = functools.partial(_start_of_rewards, run, player)
-  _train_on_preferences(run, player, run.data.reward.preferences, training, start)
+  preferences = run.data.reward.preferences
+  return _on_preferences(run, player, preferences, training, "config.reward.base", start)
 
 
-def train_testing_trunk(run: Run) -> None:
-  """What the judge starts from where it has a shape of its own: the demonstrations alone."""
+def _testing_trunk(run: Run) -> TrainingPhase:
   models, training, player = run.models, run.config.supervised, run.players.testing_trunk
   definition = models.of(player)
   layout = models.row_layout(definition, 1)
   records, epochs = run.data.demonstrations, training.epochs
   stream = _stream(run, 0, player.phase, layout, records, training.batch_size, epochs)
-  seed = derive_seed(run.config.seed, "init", player.phase)
-  phase = TrainingPhase(
+  seed, loss = (
+    derive_seed(run.config.seed, "init", player.phase),
+    MaximumLikelihood(training.over_tokens),
+  )
+  return TrainingPhase(
     player=player,
     started_from="random weights",
     training=training,
+    field="config.supervised",
     start=lambda: definition.init(seed),
     make_update=lambda optimizer: make_policy_update(
-      definition,
-      optimizer,
-      MaximumLikelihood(training.over_tokens),
-      models.mesh,
-      accumulation=training.accumulation,
+      definition, optimizer, loss, models.mesh, accumulation=training.accumulation
     ),
+    parts=policy_loss_parts(loss),
     batches=stream.batches(functools.partial(demonstration_batch, layout, run.codec.eos)),
   )
-  play(run, phase)
 
 
-def train_testing_reward(run: Run) -> None:
-  """The judge: a reward model on preferences, never used in training a policy."""
+def _testing_reward(run: Run) -> TrainingPhase:
   config, player = run.config, run.players.testing_reward
-  if run.logs.is_writer:
-    # Before the training, whose result says that the phase is finished.
-    facts = judge_facts(config, run.models, run.data)
-    files.write_json(run.directory.round(0) / JUDGE, facts)
-  preferences = preferences_of_judge(config, run.data)
-  start = functools.partial(_start_of_judge, run)
-  _train_on_preferences(run, player, preferences, training_of_judge(config), start)
+  own = config.testing_reward.training is not None
+  return _on_preferences(
+    run,
+    player,
+    preferences_of_judge(config, run.data),
+    training_of_judge(config),
+    "config.testing_reward.training" if own else "config.reward.base",
+    functools.partial(_start_of_judge, run),
+  )
 
 
 def _start_of_judge(run: Run) -> Parameters:
@@ -143,33 +194,30 @@ def _start_of_rewards(run: Run, player: Player) -> Parameters:
   return first_reward(models.origins, models.policy, models.reward, supervised, seed)
 
 
-def _train_on_preferences(
+def _on_preferences(
   run: Run,
   player: Player,
   preferences: Sequence[Tokenised[Preference]],
   training: TrainingConfig,
+  field: str,
   start: Callable[[], Parameters],
-) -> None:
+) -> TrainingPhase:
   models = run.models.judging if player == run.players.testing_reward else run.models
   layout, ranked = _ranked(models, preferences)
   stream = _stream(run, 0, player.phase, layout, ranked, training.batch_size, training.epochs)
-  phase = TrainingPhase(
+  return TrainingPhase(
     player=player,
     started_from=run.players.origin_of_rewards(player),
     training=training,
+    field=field,
     start=start,
     make_update=_make_reward_update(models, run.config, training, FixedWeights()),
+    parts=_reward_parts(run.config, training, FixedWeights()),
     batches=stream.batches(functools.partial(_preference_batch, layout, run.codec.eos)),
   )
-  play(run, phase)
 
 
-def train_reward(run: Run, round: int) -> None:
-  """The min player's step: golden responses against the policy's samples, beside preferences.
-
-  With `reward.mode = "preferences_only"` it makes as many updates on preferences alone (with
-  `data.row_buckets` the game may have a partly filled batch more for each of their lengths).
-  """
+def _reward(run: Run, round: int) -> TrainingPhase:
   config, training, eos = run.config.reward, run.config.reward.training, run.codec.eos
   layout, ranked = _ranked(run.models, run.data.reward.preferences)
   size = config.preference_batch_size
@@ -181,15 +229,16 @@ def train_reward(run: Run, round: int) -> None:
     batches = preferences.batches(functools.partial(_preference_batch, layout, eos))
     batches = batches._replace(number=number, most=number)
   start = run.players.reward_start(round)
-  phase = TrainingPhase(
+  return TrainingPhase(
     player=run.players.reward_after(round),
     started_from=start.name,
     training=training,
+    field="config.reward.training",
     start=functools.partial(_trained, run, start),
     make_update=_make_reward_update(run.models, run.config, training, config.weighting),
+    parts=_reward_parts(run.config, training, config.weighting),
     batches=batches,
   )
-  play(run, phase)
 
 
 def _beside_golden(
@@ -230,23 +279,23 @@ def _contrasted(run: Run, round: int) -> list[RankedItem]:
   return list(map(ranked_supervised, samples(0, SUPERVISED_SAMPLES), initial))
 
 
-def train_policy(run: Run, round: int) -> None:
-  """The max player's step, on the round's scored samples."""
+def _policy(run: Run, round: int) -> TrainingPhase:
   config, training = run.config.policy, run.config.policy.training
   sampled = policy_samples(run, round) + replayed_samples(run, round)
   chosen = [scored_item(config.loss, query) for query in sampled]
   layout = sample_layout(run.models, run.config)
   stream = _stream(run, round, "policy", layout, chosen, training.batch_size, training.epochs)
   start = run.players.policy_start(round)
-  phase = TrainingPhase(
+  return TrainingPhase(
     player=run.players.policy_after(round),
     started_from=start.name,
     training=training,
+    field="config.policy.training",
     start=functools.partial(_trained, run, start),
     make_update=functools.partial(_policy_update, run.models, config.loss, training),
+    parts=policy_loss_parts(config.loss),
     batches=stream.batches(functools.partial(sample_batch, layout, run.codec.eos, config.loss)),
   )
-  play(run, phase)
 
 
 def _trained(run: Run, player: Player) -> Parameters:
@@ -325,3 +374,13 @@ def _make_reward_update(
   reward, num_samples = config.reward, config.sampling.training.num_samples
   settings = reward.apo, reward.terms, weighting, num_samples, training.accumulation
   return functools.partial(_reward_update, models, *settings)
+
+
+def _reward_parts(config: Config, training: TrainingConfig, weighting: Weighting) -> LossParts:
+  return reward_loss_parts(
+    config.reward.apo,
+    num_samples=config.sampling.training.num_samples,
+    terms=config.reward.terms,
+    weighting=weighting,
+    accumulation=training.accumulation,
+  )

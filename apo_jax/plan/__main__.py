@@ -12,7 +12,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from apo_jax.config.command_line import find_config_file, parse_flags, refuse
+from apo_jax.config.command_line import find_config_file, parse_flags, refuse, say
 from apo_jax.config.fields import ConfigError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     plan = make_plan(config, _TOPOLOGY.value, _ONLY.value, _compiled, _begun)
   except ConfigError as error:
     return refuse(str(error))
-  print(render(plan, config))
+  say(render(plan, config))
   return 0
 
 

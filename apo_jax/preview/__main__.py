@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     print(found.text, end="", flush=True)
     if _OUTPUT.value:
       previewing.write(found, Path(_OUTPUT.value))
-      print(f"\ndata.json and preview.txt are in {_OUTPUT.value}.")
+      command_line.say(f"\ndata.json and preview.txt are in {_OUTPUT.value}.")
   except ConfigError as error:
     return command_line.refuse(str(error), REFUSED)
   return 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from apo_jax.config.schema import Config
+from apo_jax.config.visible import visible
 from apo_jax.data.reports import SourceReport
 from apo_jax.data.template_check import TemplateCheck
 from apo_jax.data.templates import HH, HhForm
@@ -24,8 +25,8 @@ _MIB = 2**20
 
 
 def section(title: str, lines: Sequence[str]) -> str:
-  """A title and the lines below it, long ones wrapped."""
-  wrapped = [part for line in lines for part in _wrap(line)]
+  """A title and the lines below it, long ones wrapped, all visible: names in them are others'."""
+  wrapped = [part for line in lines for part in _wrap(visible(line))]
   return "\n".join([title, "=" * len(title), *wrapped])
 
 

@@ -18,6 +18,7 @@ from apo_jax.logs.run_directory import (
   RunDirectory,
 )
 from apo_jax.report import plots
+from apo_jax.run.branched import Branch, read_branch
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Run:
   metrics: list[dict[str, Any]]
   rounds: list[Round]
   judge: dict[str, Any]
+  branch: Branch | None = None
 
   @property
   def numbers(self) -> list[int]:
@@ -81,6 +83,7 @@ def read_run(run_dir: Path) -> Run:
     metrics=read_metrics(run_dir),
     rounds=sorted(rounds, key=lambda round: round.number),
     judge=_object(place.round(0) / JUDGE),
+    branch=read_branch(place),
   )
 
 

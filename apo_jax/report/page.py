@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from apo_jax.config.visible import visible, visible_lines
 from apo_jax.logs.files import json_text, write_text
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
@@ -63,6 +64,7 @@ def write_report(run_dir: Path) -> Path:
 def page(run: Run) -> str:
   """The whole page as HTML."""
   sections = (
+    _branch(run),
     rounds_table(run),
     differences_table(run),
     health_section(run),
@@ -76,7 +78,7 @@ def page(run: Run) -> str:
     _samples(run),
     _configuration(run),
   )
-  name = html.escape(run.name)
+  name = html.escape(visible(run.name))
   title = f"{name}: adversarial preference optimization"
   return document(title, name, _facts(run.config), sections)
 
@@ -84,6 +86,15 @@ def page(run: Run) -> str:
 def _facts(config: Mapping[str, Any]) -> str:
   facts = [(label, _field(config, path)) for label, path in _FACTS]
   return facts_list([(label, str(value)) for label, value in facts if value is not None])
+
+
+def _branch(run: Run) -> str:
+  """What the run has from another; nothing where it began by itself."""
+  if run.branch is None:
+    return ""
+  rounds = "Round 0 was" if not run.branch.round else f"Rounds 0 to {run.branch.round} were"
+  said = f"{rounds} played there, and the configuration below is that of what came behind."
+  return section("Branched", f"{html.escape(run.branch.sentence)} {said}", "")
 
 
 def _field(config: Mapping[str, Any], path: str) -> Any:
@@ -293,7 +304,7 @@ def _first_sample(row: Mapping[str, Any] | None) -> str:
 def _configuration(run: Run) -> str:
   if not run.config:
     return ""
-  text = html.escape(json_text(run.config))
+  text = html.escape(visible_lines(json_text(run.config)))
   return (
     "<section>\n<h2>Configuration</h2>\n"
     f"<details><summary>config.json</summary><pre>{text}</pre></details>\n</section>"

@@ -20,6 +20,7 @@ from apo_jax.devices.processes import of_the_first
 from apo_jax.devices.sharding import tpu_slices
 from apo_jax.logs.metrics import check_backends
 from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.run.branched import check_taken_over
 from apo_jax.run.language_head import check_language_heads
 from apo_jax.run.origins import Origins, find_origins
 from apo_jax.run.ownership import check_owner
@@ -70,7 +71,9 @@ def check(config: Config, directory: RunDirectory, *, repair: bool = False) -> C
   check_language_heads(config, origins)
   texts = load_data(config)
   check_owner(directory, config, origins, texts)
-  damage = _find_damage(config, directory)
+  damage, listed = _find_damage(config, directory), phase_names(config)
+  unfinished = listed[len(finished_phases(directory, listed)) :]
+  check_taken_over(directory, config, [*unfinished, *(one.phase for one in damage)])
   if not repair:
     refuse_damage(damage)
   tokenizer = make_tokenizer(directory, config, origins, texts)

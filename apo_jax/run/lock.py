@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.visible import visible
 from apo_jax.devices.processes import of_the_first
 from apo_jax.logs.files import write_json
 from apo_jax.logs.run_directory import RunDirectory
@@ -174,7 +175,9 @@ def _keep_touching(path: Path, me: Owner, stop: threading.Event) -> None:
       elif owner is not None:
         # This process was stopped for so long that it counted as gone. Whatever it does from here
         # on, two runs would write to one directory.
-        print(f"apo_jax: {path.parent} was taken over by {owner.words}; this process ends.")
+        print(
+          visible(f"apo_jax: {path.parent} was taken over by {owner.words}; this process ends.")
+        )
         os._exit(2)
 
 

@@ -39,6 +39,11 @@ def fixed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
   return {name: value for name, value in fields.items() if name not in _MAY_CHANGE}
 
 
+def makes_a_run(field: str) -> bool:
+  """Whether a field of a config, by its dotted path, makes a run what it is."""
+  return field.split(".")[0] not in _MAY_CHANGE
+
+
 def default_run_dir(config_file: str, config: Config) -> Path:
   """Where a run is kept that names no place: its config file's name and its `identity`."""
   return Path(f"runs/{Path(config_file).stem}-{identity(config)}")
@@ -66,10 +71,10 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
   check_weights(directory, origins)
   if known is not None:
     fields = fields_of_json(known, f"the run in {directory}")
-    for field, old, new in _differences(fields, to_dict(config), "config"):
+    for field, old, new in differences(fields, to_dict(config), "config"):
       # A checkpoint may move: its weights were found to be the same.
       moved = old and new and field in known_weights
-      if field.split(".")[1] not in _MAY_CHANGE and not moved:
+      if makes_a_run(field.removeprefix("config.")) and not moved:
         raise ConfigError(
           f"{field} is {new!r}, but the run in {directory} was started with {old!r}; give another "
           "--run_dir, or the old value to continue that run."
@@ -160,12 +165,16 @@ def _read_if_there(path: Path) -> Any:
   return files.read_json(path) if path.exists() else None
 
 
-def _differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
+  """The fields in which two configs in JSON's types differ: dotted path, old value, new value.
+
+  None stands for a field that one of them has not.
+  """
   if isinstance(old, dict) and isinstance(new, dict):
     names = sorted(old.keys() | new.keys())
     return [
       found
       for name in names
-      for found in _differences(old.get(name), new.get(name), f"{field}.{name}")
+      for found in differences(old.get(name), new.get(name), f"{field}.{name}")
     ]
   return [] if old == new else [(field, old, new)]

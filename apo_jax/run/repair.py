@@ -12,6 +12,7 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
 from apo_jax.devices.processes import barrier
 from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.run.branched import check_taken_over
 from apo_jax.run.parameters import load_last
 from apo_jax.run.phase_inputs import PhaseName, inputs_of
 from apo_jax.run.records import Damage
@@ -26,6 +27,9 @@ def mend(run: Run, listed: Sequence[PhaseName], damage: Sequence[Damage]) -> Non
     run: set up, with no phase under way.
     listed: all phases, in order.
     damage: what was found of their files.
+
+  Raises:
+    ConfigError: what would have to be played again was taken over from another run.
   """
   say, directory = run.logs.progress.message, run.directory
   finished = [name for name in listed if (directory.round(name.round) / name.result).exists()]
@@ -52,6 +56,7 @@ def mend(run: Run, listed: Sequence[PhaseName], damage: Sequence[Damage]) -> Non
   if not again:
     say("No phase has to be played again.")
     return
+  check_taken_over(directory, run.config, again)
   say(f"{again[0].words} and what comes behind it is played again.")
   if run.logs.is_writer:
     forget(directory, again)

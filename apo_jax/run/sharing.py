@@ -37,7 +37,7 @@ from apo_jax.run.records import find_damage, record_phase
 _SECONDS_BETWEEN_LOOKS = 1.0
 _WAIT, _TAKE, _PLAY = range(3)
 _ENTRY = "phase.json"
-_PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class SharedPhases:
@@ -166,7 +166,7 @@ def surroundings(models: Models, codec: Codec, directory: RunDirectory) -> Surro
       "data": files.read_json(directory.data)["sha256"],
       "tokenizer": _sha256_of(directory.tokenizer, "*.json"),
       "ids": [codec.size, sorted(codec.ends), sorted(codec.never_drawn)],
-      "code": _sha256_of(_PACKAGE, "**/*.py"),
+      "code": code_sha256(),
       "jax": [importlib.metadata.version(name) for name in ("jax", "jaxlib")],
       "compiler": os.environ.get("XLA_FLAGS", ""),
       "devices": [device.platform, device.device_kind],
@@ -175,6 +175,11 @@ def surroundings(models: Models, codec: Codec, directory: RunDirectory) -> Surro
       "mesh": dict(models.mesh.shape),
     },
   )
+
+
+def code_sha256() -> str:
+  """A hash of the package's source."""
+  return _sha256_of(PACKAGE, "**/*.py")
 
 
 def drop_unneeded(folder: Path, needed: Collection[str]) -> None:

@@ -7,13 +7,12 @@ same command goes on where it was stopped; docs/sweeps.md says more.
 """
 
 import signal
-import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from apo_jax.config.command_line import find_config_file, parse_flags, refuse
+from apo_jax.config.command_line import find_config_file, parse_flags, refuse, say
 from apo_jax.config.fields import ConfigError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -79,7 +78,7 @@ def main(arguments: list[str]) -> int:
     print(f"Stopped by {name}; what is finished is kept, and the same command goes on.")
     return 128 + received[0]
   for name, said in schedule.failed.items():
-    print(f"apo_jax: the run {name} failed: {said}", file=sys.stderr)
+    refuse(f"the run {name} failed: {said}")
   _compare([run.run_dir for run in runs if run.name not in schedule.failed], sweep_dir)
   return 1 if schedule.failed else 0
 
@@ -96,9 +95,9 @@ def _compare(finished: list[Path], sweep_dir: Path) -> None:
     comparison = compare(finished)
     page = write(comparison, sweep_dir / "comparison")
   except ConfigError as error:
-    print(f"The runs are not compared: {error}")
+    say(f"The runs are not compared: {error}")
     return
-  print(f"{render(comparison)}\n\n{page}")
+  say(f"{render(comparison)}\n\n{page}")
 
 
 def run() -> None:

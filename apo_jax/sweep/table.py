@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from apo_jax.config.visible import visible
+
 
 class Row(NamedTuple):
   """What is shown of a run.
@@ -32,11 +34,11 @@ class Row(NamedTuple):
 
   @property
   def cells(self) -> list[str]:
-    """As columns of the table."""
+    """As columns of the table; a run's name may be made of a stranger's."""
     done, total = self.finished
     taken = f" ({self.taken_over} phases shared)" if self.taken_over else ""
     return [
-      self.name,
+      visible(self.name),
       f"{self.state} {self.detail}".strip() + taken,
       f"{max(done - 1, 0)}/{total - 1}",
       "" if self.seconds is None else duration(self.seconds),
@@ -99,7 +101,7 @@ class Display:
 
   def message(self, text: str) -> None:
     """Says one line."""
-    self._console.print(text, soft_wrap=True)
+    self._console.print(visible(text), soft_wrap=True)
 
   def show(self, rows: Sequence[Row]) -> None:
     """Shows how the runs stand."""

@@ -99,6 +99,32 @@ def open_phase(directory: Path, *, keep: int) -> Iterator[PhaseCheckpoints]:
     yield PhaseCheckpoints(checkpointer, directory)
 
 
+def load_state(directory: Path, abstract: TrainState, before: int) -> TrainState | None:
+  """The state of the newest good checkpoint of less than `before` updates; nothing is written.
+
+  Args:
+    directory: the phase's.
+    abstract: shapes, types and shardings.
+    before: updates.
+
+  Returns:
+    None where there is no such checkpoint.
+  """
+  if not directory.is_dir():
+    return None
+  with ocp.training.Checkpointer(directory.absolute()) as checkpointer:
+    steps = sorted((checkpoint.step for checkpoint in checkpointer.checkpoints), reverse=True)
+    wanted = {name: part for name, part in _parts(abstract, None).items() if name != "input"}
+    for step in steps:
+      if step >= before:
+        continue
+      with contextlib.suppress(DamagedCheckpoint):
+        loaded = _load(checkpointer, directory, step, wanted)
+        optimizer = loaded["optimizer"]
+        return TrainState(optimizer["step"], loaded["parameters"], optimizer["state"])
+  return None
+
+
 def load_parameters(directory: Path, definition: Definition, step: int) -> Parameters:
   """The trained parameters of a step's checkpoint, on the definition's shardings.
 

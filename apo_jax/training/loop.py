@@ -19,7 +19,18 @@ Metrics = Mapping[str, jax.Array]
 
 
 class TrainingDiverged(RuntimeError):
-  """A loss or gradient stopped being a number."""
+  """A loss or gradient stopped being a number.
+
+  Args:
+    message: a sentence.
+    step: the update, counted from 1.
+    metrics: of that update.
+  """
+
+  def __init__(self, message: str, step: int, metrics: Mapping[str, float]):
+    super().__init__(message)
+    self.step = step
+    self.metrics = metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +69,9 @@ class TrainingLog:
     for name, value in values.items():
       if not math.isfinite(value):
         raise TrainingDiverged(
-          f"In phase {self.phase} of round {self.round}, {name} is {value} at update {step}; "
-          "a smaller learning rate or a smaller clip_norm may help."
+          f"In phase {self.phase} of round {self.round}, {name} is {value} at update {step}.",
+          step,
+          values,
         )
     values["clipped"] = 1 - min(1.0, self.clip_norm / max(values["gradient_norm"], self.clip_norm))
     if step % self.every == 0 or step == self.progress.total:

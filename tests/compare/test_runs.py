@@ -45,6 +45,22 @@ def test_settings_are_named_by_what_differs(tmp_path):
   assert first.fields["policy.dpo.beta"] == "0.1" and "policy.dpo.beta" not in second.fields
 
 
+def test_a_branched_run_is_another_game_until_its_fields_are_its_own(tmp_path):
+  for name in ("whole", "branched", "unchanged"):
+    write_run(tmp_path / name, config())
+  rate = "config.policy.training.learning_rate"
+  known = {"run": "/runs/a", "round": 1, "code": "0" * 64, "commit": None, "before": None}
+  changed = {rate: [9.0, config().policy.training.learning_rate]}
+  write_json(tmp_path / "branched/branch.json", {**known, "changed": changed})
+  (own, other) = settings_of(tmp_path / "whole", tmp_path / "branched")
+  assert other.fields == {"branched.until_round_1.policy.training.learning_rate": "9.0"}
+  assert own.fields == {} and own.name != other.name
+  assert other.runs[0].branch.sentence.startswith("Branched from /runs/a after round 1, with ")
+  write_json(tmp_path / "unchanged/branch.json", {**known, "changed": {}})
+  with pytest.raises(ConfigError, match=r"seed 0"):  # the same game twice
+    settings_of(tmp_path / "whole", tmp_path / "unchanged")
+
+
 def test_with_many_fields_only_what_most_do_not_have_is_named(tmp_path):
   changes = [
     {},

@@ -121,3 +121,25 @@ def test_an_unknown_flag_is_named_in_one_sentence(capsys):
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("apo_jax: Unknown command line flag 'sauce'")
   assert line.endswith("(given: --sauce=here)")
+
+
+@pytest.mark.parametrize("name", ["evil_features.Text", "os.path.Text", 5])
+def test_a_prepared_data_set_names_no_module(tmp_path, monkeypatch, name):
+  """TFDS imports the module of any class that a features.json names."""
+  write_records(tmp_path / "data", "records", {"queries": QUERIES})
+  ran = tmp_path / "ran"
+  (tmp_path / "evil_features.py").write_text(f"open({str(ran)!r}, 'w')")
+  monkeypatch.syspath_prepend(tmp_path)
+  (file,) = (tmp_path / "data").glob("records/*/features.json")
+  features = json.loads(file.read_text())
+  inner = features["featuresDict"]["features"]
+  inner["query"]["pythonClassName"] = name
+  file.write_text(json.dumps(features))
+  with pytest.raises(ConfigError, match=rf"names '{name}', which is none of TFDS's own features"):
+    read(tmp_path / "data", "queries", "queries")
+  assert not ran.exists()
+
+
+def test_a_name_of_code_elsewhere_is_refused(tmp_path):
+  with pytest.raises(ConfigError, match=r"its name must be NAME, .*; others run code"):
+    read(tmp_path, "train", "queries", "huggingface:records")

@@ -9,7 +9,7 @@ import pytest
 from apo_jax.logs.files import write_json, write_jsonl
 from apo_jax.report import plots, tables
 from apo_jax.report.data import read_run
-from apo_jax.report.elements import document
+from apo_jax.report.elements import document, facts_list, response
 from apo_jax.report.page import write_report
 from tests.report.test_judge import FACTS
 
@@ -367,6 +367,23 @@ def test_control_characters_of_a_text_are_shown_by_others():
   assert "a␀" in page and "b␛" in page and "␡��" in page and "\tc\n\r␈" in page
 
 
+def test_what_turns_writing_or_is_half_a_character_is_shown_by_others():
+  page = document("a", "\u202egnp.exe", "\u2066\ud800", ["x\u200e"])
+  assert "\\u202egnp.exe" in page and page.encode()
+  assert not set("\u202e\u2066\u200e\ud800") & set(page)
+
+
+def test_a_browser_is_told_to_load_and_run_nothing(whole):
+  assert "Content-Security-Policy\" content=\"default-src 'none'" in whole
+
+
+def test_long_texts_lose_their_middle():
+  shown = response("first " + "<x>" * 100_000 + " last", None, None)
+  assert len(shown) < 200_000 and "first &lt;x&gt;" in shown and "&gt; last" in shown
+  assert "280,011 characters" in shown
+  assert len(facts_list([("name", "A" * 100_000)])) < 1000
+
+
 def test_samples_of_the_same_queries_side_by_side(whole):
   table = re.search(r'<table class="samples".*?</table>', whole, re.S).group(0)
   assert table.count('<tr class="query">') == 8
@@ -398,6 +415,15 @@ def test_a_run_that_has_not_begun(tmp_path):
   write_json(run_dir / "config.json", {"seed": 3})
   (run_dir / "metrics.jsonl").write_text('{"time": 0, "round": 0, "phase": "supervised", "st')
   assert sections_of(content_of(run_dir)) == {"Rounds", "Configuration"}
+
+
+def test_a_branched_run_says_where_its_first_rounds_are_from(tmp_path):
+  known = {"round": 2, "code": "0" * 64, "commit": None, "before": None}
+  changed = {"config.policy.loss": ["rjs", "dpo"]}
+  write_json(tmp_path / "branch.json", {**known, "run": "/runs/<old>", "changed": changed})
+  text = write_report(tmp_path).read_text(encoding="utf-8")
+  assert "Branched from /runs/&lt;old&gt; after round 2, with config.policy.loss: " in text
+  assert "Rounds 0 to 2 were played there" in text
 
 
 def test_only_the_start_has_been_judged(tmp_path):

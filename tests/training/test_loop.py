@@ -230,7 +230,8 @@ def test_a_loss_that_is_not_finite_stops_the_phase(whole, tmp_path, wrong):
     run(tmp_path, build=build)
   message = str(error.value)
   assert message.startswith("In phase policy of round 1, ")
-  assert f"is nan at update {wrong};" in message
+  assert f"is nan at update {wrong}." in message
+  assert error.value.step == wrong and not np.isfinite(list(error.value.metrics.values())).all()
   name = message.removeprefix("In phase policy of round 1, ").split(" ")[0]
   assert name in whole[2]
   # Nothing of it is on disk, and the checkpoints before it are.

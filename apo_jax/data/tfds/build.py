@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from apo_jax.config.command_line import parse_flags, refuse
+from apo_jax.config.command_line import parse_flags, refuse, say
 from apo_jax.config.fields import ConfigError
 from apo_jax.data.candidates import Kind
 from apo_jax.data.reading import Reading, read_records
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
     lines = build(sources, _OUTPUT.value, _NAME.value)
   except ConfigError as error:
     return refuse(str(error))
-  print("\n".join(lines))
+  say("\n".join(lines))
   return 0
 
 

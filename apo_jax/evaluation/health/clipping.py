@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apo_jax.evaluation.health.finding import Finding
+from apo_jax.evaluation.health.finding import BRANCH, Finding
 
 
 def are_clipped(
@@ -27,6 +27,6 @@ def are_clipped(
     f"{share:.1%} of the logged gradients are longer than {training}.clip_norm, {clip_norm:g}, and "
     f"clipped, more than {threshold:.1%}; their median norm is {np.median(norms):.2g}. How much an "
     "update weighs no longer follows from its data. Try a clip_norm above that median, a larger "
-    f"{training}.batch_size, or more {training}.warmup_steps."
+    f"{training}.batch_size, or more {training}.warmup_steps. {BRANCH}"
   )
   return Finding("gradients_clipped", share, threshold, sentence)

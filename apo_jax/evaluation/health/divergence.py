@@ -1,13 +1,14 @@
 """A policy whose KL to the start explodes."""
 
-from apo_jax.evaluation.health.finding import Finding
+from apo_jax.evaluation.health.finding import BRANCH, Finding
 
 # Below so many nats a response nothing explodes, and a factor is one of two small numbers' noise.
 _LEAST_KL = 1.0
 _ADVICE = (
   "Try a smaller config.policy.training.learning_rate or fewer config.policy.training.epochs, with"
   " DPO a larger config.policy.dpo.beta, or"
-  ' config.policy.start="base" with config.policy.reference="initial".'
+  ' config.policy.start="base" with config.policy.reference="initial". '
+  f"{BRANCH}"
 )
 
 

@@ -2,6 +2,12 @@
 
 from typing import NamedTuple
 
+# How a field is changed in the middle of a game, behind advice that names fields of training.
+BRANCH = (
+  "A run's fields stay: `python -m apo_jax.branch` begins a new run with others from a finished"
+  " round."
+)
+
 
 class Finding(NamedTuple):
   """A warning.

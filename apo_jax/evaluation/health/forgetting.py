@@ -1,6 +1,6 @@
 """A reward model that no longer knows the human preferences."""
 
-from apo_jax.evaluation.health.finding import Finding
+from apo_jax.evaluation.health.finding import BRANCH, Finding
 
 
 def forgets_preferences(difference: float, standard_error: float, allowed: float) -> Finding | None:
@@ -19,6 +19,7 @@ def forgets_preferences(difference: float, standard_error: float, allowed: float
     f"below its base's, more than {allowed:g} standard errors of {standard_error:.3f} allow. "
     "What it rewards is less what people prefer. Try a smaller config.reward.training.learning_rate"
     ' or config.reward.start="base"; with the golden term, a larger '
-    "config.reward.apo.preference_coefficient or a smaller config.reward.apo.golden_coefficient."
+    "config.reward.apo.preference_coefficient or a smaller config.reward.apo.golden_coefficient. "
+    f"{BRANCH}"
   )
   return Finding("forgets_preferences", difference, threshold, sentence)

@@ -1,6 +1,6 @@
 """Samples that teach nothing: empty, unfinished, repeating themselves, all alike."""
 
-from apo_jax.evaluation.health.finding import Finding
+from apo_jax.evaluation.health.finding import BRANCH, Finding
 
 
 def are_empty(share: float, threshold: float, of: str) -> Finding | None:
@@ -11,6 +11,7 @@ def are_empty(share: float, threshold: float, of: str) -> Finding | None:
     f"{share:.1%} of {of} are empty, more than {threshold:.1%}: the policy learns to fall silent, "
     "or a stop string ends its responses before they begin. Look at the samples and at "
     "config.sampling's stop strings; try a smaller config.policy.training.learning_rate."
+    f" {BRANCH}"
   )
   return Finding("samples_empty", share, threshold, sentence)
 
@@ -35,7 +36,8 @@ def repeat_themselves(share: float, threshold: float, of: str, sampler: str) -> 
     f"{of[0].upper()}{of[1:]} repeat themselves: of a response's runs of four words, {share:.1%} "
     f"have stood in it before, more than {threshold:.1%}. The policy degenerates, or is exploiting "
     f"a reward model that does not mind. Try a higher {sampler}.temperature, a smaller "
-    "config.policy.training.learning_rate, or preferences that show repetition as bad."
+    "config.policy.training.learning_rate, or preferences that show repetition as bad. "
+    f"{BRANCH}"
   )
   return Finding("samples_repeated", share, threshold, sentence)
 

@@ -1,6 +1,6 @@
 """A reward model that tells golden responses from samples so surely that it learns no more."""
 
-from apo_jax.evaluation.health.finding import Finding
+from apo_jax.evaluation.health.finding import BRANCH, Finding
 
 
 def separates_perfectly(gradient: float, threshold: float, kind: str) -> Finding | None:
@@ -27,6 +27,7 @@ def separates_perfectly(gradient: float, threshold: float, kind: str) -> Finding
   advice = (
     "See whether something other than quality gives samples away (length, ends, wording), or try"
     f"{other} a smaller config.reward.training.learning_rate, a smaller"
-    ' config.reward.apo.golden_coefficient, or config.reward.start="base".'
+    ' config.reward.apo.golden_coefficient, or config.reward.start="base". '
+    f"{BRANCH}"
   )
   return Finding("no_gradient_left", gradient, threshold, f"{seen} {meant} {advice}")

@@ -7,12 +7,13 @@ base's. Everything else that an adapter_config.json can say is refused by its na
 """
 
 import dataclasses
-import re
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import regex
 from jaxtyping import Num
 
 from apo_jax.config.fields import ConfigError
@@ -23,6 +24,8 @@ ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 
 _PREFIX = "base_model.model."
+_LARGEST = 1e6  # rank or alpha
+_SECONDS = 1.0  # for a stranger's regular expression on one name: some would take years
 # Where PEFT puts the adapter's own name and that of a copy, which its files leave out, or once had.
 # A table that has adapters is stored whole beside them, as `base_layer`.
 _OWN_PARTS = frozenset(("default", "modules_to_save", "base_layer"))
@@ -119,10 +122,11 @@ def base_name(adapter: Adapter) -> str:
   folder itself.
   """
   beside = adapter.directory / adapter.base
-  if not Path(adapter.base).is_dir() and beside.is_dir():
+  is_here = os.path.isdir(adapter.base)
+  if not is_here and os.path.isdir(beside):
     return str(beside)
   revision = adapter.settings.get("revision")
-  on_hub = not Path(adapter.base).is_dir() and "@" not in adapter.base
+  on_hub = not is_here and "@" not in adapter.base
   return f"{adapter.base}@{revision}" if revision and on_hub else adapter.base
 
 
@@ -263,7 +267,8 @@ def _plain(name: str) -> str:
 
 
 def _is_size(value: Any) -> bool:
-  return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+  is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  return is_number and 0 < value <= _LARGEST
 
 
 def _is_pattern(given: Any) -> bool:
@@ -274,8 +279,8 @@ def _is_pattern(given: Any) -> bool:
     return False
   try:
     for one in given:
-      re.compile(one)
-  except re.error:
+      regex.compile(one)
+  except regex.error:
     return False
   return True
 
@@ -283,8 +288,14 @@ def _is_pattern(given: Any) -> bool:
 def _by_pattern(pattern: Mapping[str, Any] | None, module: str, default: Any) -> Any:
   """The value of the first pattern that a module's name matches, as PEFT matches them."""
   for one, value in (pattern or {}).items():
-    if re.match(rf"(.*\.)?({one})$", module):
-      return value
+    try:
+      if regex.match(rf"(.*\.)?({one})$", module, timeout=_SECONDS):
+        return value
+    except TimeoutError as error:
+      raise ConfigError(
+        f"{ADAPTER_CONFIG_FILE} has a pattern of module names {one!r}, which takes more than"
+        f" {_SECONDS:g} s to be matched with {module!r}; write it without repeated repetitions."
+      ) from error
   return default
 
 

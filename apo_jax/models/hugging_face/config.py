@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from apo_jax.models.hugging_face.checkpoint import (
 )
 from apo_jax.models.hugging_face.fields import check_fields, require
 from apo_jax.models.hugging_face.json_files import read_json
+from apo_jax.models.hugging_face.limits import check_numbers
 from apo_jax.models.hugging_face.names import FAMILIES
 from apo_jax.models.hugging_face.positions import position_limit
 from apo_jax.models.hugging_face.rope import layer_kinds, rotary_dim
@@ -63,7 +65,7 @@ def resolve_directory(name: str, field: str) -> Path:
   Raises:
     ConfigError: there is no such directory, and the hub has no such model or cannot be reached.
   """
-  if Path(name).is_dir():
+  if os.path.isdir(name):
     return Path(name)
   wanted = "it must be a directory or the name of a model on the Hugging Face hub, 'owner/model'"
   model, _, revision = name.partition("@")
@@ -143,9 +145,11 @@ def _read_whole(directory: Path, model: ModelConfig, field: str) -> Checkpoint:
   """A checkpoint that is no adapters'."""
   where = f"{describe_place(field, directory, None)}, whose {CONFIG_FILE}"
   given = read_json(directory / CONFIG_FILE, field)
+  check_numbers(given, where)
   is_text_part = given.get("model_type") in IMAGE_FAMILIES
   if is_text_part:
     given = text_config(given, where)
+    check_numbers(given, where)
   family, supported = given.get("model_type"), ", ".join((*FAMILIES, *IMAGE_FAMILIES))
   if family in MIXTURES:
     raise ConfigError(

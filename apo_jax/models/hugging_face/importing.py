@@ -113,6 +113,12 @@ class TensorFiles:
     self._where = checkpoint.where(field)
     self.notes: list[str] = []
     architecture, family = checkpoint.architecture, checkpoint.family
+    self._file_of = open_weights(checkpoint.directory, checkpoint.is_reward, self._fail)
+    if len(self._file_of) < architecture.layers:  # before a name is made for each of them
+      self._fail(
+        f"whose config.json has {architecture.layers:,} layers, but whose weights have"
+        f" {len(self._file_of):,} tensors in all"
+      )
     names = tensor_names(architecture, family, head=not checkpoint.is_reward)
     self._head = reward_head_name(architecture).name() if checkpoint.is_reward else None
     if checkpoint.is_reward:
@@ -127,7 +133,6 @@ class TensorFiles:
       self._changes = Changes(
         checkpoint.adapter, wanted | self._tied(checkpoint), _TYPES, self._fail
       )
-    self._file_of = open_weights(checkpoint.directory, checkpoint.is_reward, self._fail)
     if has_unused_index(checkpoint.directory):
       self.notes.append(f"{WEIGHTS_FILE} is read, and not what {INDEX_FILE} beside it names")
     # Of images and text the text's tensors alone, by the names that they have without images.

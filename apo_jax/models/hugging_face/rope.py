@@ -32,6 +32,7 @@ _KEYS_OF_ALL = (
   *("rope_type", "type", "rope_theta", "partial_rotary_factor"),
   *("original_max_position_embeddings", "finetuned"),
 )
+_MOST = 1e15
 _OLMO3_THETA = 500_000.0  # of windowed layers, for transformers 5, where the file has one for all
 
 
@@ -120,21 +121,24 @@ def _rope(parameters: Mapping[str, Any], config: PreTrainedConfig, where: str) -
   def number(key: str, default: float | None = None) -> float:
     value = parameters.get(key)
     value = default if value is None else value
-    is_number = isinstance(value, int | float) and value > 0
-    require(is_number, where, f"{key} of its rope_parameters", value, "a number above 0")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = is_number and 0 < value < _MOST
+    require(is_number, where, f"{key} of its rope_parameters", value, f"above 0, below {_MOST:g}")
     return float(value)
 
   theta = number("rope_theta")
   if kind == "default":
     return Rope(theta)
   if kind == "longrope":
-    return _longrope(parameters, config, number)
+    return _longrope(parameters, config, number, where)
   factor = number("factor")
   if kind == "linear":
     return Rope(theta, "linear", factor)
   length = int(number("original_max_position_embeddings"))
   if kind == "llama3":
     low, high = number("low_freq_factor"), number("high_freq_factor")
+    above = f"above its low_freq_factor {low!r}"
+    require(high > low, where, "high_freq_factor of its rope_parameters", high, above)
     return Rope(theta, "llama3", factor, low, high, length)
   amplitude = _yarn_amplitude(factor)
   if parameters.get("mscale") and parameters.get("mscale_all_dim"):
@@ -152,20 +156,30 @@ def _rope(parameters: Mapping[str, Any], config: PreTrainedConfig, where: str) -
   )
 
 
-def _longrope(parameters: Mapping[str, Any], config: PreTrainedConfig, number: Any) -> Rope:
+def _longrope(
+  parameters: Mapping[str, Any], config: PreTrainedConfig, number: Any, where: str
+) -> Rope:
   """The short factors: they hold up to the original length, beyond which nothing is read.
 
   Which factors the library takes goes by the longest row of a batch. A row would not have the same
   numbers in each, and a response that grows beyond the limit not those that it was sampled with.
   """
   length = int(number("original_max_position_embeddings"))
+  name = "original_max_position_embeddings of its rope_parameters"
+  require(length > 1, where, name, length, "a number above 1")
+  factors = parameters["short_factor"]
+  are_numbers = isinstance(factors, list) and all(
+    type(one) in (int, float) and 0 < one < _MOST for one in factors
+  )
+  name = "short_factor of its rope_parameters"
+  require(are_numbers, where, name, factors, "a list of numbers above 0")
   stretched = number("factor", config.max_position_embeddings / length)
   amplitude = math.sqrt(1 + math.log(stretched) / math.log(length)) if stretched > 1 else 1.0
   return Rope(
     number("rope_theta"),
     "longrope",
     original_length=length,
-    factors=tuple(map(float, parameters["short_factor"])),
+    factors=tuple(map(float, factors)),
     amplitude=number("attention_factor", amplitude),
   )
 

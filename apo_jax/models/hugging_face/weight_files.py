@@ -48,6 +48,8 @@ def has_unused_index(directory: Path) -> bool:
 
 def open_file(path: Path, fail: Fail) -> safe_open:
   """One safetensors file; its header must be whole, and the file as long as it says."""
+  if not path.is_file():  # a pipe would be waited for
+    fail(f"whose {path.name} is no file")
   try:
     return safe_open(path, framework="numpy")
   except (SafetensorError, OSError) as error:
@@ -65,9 +67,12 @@ def _paths(directory: Path, is_reward: bool, fail: Fail) -> dict[Path, set[str] 
   try:
     for tensor, file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items():
       paths.setdefault(directory / file, set()).add(tensor)
-  except (ValueError, KeyError, AttributeError, TypeError):
+  except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
     fail(f"whose {INDEX_FILE} is not a JSON object with a weight_map")
   for path in paths:
+    # A stranger's index must not choose among the files of whoever reads it.
+    if path.parent != directory or path.name == "..":
+      fail(f"whose {INDEX_FILE} names {str(path)!r}; it must name files beside it")
     if not path.exists():
       fail(f"whose {INDEX_FILE} names {path.name}, which is not there")
   return paths

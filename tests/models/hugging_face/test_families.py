@@ -149,7 +149,7 @@ def test_mixtures_of_experts_are_refused_by_name(tmp_path, family):
       {"use_sliding_window": False, "layer_types": ["sliding_attention"] * 4},
       "sliding_window None; supported: a number of positions above 0",
     ),
-    ("granite", {"residual_multiplier": 0.0}, "residual_multiplier 0.0; supported: a number above"),
+    ("granite", {"residual_multiplier": 0.0}, "residual_multiplier 0.0; supported: a number from"),
     # Positions.
     (
       "llama",
