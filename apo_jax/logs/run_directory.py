@@ -45,6 +45,7 @@ class RunDirectory:
     "tokenizer/finished", "Is there where the tokenizer is the run's; hashes of its files."
   )
   rounds = _at("rounds", "The directories of all rounds.")
+  all_checkpoints = _at("checkpoints", "The directories of all players' checkpoints.")
 
   def __str__(self) -> str:
     return str(self.path)
@@ -55,4 +56,4 @@ class RunDirectory:
 
   def checkpoints(self, player: str) -> Path:
     """The directory of a player's checkpoints, by its name (`Player.name`)."""
-    return self.path / "checkpoints" / player
+    return self.all_checkpoints / player
