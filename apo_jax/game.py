@@ -17,6 +17,7 @@ from apo_jax.config.schema import Config
 from apo_jax.data.reports import SourceReport
 from apo_jax.data.template_check import TemplateCheck
 from apo_jax.data.tokenised import cut_and_left_out
+from apo_jax.devices import interrupts
 from apo_jax.devices.processes import barrier, of_the_first
 from apo_jax.devices.sharding import make_mesh
 from apo_jax.logs import files
@@ -32,7 +33,7 @@ from apo_jax.logs.run_directory import (
   RunDirectory,
 )
 from apo_jax.phases.evaluation import evaluate
-from apo_jax.phases.health import check_health
+from apo_jax.phases.health import check_all_health, check_health
 from apo_jax.phases.sampling import (
   sample_golden_queries,
   sample_initial_policy,
@@ -48,6 +49,7 @@ from apo_jax.phases.training import (
   train_testing_reward,
   train_testing_trunk,
 )
+from apo_jax.report.occasional import OccasionalReports
 from apo_jax.report.page import write_report
 from apo_jax.run.adoption import adopt
 from apo_jax.run.branched import read_branch, refuse_sharing
@@ -196,20 +198,24 @@ def _play_all(
           f"{directory.metrics} had {logs.metrics.mended} broken lines, which are dropped."
         )
       _introduce(run, texts.reports, template)
+    if repair:  # first of all: what is damaged cannot be read
+      mend(run, phase_names(config), checked.damage)
     branch = read_branch(directory)
     own = 0 if branch is None else branch.round + 1  # what was taken over had other fields
-    for round in range(own, config.rounds + 1):
-      check_health(run, round)  # an earlier process may have had other thresholds
-    if repair:
-      mend(run, phase_names(config), checked.damage)
+    # An earlier process may have had other thresholds.
+    check_all_health(run, range(own, config.rounds + 1))
     if logs.is_writer:
       record_last(directory, finished_phases(directory, phase_names(config)))
     shared = None
     if share is not None:
       shared = shared_phases(share, config, models, codec, directory, logs.progress.message)
     finished = of_the_first(len(finished_phases(directory, phase_names(config))))
+    reports = OccasionalReports(directory.path)
     for phase in phases(config)[finished:]:
+      interrupts.check()  # a library may have kept one to itself
       _play(run, phase, shared)
+      if logs.is_writer and phase.result == EVALUATION and phase.round < config.rounds:
+        reports.write()
       on_phase_end(phase)
     if logs.is_writer:
       # Also where nothing was left to play: a run may have been stopped just before its report.
@@ -236,16 +242,14 @@ def _play(run: Run, phase: Phase, shared: SharedPhases | None) -> None:
       if phase.result == EVALUATION:
         run.logs.progress.judged(files.read_json(run.directory.round(phase.round) / phase.result))
     if run.logs.is_writer:
-      record_phase(run.directory, phase.name)
+      record_phase(run.directory, phase.name, run.logs.metrics.of_round(phase.round))
     barrier(f"{phase.round} {phase.result}")
   if not run.logs.is_writer:
     return
   check_health(run, phase.round)
   ends_round = phase.result == EVALUATION
-  if ends_round and phase.round < run.config.rounds:
-    write_report(run.directory.path)
   newest = phase.round if ends_round else phase.round - 1
-  drop_old_checkpoints(run.directory, run.players, newest, run.config.checkpoints.keep)
+  drop_old_checkpoints(run.directory, newest, run.config.checkpoints.keep)
 
 
 def _open_logs(config: Config, run_dir: Path) -> Logs:

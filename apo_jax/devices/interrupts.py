@@ -10,9 +10,14 @@ With several processes JAX listens itself (jax.distributed), and nothing is inst
 import contextlib
 import os
 import signal
+import sys
 import threading
 import types
 from collections.abc import Iterator
+from typing import Any
+
+# By then whatever ignored the exception has ended.
+_SECONDS_UNTIL_SENT_AGAIN = 0.01
 
 # What sysexits.h calls a temporary failure: the same command goes on.
 TRY_AGAIN = 75
@@ -47,11 +52,36 @@ def listening() -> Iterator[None]:
     return
   before = {number: signal.signal(number, _handle) for number in (signal.SIGTERM, signal.SIGINT)}
   try:
-    yield
+    with _sent_again_where_ignored():
+      yield
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
     _State.asked = None
+
+
+@contextlib.contextmanager
+def _sent_again_where_ignored() -> Iterator[None]:
+  """Sends a signal again that came where Python goes on after any exception.
+
+  The garbage collector's callbacks, of which JAX has one, and finalizers are such places: what is
+  raised there is reported to `sys.unraisablehook`, and the run would have gone on.
+  """
+  before = sys.unraisablehook
+
+  def report(unraisable: Any) -> None:
+    if not isinstance(unraisable.exc_value, Interrupted):
+      before(unraisable)
+    elif (number := _State.asked) is not None:
+      _State.asked = None  # or it would be the second one
+      main = threading.main_thread().ident
+      threading.Timer(_SECONDS_UNTIL_SENT_AGAIN, signal.pthread_kill, (main, number)).start()
+
+  sys.unraisablehook = report
+  try:
+    yield
+  finally:
+    sys.unraisablehook = before
 
 
 @contextlib.contextmanager

@@ -27,6 +27,10 @@ from apo_jax.logs.run_directory import RunDirectory
 _MEASURING = ("score", "evaluation")
 
 
+# The fields that every line has.
+_PLACE_TYPES = {"time": (int, float), "round": int, "phase": str, "step": int}
+
+
 class UpdateCount:
   """The updates that a run had made at each of its lines, which come in the order of the file."""
 
@@ -53,12 +57,22 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
   return read_jsonl(path, ignore_torn_end=True) if path.exists() else []
 
 
+def good_lines(run_dir: Path) -> list[dict[str, Any]]:
+  """The same where lines may be broken, which are left out; none where it cannot be read."""
+  try:
+    content = RunDirectory(run_dir).metrics.read_bytes()
+  except OSError:
+    return []
+  return [json.loads(line) for line in content.split(b"\n")[:-1] if _is_line(line)]
+
+
 def _mend(path: Path) -> int:
   """Drops what is no line of metrics; how many there were, the last one, if torn, left out.
 
   A line is written with its newline, or not whole. After a loss of power a file may also end in
   zeros, or hold a broken line before others: those are of updates behind the last checkpoint, which
-  are made again.
+  are made again. Lines of finished phases have hashes (run/records.py): a start without --repair
+  has refused broken ones before it comes here.
   """
   *lines, torn = path.read_bytes().split(b"\n")
   good = [line for line in lines if _is_line(line)]
@@ -72,7 +86,9 @@ def _is_line(line: bytes) -> bool:
     row = json.loads(line)
   except ValueError:
     return False
-  return isinstance(row, dict) and row.keys() >= {*MetricsWriter.PLACE}
+  return isinstance(row, dict) and all(
+    isinstance(row.get(name), kind) for name, kind in _PLACE_TYPES.items()
+  )
 
 
 def _open_to_append(path: Path) -> TextIO:
@@ -123,7 +139,7 @@ class MetricsWriter:
     PLACE: the fields that say when and where a line's values were measured.
   """
 
-  PLACE = ("time", "round", "phase", "step")
+  PLACE = tuple(_PLACE_TYPES)
 
   def __init__(
     self,
@@ -136,6 +152,10 @@ class MetricsWriter:
     enabled: bool,
   ):
     self.mended = 0
+    # The last step of every phase that there is, and the lines of one round: whoever asks for those
+    # of the round under way does not read all rounds before it.
+    self._steps: dict[tuple[int, str], int] = {}
+    self._held: tuple[int, list[dict[str, Any]]] | None = None
     self._run_dir = run_dir
     self._enabled = enabled
     self._file = None
@@ -189,8 +209,12 @@ class MetricsWriter:
         )
     numbers = {name: float(value) for name, value in values.items()}
     line = {"time": time.time(), "round": round, "phase": phase, "step": step, **numbers}
-    self._file.write(json_line(line) + "\n")
+    self._hold(round)  # read without the line that is about to be written
+    written = json_line(line)
+    self._file.write(written + "\n")
     self._file.flush()
+    self.of_round(round).append(json.loads(written))
+    self._steps[round, phase] = max(step, self._steps.get((round, phase), step))
     # What an earlier process wrote from here on is to be hidden, but not a measurement that is made
     # again at the last update.
     first = self._updates.at_last + 1 if self._has_lines else 0
@@ -214,7 +238,7 @@ class MetricsWriter:
     metrics.jsonl is rewritten atomically. TensorBoard hides what it showed from there on. Weights &
     Biases cannot take values back: there the repeated steps are shown at the same place twice.
     """
-    if not self._enabled:
+    if not self._enabled or self._steps.get((round, phase), step) <= step:
       return
     lines = read_metrics(self._run_dir)
     kept = [
@@ -222,13 +246,17 @@ class MetricsWriter:
       for line in lines
       if (line["round"], line["phase"]) != (round, phase) or line["step"] <= step
     ]
-    if len(kept) == len(lines):
-      return
     self._file.close()
     write_jsonl(self._path, kept)
     self._file = _open_to_append(self._path)
     self._count(kept)
     self._close_tensorboard()
+
+  def of_round(self, round: int) -> list[dict[str, Any]]:
+    """The lines of a round; asked for again and again, they are read once."""
+    self._hold(round)
+    assert self._held is not None
+    return self._held[1]
 
   def close(self, *, failed: bool = False) -> None:
     """Closes the file and the back-ends, which may show that the run failed; twice is fine."""
@@ -243,8 +271,18 @@ class MetricsWriter:
   def _count(self, lines: Sequence[Mapping[str, Any]]) -> None:
     """Counts the updates of the lines that there are."""
     self._updates, self._has_lines = UpdateCount(), bool(lines)
+    self._steps, self._held = {}, None
     for line in lines:
-      self._updates.at(line["round"], line["phase"], line["step"])
+      place = line["round"], line["phase"]
+      self._updates.at(*place, line["step"])
+      self._steps[place] = max(line["step"], self._steps.get(place, line["step"]))
+
+  def _hold(self, round: int) -> None:
+    """Has the lines of a round at hand, of which a new one has none."""
+    if self._held is None or self._held[0] != round:
+      known = any(number == round for number, _ in self._steps)
+      lines = read_metrics(self._run_dir) if known else []
+      self._held = round, [line for line in lines if line["round"] == round]
 
   def _write_tensorboard(
     self, numbers: Mapping[str, float], phase: str, updates: int, first: int

@@ -51,6 +51,7 @@ class RunDirectory:
   rounds = _at("rounds", "The directories of all rounds.")
   branch = _at("branch.json", "Of a branched run: from which run and round, and what it changed.")
   failed = _at("failed", "Batches whose update gave no number.")
+  all_checkpoints = _at("checkpoints", "The directories of all players' checkpoints.")
 
   def __str__(self) -> str:
     return str(self.path)
@@ -61,4 +62,4 @@ class RunDirectory:
 
   def checkpoints(self, player: str) -> Path:
     """The directory of a player's checkpoints, by its name (`Player.name`)."""
-    return self.path / "checkpoints" / player
+    return self.all_checkpoints / player

@@ -4,7 +4,9 @@ health.json is made anew from the round's files after every phase of it, so that
 stopped, or goes on with other thresholds, has it as any other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import collections
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from apo_jax.config.schema import Config, TrainingConfig
@@ -34,16 +36,31 @@ _SAMPLES = {
 
 def check_health(run: Run, round: int) -> None:
   """Writes health.json of a round that has begun, and says what it had not held before."""
+  if run.logs.is_writer:
+    _check_round(run, round, run.logs.metrics.of_round(round))
+
+
+def check_all_health(run: Run, rounds: Iterable[int]) -> None:
+  """The same of several rounds, whose lines are read once."""
+  if not run.logs.is_writer:
+    return
+  lines = collections.defaultdict(list)
+  for line in read_metrics(run.directory.path):
+    lines[line["round"]].append(line)
+  for round in rounds:
+    _check_round(run, round, lines[round])
+
+
+def _check_round(run: Run, round: int, lines: Sequence[Mapping[str, Any]]) -> None:
   directory = run.directory.round(round)
-  if not run.logs.is_writer or not directory.exists():
+  if not directory.exists():
     return
   path = directory / HEALTH
-  known = files.read_json(path)["findings"] if path.exists() else []
+  known = _said_before(path)
   numbers = [
     files.read_json(directory / name) if (directory / name).exists() else {}
     for name in (SCORE, EVALUATION)
   ]
-  lines = [line for line in read_metrics(run.directory.path) if line["round"] == round]
   found = [
     {"phase": phase, **finding._asdict()}
     for phase, finding in findings_of_round(run.config, *numbers, lines)
@@ -53,6 +70,14 @@ def check_health(run: Run, round: int) -> None:
     if one not in known:
       phase = one["phase"].replace("_", " ")
       run.logs.progress.message(f"Health, round {round}, {phase}: {one['sentence']}")
+
+
+def _said_before(path: Path) -> list[dict[str, Any]]:
+  """The findings of a health.json; a damaged one is made anew as if it had held none."""
+  try:
+    return list(files.read_json(path)["findings"])
+  except (OSError, ValueError, TypeError, KeyError):
+    return []
 
 
 def findings_of_round(

@@ -1,5 +1,6 @@
 """What the report is made from: the files of a run directory, read as they are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,17 @@ from apo_jax.logs.run_directory import (
 from apo_jax.report import plots
 from apo_jax.run.branched import Branch, read_branch
 
+# Rounds that have a panel, a line and a column of samples each; a page of hundreds serves nobody,
+# and takes minutes to draw.
+MOST_SHOWN = 12
+
 
 @dataclass(frozen=True)
 class Round:
-  """What is on disk of one round; empty where a file is not there yet."""
+  """What is on disk of one round; empty where a file is not there yet.
+
+  Samples are read of the rounds that are shown one by one (`Run.shown`).
+  """
 
   number: int
   evaluation: dict[str, Any]
@@ -44,6 +52,11 @@ class Run:
   rounds: list[Round]
   judge: dict[str, Any]
   branch: Branch | None = None
+
+  @property
+  def shown(self) -> list[int]:
+    """The rounds that are shown one by one."""
+    return shown_rounds(self.numbers)
 
   @property
   def numbers(self) -> list[int]:
@@ -72,25 +85,30 @@ def read_run(run_dir: Path) -> Run:
     ValueError: a file of the run is not valid JSON; the message names file and line.
   """
   place = RunDirectory(run_dir)
-  rounds = [
-    _read_round(directory)
-    for directory in sorted(place.rounds.glob("*"))
-    if directory.name.isdecimal()
-  ]
+  numbers = sorted(int(path.name) for path in place.rounds.glob("*") if path.name.isdecimal())
+  shown = shown_rounds(numbers)
+  rounds = [_read_round(place.round(number), number in shown) for number in numbers]
   return Run(
     name=run_dir.resolve().name,
     config=_object(place.config),
     metrics=read_metrics(run_dir),
-    rounds=sorted(rounds, key=lambda round: round.number),
+    rounds=rounds,
     judge=_object(place.round(0) / JUDGE),
     branch=read_branch(place),
   )
 
 
-def _read_round(directory: Path) -> Round:
+def shown_rounds(numbers: Sequence[int]) -> list[int]:
+  """At most `MOST_SHOWN` of the ascending numbers: the first, the last, and evenly between."""
+  if len(numbers) <= MOST_SHOWN:
+    return list(numbers)
+  return [numbers[round(i * (len(numbers) - 1) / (MOST_SHOWN - 1))] for i in range(MOST_SHOWN)]
+
+
+def _read_round(directory: Path, is_shown: bool) -> Round:
   def rows(name: str) -> list[dict[str, Any]]:
     path = directory / name
-    return read_jsonl(path) if path.exists() else []
+    return read_jsonl(path) if is_shown and path.exists() else []
 
   samples = directory / TEST_SAMPLES
   return Round(
@@ -99,7 +117,7 @@ def _read_round(directory: Path) -> Round:
     score=_object(directory / SCORE),
     golden_samples=rows(GOLDEN_SAMPLES),
     policy_samples=rows(POLICY_SAMPLES),
-    test_samples=read_test_rows(samples) if samples.exists() else [],
+    test_samples=read_test_rows(samples) if is_shown and samples.exists() else [],
     health=_object(directory / HEALTH),
   )
 

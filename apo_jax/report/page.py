@@ -13,7 +13,7 @@ from apo_jax.config.visible import visible, visible_lines
 from apo_jax.logs.files import json_text, write_text
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
-from apo_jax.report.data import Run, read_run
+from apo_jax.report.data import Run, read_run, shown_rounds
 from apo_jax.report.elements import (
   document,
   facts_list,
@@ -80,11 +80,13 @@ def page(run: Run) -> str:
   )
   name = html.escape(visible(run.name))
   title = f"{name}: adversarial preference optimization"
-  return document(title, name, _facts(run.config), sections)
+  return document(title, name, _facts(run), sections)
 
 
-def _facts(config: Mapping[str, Any]) -> str:
-  facts = [(label, _field(config, path)) for label, path in _FACTS]
+def _facts(run: Run) -> str:
+  facts = [(label, _field(run.config, path)) for label, path in _FACTS]
+  if len(run.shown) < len(run.numbers):
+    facts.append(("Rounds shown one by one", ", ".join(map(str, run.shown))))
   return facts_list([(label, str(value)) for label, value in facts if value is not None])
 
 
@@ -194,8 +196,9 @@ def _histograms(run: Run) -> str:
 
 def _training(run: Run) -> str:
   phases: dict[str, dict[int, tuple[list[int], list[Any]]]] = {}
+  shown = shown_rounds(sorted(run.colors))
   for line in run.metrics:
-    if line.get("loss") is not None:
+    if line.get("loss") is not None and line["round"] in shown:
       steps, losses = phases.setdefault(line["phase"], {}).setdefault(line["round"], ([], []))
       steps.append(line["step"])
       losses.append(line["loss"])
@@ -240,7 +243,7 @@ def _hacking(run: Run) -> str:
     for round in run.rounds
   }
   places = zip(run.numbers, run.values("testing_reward"), run.values("true_utility"), strict=True)
-  path = [place for place in places if None not in place]
+  path = [place for place in places if None not in place and place[0] in run.shown]
   if len(path) < 2:
     path = []
   numbers = {number for number, items in scored.items() if any(items)} | {n for n, _, _ in path}

@@ -64,7 +64,7 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
   try:
     _check_can_be_written(directory.path)
     known = _read_if_there(directory.config)
-    known_data = _read_if_there(directory.data)
+    known_data = _known_data(directory)
     known_weights = _known_weights(directory)
   except (OSError, ValueError) as error:
     raise _unusable(directory, error) from error
@@ -79,10 +79,10 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
           f"{field} is {new!r}, but the run in {directory} was started with {old!r}; give another "
           "--run_dir, or the old value to continue that run."
         )
-  if known_data is not None and known_data["sha256"] != fingerprint(data):
+  if known_data not in (None, fingerprint(data)):
     raise ConfigError(
-      f"The data has changed since the run in {directory} was started; give another --run_dir, or "
-      "the old data to continue that run."
+      f"The data has changed since the run in {directory} was started, whose {directory.data.name} "
+      "has its hash; give another --run_dir, or the old data to continue that run."
     )
 
 
@@ -129,9 +129,10 @@ def claim(
     # The config first: whoever finds the rest knows whose it is.
     files.write_json(directory.config, to_json(config))
     files.write_json(directory.origins, origins.fingerprints)
-    if not directory.data.exists():  # else `check_owner` has found it to be of this data
-      files.write_text(directory.preview, list_tokens(codec, examples(tokenised)))
-      files.write_json(directory.data, describe_data(data, tokenised))
+    # Again at every start, as it may have been damaged; `check_owner` has found it to be of this
+    # data.
+    files.write_text(directory.preview, list_tokens(codec, examples(tokenised)))
+    files.write_json(directory.data, describe_data(data, tokenised))
     if not directory.tokenizer_finished.exists():
       write_tokenizer_hashes(directory)
   barrier("claim")
@@ -157,8 +158,21 @@ def _unusable(directory: RunDirectory, error: Exception) -> ConfigError:
   return ConfigError(f"--run_dir is {str(directory)!r}, which cannot be used: {error}.")
 
 
+def _known_data(directory: RunDirectory) -> str | None:
+  """The hash of the data that the run was started with; None where it has not begun."""
+  known = _read_if_there(directory.data)
+  if known is None:
+    return None
+  if not isinstance(known, dict) or not isinstance(known.get("sha256"), str):
+    raise ValueError(f"{directory.data} holds no hash of the data")
+  return known["sha256"]
+
+
 def _known_weights(directory: RunDirectory) -> dict[str, str]:
-  return _read_if_there(directory.origins) or {}
+  known = _read_if_there(directory.origins) or {}
+  if not isinstance(known, dict):
+    raise ValueError(f"{directory.origins} holds no hashes of weights")
+  return known
 
 
 def _read_if_there(path: Path) -> Any:

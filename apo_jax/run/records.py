@@ -1,17 +1,20 @@
 """What finished phases wrote, held against hashes that were taken when they had written it.
 
 `rounds/NN/checksums.json` has a SHA-256 of each file that a finished phase left: its result, and
-what later phases read beside it. Players' checkpoints have checksums of their own
-(training/checksums.py), as reading them takes long.
+what later phases read beside it; and one of its lines of metrics.jsonl. Players' checkpoints have
+checksums of their own (training/checksums.py), as reading them takes long.
 """
 
+import collections
+import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from apo_jax.logs.files import file_sha256, read_json, write_json
-from apo_jax.logs.run_directory import CHECKSUMS, RunDirectory
+from apo_jax.logs.files import file_sha256, json_line, read_json, write_json
+from apo_jax.logs.metrics import good_lines
+from apo_jax.logs.run_directory import CHECKSUMS, PROVENANCE, RunDirectory
 from apo_jax.run.adoption import BESIDE
 from apo_jax.run.phase_inputs import PhaseName
 
@@ -38,11 +41,29 @@ class Damage(NamedTuple):
     return f"{self.path}, which {self.phase.words} wrote, {self.problem}."
 
 
-def record_phase(directory: RunDirectory, name: PhaseName) -> None:
-  """Takes the hashes of what a phase has left."""
+# A line of metrics.jsonl.
+Lines = Sequence[Mapping[str, Any]]
+
+
+def record_phase(directory: RunDirectory, name: PhaseName, lines: Lines | None = None) -> None:
+  """Takes the hashes of what a phase has left.
+
+  Args:
+    directory: the run's, or one that holds the phase alone.
+    name: the phase.
+    lines: of its round in metrics.jsonl; read from there where they are not given.
+  """
   place = directory.round(name.round)
   known = _known_if_readable(place)
   known |= {path.name: file_sha256(path) for path in files_of(directory, name)}
+  if lines is None:
+    lines = _lines_by_phase(directory)[name.round, name.stem]
+  provenance = place / PROVENANCE
+  # It is written once, before the round's first phase: what it is now it must have been then.
+  if PROVENANCE not in known and provenance.exists():
+    known[PROVENANCE] = file_sha256(provenance)
+  if own := [line for line in lines if line["phase"] == name.stem]:
+    known[_of_lines(name)] = _lines_sha256(own)
   write_json(place / CHECKSUMS, known)
 
 
@@ -50,7 +71,8 @@ def forget_record(directory: RunDirectory, name: PhaseName) -> None:
   """To be called before a phase is played: it may write over what earlier ones left."""
   place = directory.round(name.round)
   known = _known_if_readable(place)
-  kept = {file: sha256 for file, sha256 in known.items() if file not in _names(name)}
+  forgotten = (*_names(name), _of_lines(name))
+  kept = {file: sha256 for file, sha256 in known.items() if file not in forgotten}
   if kept != known:
     write_json(place / CHECKSUMS, kept)
 
@@ -87,7 +109,7 @@ def find_damage(
     finished: its finished phases. The last may have been stopped before its hashes were taken.
     playing: the phase behind them, which may have begun to write over what they left.
   """
-  found, seen = [], set()
+  found, seen, lines = [], set(), _lines_by_phase(directory)
   for number, name in enumerate(finished):
     place = directory.round(name.round)
     try:
@@ -106,7 +128,32 @@ def find_damage(
         problem = _problem(place / file, known.get(file))
         if problem:
           found.append(Damage(name, place / file, problem))
+    if PROVENANCE in known and place / PROVENANCE not in seen:
+      seen.add(place / PROVENANCE)
+      problem = _problem(place / PROVENANCE, known[PROVENANCE])
+      if problem:
+        found.append(Damage(name, place / PROVENANCE, problem))
+    sha256 = known.get(_of_lines(name))
+    if sha256 not in (None, _lines_sha256(lines[name.round, name.stem])):
+      problem = "has changed since" if directory.metrics.exists() else "is gone"
+      found.append(Damage(name, directory.metrics, problem))
   return found
+
+
+def _of_lines(name: PhaseName) -> str:
+  """What the hash of a phase's lines is called."""
+  return f"metrics.jsonl: {name.stem}"
+
+
+def _lines_by_phase(directory: RunDirectory) -> dict[tuple[int, str], list[Mapping[str, Any]]]:
+  found = collections.defaultdict(list)
+  for line in good_lines(directory.path):
+    found[line["round"], line["phase"]].append(line)
+  return found
+
+
+def _lines_sha256(lines: Lines) -> str:
+  return hashlib.sha256("\n".join(map(json_line, lines)).encode()).hexdigest()
 
 
 def _names(name: PhaseName) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
 from apo_jax.devices.processes import barrier
-from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.logs.run_directory import CHECKSUMS, PROVENANCE, RunDirectory
 from apo_jax.run.branched import check_taken_over
 from apo_jax.run.parameters import load_last
 from apo_jax.run.phase_inputs import PhaseName, inputs_of
@@ -60,7 +60,17 @@ def mend(run: Run, listed: Sequence[PhaseName], damage: Sequence[Damage]) -> Non
   say(f"{again[0].words} and what comes behind it is played again.")
   if run.logs.is_writer:
     forget(directory, again)
+    for one in damage:
+      if one.path.name == PROVENANCE:
+        _without_provenance(directory, one.phase.round)
   barrier("repair")
+
+
+def _without_provenance(directory: RunDirectory, round: int) -> None:
+  """Lets a round, which is played again from its first phase on, say anew what it starts from."""
+  place = directory.round(round)
+  (place / PROVENANCE).unlink(missing_ok=True)
+  (place / CHECKSUMS).unlink(missing_ok=True)
 
 
 def refuse_damage(damage: Sequence[Damage]) -> None:

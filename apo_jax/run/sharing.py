@@ -113,8 +113,8 @@ class SharedPhases:
     """Adds a phase that this run has just played; it appears whole or not at all."""
     made = self._folder / f".{uuid.uuid4().hex}"
     copy_phase(self._directory, RunDirectory(made), name)
-    record_phase(RunDirectory(made), name)
     files.write_jsonl(RunDirectory(made).metrics, phase_metrics(self._directory, name))
+    record_phase(RunDirectory(made), name)
     entry = {**name._asdict(), "run": str(self._directory), "recipe": self._recipes[name]}
     files.write_json(made / _ENTRY, entry)
     # What an interrupted `drop_unneeded` left is no phase.

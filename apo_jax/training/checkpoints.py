@@ -56,6 +56,7 @@ class PhaseCheckpoints:
   def __init__(self, checkpointer: ocp.training.Checkpointer, directory: Path):
     self._checkpointer = checkpointer
     self._directory = directory
+    self._saving: Any = None
 
   def save(self, state: TrainState, step: int, input_position: dict[str, Any]) -> None:
     """Starts a save; arrays are copied off the devices before this returns.
@@ -65,9 +66,19 @@ class PhaseCheckpoints:
     if any(checkpoint.step == step for checkpoint in self._checkpointer.checkpoints):
       return
     parts = _parts(state, input_position)
-    self._checkpointer.save_checkpointables_async(
+    self.wait()
+    self._saving = self._checkpointer.save_checkpointables_async(
       step, {**parts, "checksums": _as_arrays(_checksums(parts))}, force=True
     )
+
+  def wait(self) -> None:
+    """Waits for the save under way, if there is one, and raises what it failed with.
+
+    Orbax keeps a thread and three file descriptors for each save until it is asked how that ended.
+    """
+    saving, self._saving = self._saving, None
+    if saving is not None:
+      saving.result()
 
   def restore(self, abstract: TrainState) -> Restored:
     """The newest checkpoint that is as it was written, on the shardings of `abstract`.
@@ -96,7 +107,11 @@ def open_phase(directory: Path, *, keep: int) -> Iterator[PhaseCheckpoints]:
   with ocp.training.Checkpointer(
     directory.absolute(), preservation_policy=policy, cleanup_tmp_directories=True
   ) as checkpointer:
-    yield PhaseCheckpoints(checkpointer, directory)
+    checkpoints = PhaseCheckpoints(checkpointer, directory)
+    try:
+      yield checkpoints
+    finally:
+      checkpoints.wait()
 
 
 def load_state(directory: Path, abstract: TrainState, before: int) -> TrainState | None:

@@ -101,6 +101,7 @@ def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
   return optax.stateless(scale)
 
 
+@functools.lru_cache(maxsize=8)  # traced once, not in every round
 def abstract_state(definition: Definition, optimizer: optax.GradientTransformation) -> TrainState:
   """Shapes, types and shardings of a training state: moments lie where their parameters lie."""
   mesh = jax.tree.leaves(definition.shardings)[0].mesh

@@ -1,4 +1,6 @@
+import os
 import signal
+import time
 
 import pytest
 
@@ -47,3 +49,21 @@ def test_what_handles_any_error_does_not_take_it_for_one():
       signal.raise_signal(signal.SIGTERM)
     except Exception:
       pytest.fail("a damaged file, say")
+
+
+def test_a_signal_in_a_finalizer_is_not_lost(capsys):
+  """What is raised there Python reports and ignores: JAX's callback of the collector is such."""
+
+  class Ended:
+    def __del__(self):
+      os.kill(os.getpid(), signal.SIGTERM)
+      for _ in range(10_000):
+        pass
+
+  began = time.monotonic()
+  with pytest.raises(interrupts.Interrupted), interrupts.listening():
+    one = Ended()
+    del one
+    time.sleep(10)
+  assert time.monotonic() - began < 5
+  assert capsys.readouterr().err == ""

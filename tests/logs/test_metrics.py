@@ -58,7 +58,15 @@ def test_a_torn_last_line_is_dropped_on_open(tmp_path):
 
 
 @pytest.mark.parametrize(
-  "broken", [b"\0" * 4096, b"\0\0\n", b'{"time": 1.0, "rou\n', b"[1]\n", b'{"loss": 1.0}\n\xff\n']
+  "broken",
+  [
+    b"\0" * 4096,
+    b"\0\0\n",
+    b'{"time": 1.0, "rou\n',
+    b"[1]\n",
+    b'{"loss": 1.0}\n\xff\n',
+    b'{"time": 1.0, "round": [], "phase": "p", "step": 1}\n',
+  ],
 )
 def test_broken_lines_are_dropped_wherever_they_are_and_counted(tmp_path, broken):
   path = tmp_path / "metrics.jsonl"
@@ -254,3 +262,23 @@ def test_wandb_continues_the_same_run(tmp_path, monkeypatch):
   with pytest.raises(KeyError), open_writer(tmp_path, wandb=True):
     raise KeyError
   assert starts[-1][1].exit_code == 1  # Weights & Biases shows that this one failed
+
+
+def test_what_is_new_reads_nothing_of_what_was_before(tmp_path, monkeypatch):
+  """A round must not take longer for the rounds before it."""
+  with open_writer(tmp_path) as writer:
+    writer.write({"loss": 1.0}, round=1, phase="reward", step=1)
+  with open_writer(tmp_path) as writer:
+    with monkeypatch.context() as patch:
+      patch.setattr(metrics, "read_metrics", None)
+      for round in (2, 3):
+        writer.resume(round=round, phase="reward", step=0)
+        writer.write({"loss": 0.1 * round}, round=round, phase="reward", step=1)
+        assert [line["loss"] for line in writer.of_round(round)] == [0.1 * round]
+    # One that was played before is read, also where its lines are written again.
+    assert writer.of_round(1) == read_metrics(tmp_path)[:1]
+    writer.resume(round=2, phase="reward", step=0)
+    assert writer.of_round(2) == []
+    writer.write({"loss": 5.0}, round=2, phase="reward", step=1)
+    assert writer.of_round(2) == read_metrics(tmp_path)[-1:]
+  assert places(tmp_path) == [(1, "reward", 1), (3, "reward", 1), (2, "reward", 1)]

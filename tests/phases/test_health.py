@@ -11,6 +11,7 @@ from apo_jax.data.records import Demonstration
 from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.data.tokenised import tokenise_records
 from apo_jax.logs.files import read_json, write_json, write_jsonl
+from apo_jax.logs.metrics import read_metrics
 from apo_jax.logs.progress import Progress
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.phases.health import check_health, findings_of_round
@@ -134,7 +135,13 @@ def run_in(path, stream, **overrides):
   """As much of a run as tells its health."""
   run = mock.Mock(spec=Run)
   run.config, run.directory = tiny.config(**overrides), RunDirectory(path)
-  run.logs = types.SimpleNamespace(progress=Progress(True, stream=stream), is_writer=True)
+  run.logs = types.SimpleNamespace(
+    progress=Progress(True, stream=stream),
+    is_writer=True,
+    metrics=types.SimpleNamespace(
+      of_round=lambda round: [line for line in read_metrics(path) if line["round"] == round]
+    ),
+  )
   return run
 
 

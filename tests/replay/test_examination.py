@@ -31,7 +31,7 @@ def loss_of(parts, said, batch):
   """The loss of the whole batch."""
   sums = parts.measure(said, batch)
   totals, counts = ({name: one[place] for name, one in sums.items()} for place in (0, 1))
-  return parts.combine(totals, counts)[0]
+  return parts.combine(totals, counts, None)[0]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,9 @@ def test_shares_of_a_reward_models_rows_add_up(reward_model):
   assert {row.kind for row in rows} == {"preference", "golden"}
   golden = next(row for row in rows if row.kind == "golden" and row.number == 1)
   assert [one.numbers["score"] for one in golden.responses] == [1, 0, 0, 0]
-  assert golden.responses[2].numbers["reward"] == pytest.approx(float(examined.said[1][1, 2]))
+  assert golden.responses[2].numbers["reward"] == pytest.approx(
+    float(examined.said[1].rewards[1, 2])
+  )
   assert golden.loss > 0
 
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from apo_jax.logs.files import write_json, write_jsonl
-from apo_jax.report import plots, tables
-from apo_jax.report.data import read_run
+from apo_jax.report import occasional, plots, tables
+from apo_jax.report.data import MOST_SHOWN, read_run, shown_rounds
 from apo_jax.report.elements import document, facts_list, response
 from apo_jax.report.page import write_report
 from tests.report.test_judge import FACTS
@@ -477,3 +478,29 @@ def test_a_broken_file_is_named(tmp_path):
   path.write_text(json.dumps({"query_id": "q"}) + "\n{broken\n")
   with pytest.raises(ValueError, match=r"test_samples\.jsonl, line 2"):
     write_report(run_dir)
+
+
+def test_of_many_rounds_the_ends_and_some_between_are_shown(tmp_path):
+  assert shown_rounds([0, 1, 2]) == [0, 1, 2]
+  shown = shown_rounds(list(range(501)))
+  assert len(shown) == MOST_SHOWN and shown[0] == 0 and shown[-1] == 500 and shown == sorted(shown)
+  run_dir = make_run(tmp_path / "run", num_rounds=MOST_SHOWN + 2)
+  run = read_run(run_dir)
+  assert [one.number for one in run.rounds if one.test_samples] == run.shown
+  assert [one.number for one in run.rounds if one.evaluation] == list(range(MOST_SHOWN + 3))
+
+
+def test_reports_between_rounds_take_little_of_the_time(tmp_path, monkeypatch):
+  now, written = [0.0], []
+
+  def write(run_dir):
+    written.append(now[0])
+    now[0] += 2.0
+
+  monkeypatch.setattr(occasional, "write_report", write)
+  reports = occasional.OccasionalReports(tmp_path, lambda: now[0])
+  for _ in range(100):
+    reports.write()
+    now[0] += 1.0
+  assert written[0] == 0.0 and 2.0 * len(written) <= now[0] / 15
+  assert all(later - earlier <= 33.0 for earlier, later in itertools.pairwise(written))

@@ -1,6 +1,7 @@
 import pytest
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.logs.files import read_jsonl, write_jsonl
 from apo_jax.logs.run_directory import GOLDEN_SAMPLES, POLICY_SAMPLES, SCORE, RunDirectory
 from apo_jax.run.phase_inputs import PhaseName, phase_names
 from apo_jax.run.records import find_damage, forget_record, record_last, record_phase
@@ -112,3 +113,67 @@ def test_phases_are_forgotten_with_the_players_behind_the_first(tmp_path):
   assert directory.checkpoints("01_reward").exists()  # its training may go on
   assert not directory.checkpoints("01_policy").exists()
   assert GOLDEN_SAMPLES not in [path.name for path in directory.round(1).iterdir()]
+
+
+def trained(directory):
+  """A training phase is played, whose lines stand between those of others."""
+  name = PhaseName(1, "policy.json")
+  rows = [
+    {"time": 0.5, "round": round, "phase": phase, "step": step, "loss": 0.25}
+    for round, phase, step in (
+      (0, "policy", 1),
+      (1, "policy", 1),
+      (1, "score", 1),
+      (1, "policy", 2),
+    )
+  ]
+  write_jsonl(directory.metrics, rows)
+  wrote(directory, name, "{}")
+  return name
+
+
+@pytest.mark.parametrize(
+  ("change", "problem"),
+  [
+    (
+      lambda text: text.replace(
+        '1, "phase": "policy", "step": 2, "loss": 0.25',
+        '1, "phase": "policy", "step": 2, "loss": 0.75',
+      ),
+      "has changed since",
+    ),
+    (lambda text: text.replace('"step": 2', '"step: 2'), "has changed since"),
+    (lambda text: "", "has changed since"),
+    (None, "is gone"),
+  ],
+)
+def test_lines_of_a_finished_phase_that_have_changed_are_named(tmp_path, change, problem):
+  directory = RunDirectory(tmp_path)
+  name = trained(directory)
+  assert find_damage(directory, [name], None) == []
+  if change is None:
+    directory.metrics.unlink()
+  else:
+    directory.metrics.write_text(change(directory.metrics.read_text()))
+  (found,) = find_damage(directory, [name], None)
+  assert (found.phase, found.path, found.problem) == (name, directory.metrics, problem)
+
+
+def test_lines_of_others_are_not_a_phases(tmp_path):
+  directory = RunDirectory(tmp_path)
+  name = trained(directory)
+  rows = read_jsonl(directory.metrics)
+  write_jsonl(directory.metrics, [row for row in rows if row["phase"] == "policy" and row["round"]])
+  assert find_damage(directory, [name], None) == []
+
+
+def test_what_a_round_starts_from_is_held_against_its_hash(tmp_path):
+  directory = RunDirectory(tmp_path)
+  place = directory.round(1) / "provenance.json"
+  place.parent.mkdir(parents=True)
+  place.write_text('{"seed": 0}')
+  wrote(directory, SAMPLED, "samples")
+  place.write_text('{"seed": 1}')
+  wrote(directory, SCORED, "scored samples", POLICY_SAMPLES)  # must not take the changed one for it
+  (found,) = find_damage(directory, [SAMPLED, SCORED], None)
+  assert (found.phase, found.path) == (SAMPLED, place)

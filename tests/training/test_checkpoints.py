@@ -1,4 +1,5 @@
 import functools
+import os
 import shutil
 
 import jax
@@ -233,3 +234,18 @@ def test_what_a_kill_left_half_written_is_passed_over(tmp_path, suffix):
   save(directory, 2)
   assert names(directory) == ["1", "2"]
   assert_bits_equal(restore(directory).state, state_at(2))
+
+
+def test_saves_leave_no_descriptors_and_threads(tmp_path):
+  """A game of hundreds of rounds had thousands."""
+
+  def used():
+    return [len(os.listdir(f"/proc/self/{what}")) for what in ("fd", "task")]
+
+  save(tmp_path / "0", 1, 2)
+  before = used()
+  for phase in ("1", "2", "3"):
+    save(tmp_path / phase, 1, 2)
+  # Each save left three descriptors and a thread. Pools of threads may still grow by a few.
+  grown = [now - then for now, then in zip(used(), before, strict=True)]
+  assert max(grown) < 6, grown
