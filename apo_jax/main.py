@@ -1,7 +1,6 @@
 """The command line: `python -m apo_jax.main --config=configs/demo.py`. Kept short."""
 
 import contextlib
-import sys
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -66,15 +65,14 @@ def main(arguments: list[str]) -> int:
     with interrupts.listening() if jax.process_count() == 1 else contextlib.nullcontext():
       report = game.play(config, run_dir, share=share, repair=_REPAIR.value)
   except interrupts.Interrupted as interrupted:
-    print(f"apo_jax: {interrupted}", file=sys.stderr)
-    return interrupted.code
+    return distributed.leave(refuse(str(interrupted), interrupted.code), str(interrupted))
   except (ConfigError, NotFinite, TrainingDiverged) as error:
-    return distributed.leave(refuse(str(error)))
+    return distributed.leave(refuse(str(error)), str(error))
   except Exception as error:
     sentence = problem_of(error, run_dir)
     if sentence is None:
       raise
-    return distributed.leave(refuse(sentence))
+    return distributed.leave(refuse(sentence), sentence)
   if jax.process_index() == 0:
     print(f"\nThe run is in {run_dir}; open {report} to see it.")
   return 0
