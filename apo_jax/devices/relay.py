@@ -26,13 +26,14 @@ class Relay:
   """A local socket, of which every connection goes on to the coordinator.
 
   Attributes:
+    answered: set where the coordinator was reached.
     broken: set where the coordinator's side of a connection has ended.
     address: of the local socket, for gRPC.
   """
 
   def __init__(self, coordinator_address: str) -> None:
     host, _, port = coordinator_address.rpartition(":")
-    self.broken = threading.Event()
+    self.answered, self.broken = threading.Event(), threading.Event()
     self._target = (host.strip("[]"), int(port))
     self._folder = tempfile.TemporaryDirectory(prefix="apo_jax_")
     path = Path(self._folder.name) / "coordinator"
@@ -57,6 +58,7 @@ class Relay:
         break
       except OSError:  # process 0 has not started yet; JAX says when it has waited long enough
         time.sleep(_SECONDS_BETWEEN_TRIES)
+    self.answered.set()
     outer.settimeout(None)
     outer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     self._open.append(outer)
