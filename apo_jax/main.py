@@ -1,6 +1,9 @@
 """The command line: `python -m apo_jax.main --config=configs/demo.py`. Kept short."""
 
 import contextlib
+import functools
+import signal
+import sys
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -8,8 +11,16 @@ from ml_collections import config_flags
 
 from apo_jax.config import command_line
 from apo_jax.config.checks import from_config_dict
-from apo_jax.config.command_line import find_config_file, parse_flags, process_flags, refuse
+from apo_jax.config.command_line import (
+  find_config_file,
+  parse_flags,
+  process_flags,
+  process_flags_of,
+  refuse,
+)
 from apo_jax.config.fields import ConfigError
+
+_REFUSED = 2
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
 _CONFIG = config_flags.DEFINE_config_file(
@@ -44,7 +55,9 @@ def main(arguments: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)
     config = from_config_dict(_CONFIG.value)
   except ConfigError as error:
-    return refuse(str(error))
+    refuse(str(error))
+    _tell_the_others(str(error))
+    return _REFUSED
   # Imported late, so that a wrong flag or field is answered at once.
   import jax
 
@@ -78,9 +91,20 @@ def main(arguments: list[str]) -> int:
   return 0
 
 
+def _tell_the_others(sentence: str) -> None:
+  """Ends with this process those that would wait for it, where there are several."""
+  processes = process_flags_of(sys.argv)
+  if any(processes):
+    from apo_jax.devices import distributed
+
+    distributed.leave_before_joining(_REFUSED, sentence, processes)
+
+
 def run() -> None:
   """The entry point of `python -m apo_jax.main`."""
-  app.run(main, flags_parser=parse_flags)
+  # Until a game listens itself, Ctrl-C ends the process without a traceback of imports.
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
+  app.run(main, flags_parser=functools.partial(parse_flags, refused=_tell_the_others))
 
 
 if __name__ == "__main__":

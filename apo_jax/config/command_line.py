@@ -1,7 +1,9 @@
 """What the commands share: the flags that join processes, and how wrong ones are refused."""
 
+import copy
 import itertools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -23,6 +25,23 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, f
 def process_flags() -> tuple[str | None, int | None, int | None, bool]:
   """What the flags say of the run's processes: the arguments of `distributed.initialize`."""
   return _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
+
+
+def process_flags_of(arguments: list[str]) -> tuple[str | None, int | None, int | None, bool]:
+  """The same of a command line whose other flags may be wrong."""
+  values = flags.FlagValues()
+  for holder in (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID, _DISTRIBUTED):
+    values[holder.name] = copy.deepcopy(flags.FLAGS[holder.name])
+  try:
+    values(arguments, known_only=True)
+  except flags.Error:
+    return None, None, None, False
+  return (
+    values["coordinator_address"].value,
+    values["num_processes"].value,
+    values["process_id"].value,
+    values["distributed"].value,
+  )
 
 
 def refuse(sentence: str, code: int = 2) -> int:
@@ -48,10 +67,12 @@ def find_config_file(arguments: list[str]) -> str:
   return path
 
 
-def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
+def parse_flags(
+  arguments: list[str], code: int = 2, refused: Callable[[str], None] = lambda sentence: None
+) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
 
-  Then the process ends with the exit code `code`. Asked for help, it prints the flags and the
+  Then `refused` is told, and the process ends with the exit code `code`. Asked for help, it prints the flags and the
   fields of a config, and exits with 0.
   """
   if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
@@ -60,7 +81,10 @@ def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
   try:
     return parse_with(flags.FLAGS, arguments)
   except ConfigError as error:
-    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})", code))
+    sentence = f"{error} (given: {' '.join(arguments[1:])})"
+    refuse(sentence, code)
+    refused(sentence)
+    sys.exit(code)
 
 
 def _help() -> str:

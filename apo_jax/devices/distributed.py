@@ -15,8 +15,12 @@ from jax._src import distributed as jax_distributed
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.devices import interrupts
-from apo_jax.devices.relay import relayed
+from apo_jax.devices.relay import Relay, relayed
 from apo_jax.devices.watch import Watch
+
+# JAX itself waits for five minutes, and then aborts.
+_SECONDS_TO_JOIN = 290.0
+_SECONDS_TO_TELL = 30.0
 
 _watch: Watch | None = None
 
@@ -60,7 +64,8 @@ def initialize(
     _check(coordinator_address, num_processes, process_id)
     _join(
       f"the {num_processes} processes at {coordinator_address}",
-      {**given, "cluster_detection_method": "deactivate"},
+      cluster_detection_method="deactivate",
+      **given,
     )
   elif len(missing) < len(given):
     present = ", ".join(f"{name} {value!r}" for name, value in given.items() if value is not None)
@@ -70,7 +75,9 @@ def initialize(
     )
   elif auto:
     try:
-      _join("the processes of the cluster", {})
+      _join("the processes of the cluster")
+    except ConfigError:
+      raise
     except ValueError as error:
       raise ConfigError(
         f"distributed found no cluster to join ({error}) It knows TPU slices, GKE, Slurm and"
@@ -89,7 +96,28 @@ def leave(code: int, sentence: str) -> int:
   return code
 
 
-def _join(whom: str, options: dict[str, Any]) -> None:
+def leave_before_joining(code: int, sentence: str, processes: tuple[Any, ...]) -> int:
+  """Tells those that wait for this process that it does not come; returns `code`.
+
+  Where the others found the same, or are not there, nobody waits long.
+
+  Args:
+    code: the exit code of all.
+    sentence: why, which was said here.
+    processes: the arguments of `initialize`; with those of a run of one process nothing is done.
+  """
+  _, num_processes, _, auto = processes
+  if auto or (num_processes or 1) > 1:
+    timer = threading.Timer(_SECONDS_TO_TELL, os._exit, [code])
+    timer.daemon = True
+    timer.start()
+    with contextlib.suppress(ConfigError):
+      initialize(*processes)
+      leave(code, sentence)
+  return code
+
+
+def _join(whom: str, **options: Any) -> None:
   """Joins by JAX, and starts the watch.
 
   Raises:
@@ -97,12 +125,10 @@ def _join(whom: str, options: dict[str, Any]) -> None:
   """
   global _watch
   try:
-    with relayed() as relays, _interruptible():
+    with relayed() as relays, _interruptible(), _waiting_for(whom, relays):
       jax.distributed.initialize(**options)
   except jax.errors.JaxRuntimeError as error:
-    raise ConfigError(
-      f"This process could not join {whom}: {str(error).splitlines()[0]}"
-    ) from error
+    raise ConfigError(f"This process cannot join {whom}: {str(error).splitlines()[0]}.") from error
   _end_at_once_on_failure()
   state = jax_distributed.global_state
   if state.client is None or state.num_processes == 1:
@@ -114,6 +140,31 @@ def _join(whom: str, options: dict[str, Any]) -> None:
   # Before JAX's own farewell, a barrier that waits minutes for all: what is registered last is
   # called first.
   atexit.register(_watch.finish)
+
+
+@contextlib.contextmanager
+def _waiting_for(whom: str, relays: list[Relay]) -> Iterator[None]:
+  """Ends the process with a sentence where the block takes too long."""
+
+  def give_up() -> None:
+    missing = "not all of them have come"
+    if relays and not relays[0].answered.is_set():
+      missing = "process 0, which must listen there, does not answer"
+    print(
+      f"apo_jax: This process cannot join {whom}: in {_SECONDS_TO_JOIN:.0f} seconds {missing}. The"
+      " same command tries again.",
+      file=sys.stderr,
+      flush=True,
+    )
+    os._exit(interrupts.TRY_AGAIN)
+
+  timer = threading.Timer(_SECONDS_TO_JOIN, give_up)
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
 
 
 @contextlib.contextmanager
