@@ -97,6 +97,7 @@ def _tell_the_others(sentence: str) -> None:
   if any(processes):
     from apo_jax.devices import distributed
 
+    logging.set_verbosity(logging.WARNING)
     distributed.leave_before_joining(_REFUSED, sentence, processes)
 
 

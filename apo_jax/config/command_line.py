@@ -3,6 +3,7 @@
 import copy
 import itertools
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,21 @@ def refuse(sentence: str, code: int = 2) -> int:
   return code
 
 
+def end_without_traceback() -> None:
+  """Has Ctrl-C end this command with a sentence, once what it holds is let go of."""
+  report = sys.excepthook
+
+  def say(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+  ) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+      refuse("Ended by SIGINT.")  # Python then ends by that signal: 130, as shells have it
+    else:
+      report(kind, error, trace)
+
+  sys.excepthook = say
+
+
 def find_config_file(arguments: list[str]) -> str:
   """The path that --config names; `arguments` are what is left of the command line, its name first.
 
@@ -72,9 +88,10 @@ def parse_flags(
 ) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
 
-  Then `refused` is told, and the process ends with the exit code `code`. Asked for help, it prints the flags and the
-  fields of a config, and exits with 0.
+  Then `refused` is told, and the process ends with the exit code `code`. Asked for help, it prints
+  the flags and the fields of a config, and exits with 0.
   """
+  end_without_traceback()
   if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
     print(_help())
     sys.exit(0)
