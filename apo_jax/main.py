@@ -1,6 +1,7 @@
 """The command line: `python -m apo_jax.main --config=configs/demo.py`. Kept short."""
 
 import contextlib
+import signal
 import sys
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from apo_jax.config.command_line import (
   find_config_file,
   parse_flags,
   process_flags,
+  process_flags_of,
   refuse,
   value_of,
   with_config_of_run,
 )
 from apo_jax.config.fields import ConfigError
+
+_REFUSED = 2
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
 _CONFIG = config_flags.DEFINE_config_file(
@@ -52,7 +56,9 @@ def main(arguments: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)
     config = from_config_dict(_CONFIG.value)
   except ConfigError as error:
-    return refuse(str(error))
+    refuse(str(error))
+    _tell_the_others(str(error))
+    return _REFUSED
   # Imported late, so that a wrong flag or field is answered at once.
   import jax
 
@@ -73,22 +79,33 @@ def main(arguments: list[str]) -> int:
     with interrupts.listening() if jax.process_count() == 1 else contextlib.nullcontext():
       report = game.play(config, run_dir, share=share, repair=_REPAIR.value)
   except interrupts.Interrupted as interrupted:
-    print(f"apo_jax: {interrupted}", file=sys.stderr)
-    return interrupted.code
+    return distributed.leave(refuse(str(interrupted), interrupted.code), str(interrupted))
   except (ConfigError, NotFinite, TrainingDiverged) as error:
-    return distributed.leave(refuse(str(error)))
+    return distributed.leave(refuse(str(error)), str(error))
   except Exception as error:
     sentence = problem_of(error, run_dir)
     if sentence is None:
       raise
-    return distributed.leave(refuse(sentence))
+    return distributed.leave(refuse(sentence), sentence)
   if jax.process_index() == 0:
     command_line.say(f"\nThe run is in {run_dir}; open {report} to see it.")
   return 0
 
 
+def _tell_the_others(sentence: str) -> None:
+  """Ends with this process those that would wait for it, where there are several."""
+  processes = process_flags_of(sys.argv)
+  if any(processes):
+    from apo_jax.devices import distributed
+
+    logging.set_verbosity(logging.WARNING)
+    distributed.leave_before_joining(_REFUSED, sentence, processes)
+
+
 def run() -> None:
   """The entry point of `python -m apo_jax.main`."""
+  # Until a game listens itself, Ctrl-C ends the process without a traceback of imports.
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
   app.run(main, flags_parser=parse)
 
 
@@ -98,7 +115,7 @@ def parse(arguments: list[str]) -> list[str]:
   if run_dir and (Path(run_dir) / "config.json").is_file():
     # ml_collections looks for overrides there.
     sys.argv[:] = arguments[:] = with_config_of_run(arguments, "run_dir")
-  return parse_flags(arguments, typed=typed)
+  return parse_flags(arguments, typed=typed, refused=_tell_the_others)
 
 
 if __name__ == "__main__":

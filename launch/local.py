@@ -4,8 +4,9 @@
 
 What follows `--` goes to every process, with --coordinator_address, --num_processes and
 --process_id added. Process 0 prints as if it ran alone; the lines of the others start with their
-number. When one process fails, the others are ended and its exit code is returned. SIGINT and
-SIGTERM are passed on to all; what then still runs after a grace period is killed.
+number. When one process fails, its exit code is returned, once the others have ended themselves, as
+on a cluster, where nobody else would end them; what still runs after a minute is ended. SIGINT and
+SIGTERM are passed on to all, each time that they come, and the code of those that fail is returned.
 """
 
 import argparse
@@ -18,7 +19,8 @@ import threading
 import time
 from typing import BinaryIO
 
-# A process that JAX has joined to others catches SIGTERM, so it may have to be killed.
+# The processes find out themselves that one is gone, and make a save when they are asked to end.
+PATIENCE_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.05
 
@@ -107,7 +109,7 @@ def run(commands: list[list[str]], environment: dict[str, str]) -> int:
           readers.append(start_reader(source, target.buffer, prefix))
     return wait(processes, received)
   finally:
-    end(processes, received[0] if received else signal.SIGTERM)
+    end(processes)
     for reader in readers:
       reader.join(timeout=GRACE_SECONDS)
 
@@ -128,22 +130,39 @@ def start_reader(source: BinaryIO, target: BinaryIO, prefix: bytes) -> threading
 
 
 def wait(processes: list[subprocess.Popen], received: list[int]) -> int:
-  """Waits for a signal, a failure or the end of all; returns -signal, the exit code or 0."""
+  """Waits for the end of all, or for long enough after a signal or a failure.
+
+  Returns:
+    The exit code, or -signal, of the process that failed first; where none did, 0, or minus the
+    signal that was received.
+  """
+  failure, passed_on, deadline = 0, 0, float("inf")
   while True:
     codes = [process.poll() for process in processes]
-    failures = [code for code in codes if code]
-    if received:
-      return -received[0]
-    if failures:
-      return failures[0]
-    if None not in codes:
-      return 0
+    if not failure and any(codes):
+      failed = next(index for index, code in enumerate(codes) if code)
+      failure = codes[failed]
+      print(f"local.py: process {failed} {words(failure)}.", file=sys.stderr, flush=True)
+      deadline = min(deadline, time.monotonic() + PATIENCE_SECONDS)
+    for number in received[passed_on:]:
+      send(processes, number)
+      passed_on += 1
+      deadline = min(deadline, time.monotonic() + PATIENCE_SECONDS)
+    if None not in codes or time.monotonic() > deadline:
+      return failure or (-received[0] if received else 0)
     time.sleep(POLL_SECONDS)
 
 
-def end(processes: list[subprocess.Popen], number: int) -> None:
-  """Ends what still runs with the signal `number`, after a grace period by force."""
-  send(processes, number)
+def words(code: int) -> str:
+  """How a process ended, for people."""
+  return (
+    f"ended with exit code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+  )
+
+
+def end(processes: list[subprocess.Popen]) -> None:
+  """Ends what still runs, after a grace period by force."""
+  send(processes, signal.SIGTERM)
   deadline = time.monotonic() + GRACE_SECONDS
   while time.monotonic() < deadline and any(process.poll() is None for process in processes):
     time.sleep(POLL_SECONDS)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from apo_jax.config.command_line import refuse, say
+from apo_jax.config.command_line import end_without_traceback, refuse, say
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,6 +25,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str]) -> int:
   """Compares what the flags say; returns the exit code."""
+  end_without_traceback()
   parser = _Parser(
     prog="python -m apo_jax.compare", description=__doc__.split("\n")[0], allow_abbrev=False
   )

@@ -1,10 +1,12 @@
 """What the commands share: the flags that join processes, and how wrong ones are refused."""
 
 import contextlib
+import copy
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -31,6 +33,23 @@ def process_flags() -> tuple[str | None, int | None, int | None, bool]:
   return _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, _DISTRIBUTED.value
 
 
+def process_flags_of(arguments: list[str]) -> tuple[str | None, int | None, int | None, bool]:
+  """The same of a command line whose other flags may be wrong."""
+  values = flags.FlagValues()
+  for holder in (_COORDINATOR, _NUM_PROCESSES, _PROCESS_ID, _DISTRIBUTED):
+    values[holder.name] = copy.deepcopy(flags.FLAGS[holder.name])
+  try:
+    values(arguments, known_only=True)
+  except flags.Error:
+    return None, None, None, False
+  return (
+    values["coordinator_address"].value,
+    values["num_processes"].value,
+    values["process_id"].value,
+    values["distributed"].value,
+  )
+
+
 def refuse(sentence: str, code: int = 2) -> int:
   """Says what is wrong; returns the exit code."""
   print(f"apo_jax: {visible_lines(sentence)}", file=sys.stderr)
@@ -40,6 +59,21 @@ def refuse(sentence: str, code: int = 2) -> int:
 def say(text: str) -> None:
   """Prints lines that may hold names or texts of strangers to the standard output."""
   print(visible_lines(text), flush=True)
+
+
+def end_without_traceback() -> None:
+  """Has Ctrl-C end this command with a sentence, once what it holds is let go of."""
+  report = sys.excepthook
+
+  def say_why(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+  ) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+      refuse("Ended by SIGINT.")  # Python then ends by that signal: 130, as shells have it
+    else:
+      report(kind, error, trace)
+
+  sys.excepthook = say_why
 
 
 def find_config_file(arguments: list[str], otherwise: str = "") -> str:
@@ -97,25 +131,30 @@ def parse_flags(
   code: int = 2,
   typed: Sequence[str] | None = None,
   reads_input: bool = False,
+  refused: Callable[[str], None] = lambda sentence: None,
 ) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
 
-  Then the process ends with the exit code `code`; the sentence repeats the command line, or what
-  was `typed` of it. Asked for help, it prints the flags and the
-  fields of a config, and exits with 0.
+  Then `refused` is told, and the process ends with the exit code `code`; the sentence repeats the
+  command line, or what was `typed` of it. Asked for help, it prints the flags and the fields of a
+  config, and exits with 0.
 
   From here on logs are visible, and without `reads_input` nobody can be asked a question:
   transformers would ask whether a checkpoint's own code may run, and take what a pipe holds for
   the answer.
   """
   make_logs_visible()
+  end_without_traceback()
   if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
     print(_help())
     sys.exit(0)
   try:
     rest = parse_with(flags.FLAGS, arguments)
   except ConfigError as error:
-    sys.exit(refuse(visible(f"{error} (given: {' '.join((typed or arguments)[1:])})"), code))
+    sentence = visible(f"{error} (given: {' '.join((typed or arguments)[1:])})")
+    refuse(sentence, code)
+    refused(sentence)
+    sys.exit(code)
   debugs = any(flags.FLAGS.get_flag_value(name, False) for name in _DEBUGGERS)
   if not (reads_input or debugs):
     _close_input()

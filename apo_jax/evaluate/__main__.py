@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
     distributed.initialize(*command_line.process_flags())
     output = evaluate(asked, say)
   except ConfigError as error:
-    return distributed.leave(command_line.refuse(str(error)))
+    return distributed.leave(command_line.refuse(str(error)), str(error))
   except KeyboardInterrupt:
     print("\nStopped. A judge's answers are kept; the same command goes on.", flush=True)
     os._exit(130)  # calls that are under way are waited for by nobody

@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
       dtype=_DTYPE.value,
     )
   except ConfigError as error:
-    return distributed.leave(command_line.refuse(str(error)))
+    return distributed.leave(command_line.refuse(str(error)), str(error))
   if jax.process_index() == 0:
     command_line.say(f"{exported} is in {_OUTPUT.value}; its README.md says how it is used.")
   return 0

@@ -143,7 +143,7 @@ def train(
       if waiting is not None:
         log.updated(*waiting)
       waiting = (step, metrics)
-      if (step % save_every == 0 or interrupts.asked()) and step < num_steps:
+      if step < num_steps and (interrupts.stops_at(step) or step % save_every == 0):
         log.updated(*waiting)  # nothing is saved that is not finite
         waiting = None
         log.writer.sync()

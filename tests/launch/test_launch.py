@@ -175,8 +175,13 @@ def test_a_failing_process_of_a_joined_run_ends_it_at_once(tmp_path):
 
 def test_local_returns_the_failure_and_ends_the_others(tmp_path):
   roles = ["sleeps", "fails", "deaf"]
-  ended = run(**local(tmp_path, FAMILY, "--processes=3", arguments=[tmp_path, *roles]))
+  how = local(tmp_path, FAMILY, "--processes=3", arguments=[tmp_path, *roles])
+  impatient = "import local, sys; local.PATIENCE_SECONDS = 1; sys.exit(local.main(sys.argv[1:]))"
+  how["args"][1:2] = ["-c", impatient]
+  how["env"]["PYTHONPATH"] += f"{os.pathsep}{ROOT / 'launch'}"
+  ended = run(**how)
   assert ended.returncode == 7, ended.stderr
+  assert "local.py: process 1 ended with exit code 7." in ended.stderr
   process_ids = [int((tmp_path / f"pid_{index}").read_text()) for index in range(3)]
   assert not any(is_alive(process_id) for process_id in process_ids)
 

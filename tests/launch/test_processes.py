@@ -1,8 +1,10 @@
 """Two processes joined on this machine play the game of one."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +116,34 @@ def test_what_is_wrong_is_said_once_and_ends_all_processes(tmp_path):
   assert result.returncode == 2
   assert "config.policy.training.batch_size is 7" in result.stderr + result.stdout
   assert "Traceback" not in result.stderr + result.stdout
+
+
+@pytest.mark.slow
+def test_a_game_goes_on_with_other_processes_and_devices(tmp_path):
+  """One process of 8 devices, asked to end; two of 4, of which one is killed; one of 1."""
+  run_dir = tmp_path / "run"
+  flags = [*tiny.flags(rounds=1, mesh__data=-1, mesh__fsdp=1), f"--run_dir={run_dir}"]
+  command = ["launch/local.py", "--processes={}", "--devices_per_process={}", "--", *flags]
+  for processes, devices, reached, number, code in (
+    (1, 8, "checkpoints/00_supervised/2", signal.SIGTERM, 75),
+    (2, 4, "rounds/01/golden_samples.jsonl", signal.SIGKILL, 137),
+  ):
+    filled = [part.format(n) for part, n in zip(command[1:3], (processes, devices), strict=True)]
+    with subprocess.Popen(
+      [sys.executable, command[0], *filled, *command[3:]],
+      cwd=tiny.ROOT,
+      stderr=subprocess.PIPE,
+      text=True,
+      env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    ) as launcher:
+      while not (run_dir / reached).exists():
+        assert launcher.poll() is None
+        time.sleep(0.05)
+      victims = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+      os.kill(int(victims[-1]), number)
+      said = launcher.communicate(timeout=300)[1]
+    assert launcher.returncode == code, said
+    assert "Traceback" not in said
+  assert "apo_jax: Process 1 on" in said
+  play(["-m", "apo_jax.main", *flags])
+  compare(whole_run.played(), run_dir, before=COPIES, in_rounds=COPIES)
