@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 from apo_jax.devices.notes import SAVING
 
 # By then whatever ignored the exception has ended.
-_SECONDS_UNTIL_SENT_AGAIN = 0.01
+_SECONDS_UNTIL_SENT_AGAIN = 0.2
 
 # What sysexits.h calls a temporary failure: the same command goes on.
 TRY_AGAIN = 75
@@ -112,14 +112,21 @@ def _sent_again_where_ignored() -> Iterator[None]:
       before(unraisable)
     elif (number := _State.asked) is not None:
       _State.asked, _State.handled = None, False  # or it would be the second one
-      main = threading.main_thread().ident
-      threading.Timer(_SECONDS_UNTIL_SENT_AGAIN, signal.pthread_kill, (main, number)).start()
+      reported = threading.Event()
+      threading.Thread(target=_send_again, args=(number, reported), daemon=True).start()
+      reported.set()
 
   sys.unraisablehook = report
   try:
     yield
   finally:
     sys.unraisablehook = before
+
+
+def _send_again(number: int, reported: threading.Event) -> None:
+  reported.wait()  # in the report it would be ignored again
+  time.sleep(_SECONDS_UNTIL_SENT_AGAIN)
+  signal.pthread_kill(threading.main_thread().ident, number)
 
 
 @contextlib.contextmanager

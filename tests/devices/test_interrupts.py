@@ -140,6 +140,7 @@ def test_a_main_thread_that_is_kept_by_a_compiler_is_ended_all_the_same():
   command = [sys.executable, "-c", program]
   with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one:
     assert one.stdout.readline() == "ready\n"
+    time.sleep(1)  # until it is in C
     one.terminate()
     _, said = one.communicate(timeout=20)
   assert one.returncode == 75
