@@ -5,17 +5,15 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from apo_jax.config import command_line
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.command_line import find_config_file, parse_flags, process_flags, refuse
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The experiment; any field can be set, as in --config.policy.loss=rrhf."
-)
+_CONFIG = define_config("The experiment; any field can be set, as in --config.policy.loss=rrhf.")
 _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Where the run is kept; by default runs/NAME-HASH of the config."
 )

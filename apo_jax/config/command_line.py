@@ -1,14 +1,22 @@
 """What the commands share: the flags that join processes, and how wrong ones are refused."""
 
 import itertools
+import re
 import sys
-from pathlib import Path
+import textwrap
 
 from absl import flags
 from ml_collections import config_flags
 
-from apo_jax.config.fields import ConfigError
+from apo_jax.config.fields import ConfigError, allowed, hint_of
 
+_MOST_GIVEN = 200  # characters of a command line that a message repeats
+_FIELDS = "config."
+_NAMED_FLAG = re.compile(r"flag --([\w.]+)=")
+# ml_collections, of a group of fields that a config file leaves out, as model.shape may be.
+_LEFT_OUT = re.compile(r"Override ([\w.]+) can not be applied|of field config\.([\w.]+) is not")
+# What a flag of a type must be, in words.
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
@@ -35,24 +43,20 @@ def find_config_file(arguments: list[str]) -> str:
   """The path that --config names; `arguments` are what is left of the command line, its name first.
 
   Raises:
-    ConfigError: something there is no flag, or --config is missing or names no file.
+    ConfigError: something there is no flag, or --config is missing.
   """
   if len(arguments) > 1:
     raise ConfigError(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
   if flags.FLAGS["config"].value is None:
     raise ConfigError("--config is missing; give a config file, such as --config=configs/demo.py.")
-  path = config_flags.get_config_filename(flags.FLAGS["config"])
-  # ml_collections passes what follows a colon to the file's get_config.
-  if not Path(path.split(":")[0]).is_file():
-    raise ConfigError(f"--config is {path!r}, and there is no such file.")
-  return path
+  return config_flags.get_config_filename(flags.FLAGS["config"])
 
 
-def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
+def parse_flags(arguments: list[str]) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
 
-  Then the process ends with the exit code `code`. Asked for help, it prints the flags and the
-  fields of a config, and exits with 0.
+  Then the process ends with the exit code 2. Asked for help, it prints the flags and the fields of
+  a config, and exits with 0.
   """
   if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
     print(_help())
@@ -60,7 +64,7 @@ def parse_flags(arguments: list[str], code: int = 2) -> list[str]:
   try:
     return parse_with(flags.FLAGS, arguments)
   except ConfigError as error:
-    sys.exit(refuse(f"{error} (given: {' '.join(arguments[1:])})", code))
+    sys.exit(refuse(str(error)))
 
 
 def _help() -> str:
@@ -81,19 +85,63 @@ def parse_with(values: flags.FlagValues, arguments: list[str]) -> list[str]:
   """Parses flags into `values`; returns the arguments that are none.
 
   Raises:
-    ConfigError: they cannot be parsed; its sentence does not repeat them.
+    ConfigError: they cannot be parsed.
   """
   try:
     return values(arguments)
-  except (AttributeError, KeyError) as error:  # ml_collections' way to say "no such field"
-    # Its hint comes as the quotation of a quotation.
-    hint = str(error.args[0]).replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
-    message = f"the config has no field {hint}"
-    if "get_config" in hint:
-      message = "the file of --config has no function get_config()"
-  except (flags.Error, TypeError, ValueError) as error:
-    # What a config file raises comes with its traceback, whose last line says what is wrong.
-    message = str(error)
-    if "Traceback" in message:
-      message = f"the file of --config fails: {message.strip().splitlines()[-1]}"
-  raise ConfigError(" ".join(message.split()))
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    problem: BaseException = error
+  # absl takes the ConfigError of a config file for a value that is none.
+  if isinstance(problem.__context__, ConfigError):
+    raise problem.__context__
+  message = _own_words(values, _given(arguments), problem)
+  given = textwrap.shorten(" ".join(arguments[1:]), _MOST_GIVEN, placeholder=" …")
+  raise ConfigError(message or f"{_words_of(problem)} (given: {given}).") from problem
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+  """The values that a command line gives its flags, by their names."""
+  found = {}
+  for place, one in enumerate(arguments[1:], start=1):
+    name, equals, value = one.lstrip("-").partition("=")
+    if one.startswith("-") and name:
+      found[name] = value if equals else "".join(arguments[place + 1 : place + 2])
+  return found
+
+
+def _own_words(values: flags.FlagValues, given: dict[str, str], problem: BaseException) -> str:
+  """What is wrong with a flag, and what it must be, where that is known; else nothing."""
+  named = _NAMED_FLAG.match(str(problem))
+  left_out = _LEFT_OUT.search(str(problem))
+  if left_out:
+    field = f"{_FIELDS}{left_out[1] or left_out[2]}"
+    return (
+      f"{field} is {given.get(field, '')!r}, but the file of --config leaves its group of fields"
+      " out; set the whole group there."
+    )
+  if isinstance(problem, flags.IllegalFlagValueError) and named and named[1] in given:
+    name = named[1]
+    value = given[name]
+    if not name.startswith(_FIELDS) and values[name].flag_type() in _TYPES:
+      return f"--{name} is {value!r}; it must be {_TYPES[values[name].flag_type()]}."
+    fields = [name] if name.startswith(_FIELDS) else []
+  elif isinstance(problem, AttributeError | KeyError | TypeError | ValueError):
+    fields = [name for name in given if name.startswith(_FIELDS)]  # one that the config has not
+  else:
+    return ""
+  from apo_jax.config.schema import Config  # imports what alone a config needs
+
+  for field in fields:
+    wanted = allowed(hint_of(Config, field, given[field]))
+    if named:
+      return f"{field} is {given[field]!r}; it must be {wanted}."
+  return ""
+
+
+def _words_of(problem: BaseException) -> str:
+  """What absl or ml_collections say, as one line."""
+  said = str(problem.args[0] if problem.args else problem)
+  if isinstance(problem, AttributeError | KeyError):  # ml_collections' hint is a quotation of one
+    said = said.replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
+    said = f"the config has no field {said}"
+  return " ".join(said.split()).rstrip(".")

@@ -18,12 +18,18 @@ from typing import Annotated, Any, Literal
 import ml_collections
 
 from apo_jax.objectives.choice import Choice
+from apo_jax.objectives.ranges import Range
 
 
 class ConfigError(ValueError):
   """A config that cannot be run; its message is one sentence that names the field."""
 
 
+# What devices compute with: beyond it a number would silently become 0 or infinite.
+_OF_FLOAT32 = Range(
+  "0 or of a size between 1.2e-38 and 3.4e38, as float32 has",
+  lambda value: value == 0 or 1.2e-38 < abs(value) < 3.4e38,
+)
 _TYPE_WORDS = {int: "an int", float: "a float", bool: "True or False", str: "a string"}
 
 
@@ -90,6 +96,30 @@ def field_hints(dataclass: type) -> dict[str, Any]:
   return {field.name: hints[field.name] for field in dataclasses.fields(dataclass)}
 
 
+def hint_of(dataclass: type, path: str, value: str) -> Any:
+  """The annotation of the field at a dotted path, of which the first name is the config itself.
+
+  Raises:
+    ConfigError: there is no such field; `value` is what it was to be.
+  """
+  root, *names = path.split(".")
+  section, hint, place = dataclass, None, root
+  for name in names:
+    if section is None:
+      raise ConfigError(
+        f"{path} is {value!r}, but {place} is no group of fields; it must be {allowed(hint)}."
+      )
+    hints = field_hints(section)
+    kinds = filter(None, map(kind_of, hints.values()))
+    choices = {name: choice for kind in kinds for name, choice in kind.known.items()}
+    if name not in hints and name not in choices:
+      raise ConfigError(_unknown_field(name, value, [*hints, *choices], place))
+    hint, place = hints.get(name, choices.get(name)), f"{place}.{name}"
+    is_section = dataclasses.is_dataclass(hint) and not (name in hints and kind_of(hint))
+    section = hint if is_section else optional_section(hint)
+  return hint
+
+
 def kind_of(hint: Any) -> type[Choice] | None:
   """The kind of choice that a field of this annotation names, once or in a tuple; else None."""
   if typing.get_origin(hint) is tuple:
@@ -135,6 +165,9 @@ def _read_value(hint: Any, value: Any, path: str) -> Any:
     value = float(value)
   if not _fits(hint, value):
     raise ConfigError(f"{path} is {value!r}; it must be {allowed(hint)}.")
+  for limit in (*_bounds(hint)[1:], *([_OF_FLOAT32] if isinstance(value, float) else [])):
+    if not limit.contains(value):
+      raise ConfigError(f"{path} is {value!r}; it must be {limit.words}.")
   return value
 
 
@@ -151,7 +184,12 @@ def _fits(hint: Any, value: Any) -> bool:
     return False
   if isinstance(value, float) and not math.isfinite(value):
     return False
-  return all(bound.contains(value) for bound in getattr(hint, "__metadata__", ()))
+  return all(bound.contains(value) for bound in _bounds(hint)[:1])
+
+
+def _bounds(hint: Any) -> tuple[Range, ...]:
+  """The range that an annotation gives; behind it limits that are said where they are passed."""
+  return getattr(hint, "__metadata__", ())
 
 
 def allowed(hint: Any) -> str:
@@ -159,14 +197,14 @@ def allowed(hint: Any) -> str:
   arguments = typing.get_args(hint)
   if typing.get_origin(hint) is Literal:
     return _one_of(arguments)
-  if kind_of(hint) and typing.get_origin(hint) is not tuple:
+  if kind_of(hint) and typing.get_origin(hint) is not tuple and hint not in hint.known.values():
     return _one_of(sorted(hint.known))
-  if dataclasses.is_dataclass(hint):
+  if dataclasses.is_dataclass(hint) or optional_section(hint):
     return "a ConfigDict of fields"
   if typing.get_origin(hint) is tuple:
     return f"a tuple, each item {allowed(arguments[0])}"
   words = _TYPE_WORDS[_base_type(hint)]
-  return " ".join([words, *(bound.words for bound in getattr(hint, "__metadata__", ()))])
+  return " ".join([words, *(bound.words for bound in _bounds(hint)[:1])])
 
 
 def _one_of(choices: Sequence[str]) -> str:

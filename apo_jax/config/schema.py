@@ -15,7 +15,11 @@ from apo_jax.evaluation.judged_round import Evaluation
 from apo_jax.objectives import APO, DPO, PolicyLoss, RewardTerm, Shaping
 from apo_jax.objectives.likelihood import OverTokens
 from apo_jax.objectives.ranges import (
+  BatchSize,
+  Bins,
   Decay,
+  Epochs,
+  Layers,
   MeshAxis,
   NonEmptyText,
   NonNegativeFloat,
@@ -23,7 +27,13 @@ from apo_jax.objectives.ranges import (
   PositiveFloat,
   PositiveInt,
   Probability,
+  Rank,
+  Rounds,
+  Samples,
+  Seed,
   Share,
+  Tokens,
+  Width,
 )
 
 
@@ -31,12 +41,12 @@ from apo_jax.objectives.ranges import (
 class ShapeConfig:
   """A decoder of the Llama family, for weights that start at random."""
 
-  layers: PositiveInt
-  embed_dim: PositiveInt  # features
-  heads: PositiveInt  # of queries
-  kv_heads: PositiveInt  # of keys and values, shared by groups of query heads; divides heads
-  head_dim: PositiveInt  # features a head; even: rotary positions turn pairs of features
-  mlp_dim: PositiveInt  # features
+  layers: Layers
+  embed_dim: Width  # features
+  heads: Width  # of queries
+  kv_heads: Width  # of keys and values, shared by groups of query heads; divides heads
+  head_dim: Width  # features a head; even: rotary positions turn pairs of features
+  mlp_dim: Width  # features
   rope_theta: PositiveFloat = 10000.0  # base of the rotary wavelengths
   norm_epsilon: PositiveFloat = 1e-5
   tied_embeddings: bool = True  # the output projection is the embedding's transpose
@@ -65,7 +75,7 @@ class ModelConfig:
 class LoraConfig:
   """Low-rank adapters (arXiv 2106.09685) in place of training every weight of a checkpoint."""
 
-  rank: NonNegativeInt = 0  # 0 is off: every weight is trained
+  rank: Rank = 0  # 0 is off: every weight is trained
   alpha: PositiveFloat = 16.0  # the adapters' output is scaled by alpha / rank
   dropout: Decay = 0.0  # of the adapters' input, in training
   modules: tuple[  # the projections that get one
@@ -80,7 +90,7 @@ class TokenizerConfig:
   # A directory or hub name; "" takes the model checkpoint's own, or where there is no checkpoint
   # trains a byte-level BPE on the run's data.
   path: str = ""
-  vocab_size: PositiveInt = 32000  # entries of random weights, special tokens included
+  vocab_size: Tokens = 32000  # entries of random weights, special tokens included
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,13 +128,13 @@ class DataConfig:
   on_bad_row: Literal["skip", "error"] = "skip"  # a row that cannot be used is counted, or the end
   chat_template: str = ""  # "" the tokenizer's own or else "hh"; "hh"; a Jinja file, or its text
   # Tokens with all that the template adds; longer queries lose their left.
-  query_length: PositiveInt = 255
-  query_buckets: tuple[PositiveInt, ...] = (255,)  # padded lengths, ascending, to query_length
+  query_length: Tokens = 255
+  query_buckets: tuple[Tokens, ...] = (255,)  # padded lengths, ascending, to query_length
   # Tokens of a query, a response and eos. No response is cut: a long one takes the left of its
   # query, and one that is too long alone is left out. Rows of the test side may be longer, as long
   # as a sample of an evaluation.
-  row_length: PositiveInt = 512
-  row_buckets: tuple[PositiveInt, ...] = ()  # padded lengths, ascending, of rows below the longest
+  row_length: Tokens = 512
+  row_buckets: tuple[Tokens, ...] = ()  # padded lengths, ascending, of rows below the longest
   separator: str = ""  # "" for none, else the text of the token between query and response
 
 
@@ -132,9 +142,9 @@ class DataConfig:
 class TrainingConfig:
   """One optimisation: AdamW over some epochs of its data."""
 
-  epochs: NonNegativeInt = 1  # passes over the data
-  batch_size: PositiveInt = 64  # items an update
-  accumulation: PositiveInt = 1  # micro-batches an update; more where memory is short
+  epochs: Epochs = 1  # passes over the data
+  batch_size: BatchSize = 64  # items an update
+  accumulation: BatchSize = 1  # micro-batches an update; more where memory is short
   learning_rate: PositiveFloat = 1e-6  # at its peak
   schedule: Literal["constant", "cosine"] = "cosine"  # after the warm-up
   warmup_steps: NonNegativeInt = 100  # updates
@@ -168,7 +178,7 @@ class RewardConfig:
   pooling: Literal["last", "eos", "average", "max"] = "last"  # what the head reads
   apo: APO = APO()  # the loss
   terms: tuple[RewardTerm, ...] = ()  # further terms, wherever a reward model is trained
-  preference_batch_size: PositiveInt = 64  # preferences an update, beside golden queries
+  preference_batch_size: BatchSize = 64  # preferences an update, beside golden queries
   base: TrainingConfig = TrainingConfig()  # on preferences alone, before the first round
   training: TrainingConfig = TrainingConfig()  # a round's reward step
 
@@ -214,12 +224,12 @@ class PolicyConfig:
 class SamplerConfig:
   """How responses are drawn."""
 
-  num_samples: PositiveInt = 1  # responses a query
+  num_samples: Samples = 1  # responses a query
   temperature: NonNegativeFloat = 1.0  # 0 is greedy
   top_k: NonNegativeInt = 0  # 0 is off
   top_p: Probability = 1.0  # 1 is off
   repetition_penalty: PositiveFloat = 1.0  # 1 is off
-  max_new_tokens: PositiveInt = 256
+  max_new_tokens: Tokens = 256
   stop: tuple[NonEmptyText, ...] = ()  # a response ends before the first of these, stripped
 
 
@@ -229,7 +239,7 @@ class SamplingConfig:
 
   training: SamplerConfig = SamplerConfig(num_samples=4)
   evaluation: SamplerConfig = SamplerConfig()
-  batch_size: PositiveInt = 64  # queries a sampler call
+  batch_size: BatchSize = 64  # queries a sampler call
   cache_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of cached keys and values
   # Every device has whole weights while it samples, split along mesh.tensor alone. Else a mesh with
   # fsdp gathers each layer's at every token, which takes less memory and much more time.
@@ -241,8 +251,8 @@ class EvaluationConfig:
   """The judgement after each round."""
 
   num_queries: PositiveInt = 1024  # at most so many test queries, and as many test preferences
-  batch_size: PositiveInt = 64  # sequences a scoring call
-  calibration_bins: PositiveInt = 10  # uniform bins of confidence
+  batch_size: BatchSize = 64  # sequences a scoring call
+  calibration_bins: Bins = 10  # uniform bins of confidence
   evaluations: tuple[Evaluation, ...] = ()  # beside those that every round has
 
 
@@ -320,8 +330,8 @@ class LoggingConfig:
 class Config:
   """A whole run."""
 
-  seed: NonNegativeInt = 0
-  rounds: NonNegativeInt = 3  # of the game after the supervised start; 0 stops there
+  seed: Seed = 0
+  rounds: Rounds = 3  # of the game after the supervised start; 0 stops there
   model: ModelConfig = ModelConfig()
   tokenizer: TokenizerConfig = TokenizerConfig()
   data: DataConfig = DataConfig()

@@ -10,14 +10,12 @@ checkpoint's config.json alone, and no data.
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from apo_jax.config.command_line import find_config_file, parse_flags, refuse
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The experiment; any field can be set, as in --config.model.remat=full."
-)
+_CONFIG = define_config("The experiment; any field can be set, as in --config.model.remat=full.")
 _TOPOLOGY = flags.DEFINE_string(
   "topology", "local", "A TPU slice such as v5e:16x16, GPUs such as h100:8, or 'local'."
 )

@@ -14,11 +14,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from apo_jax.config.command_line import find_config_file, parse_flags, refuse
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The experiment; fields set as in --config.rounds=1 hold for all runs."
-)
+_CONFIG = define_config("The experiment; fields set as in --config.rounds=1 hold for all runs.")
 _SET = flags.DEFINE_multi_string(
   "set",
   [],
