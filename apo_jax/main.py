@@ -51,8 +51,8 @@ def main(arguments: list[str]) -> int:
   from apo_jax.devices import distributed, interrupts
   from apo_jax.devices.compilation_cache import use_compilation_cache
   from apo_jax.inference.scoring import NotFinite
+  from apo_jax.logs.endings import sentence_of
   from apo_jax.logs.run_directory import RunDirectory
-  from apo_jax.logs.storage import problem_of
   from apo_jax.run.ownership import default_run_dir
   from apo_jax.training.loop import TrainingDiverged
 
@@ -66,10 +66,8 @@ def main(arguments: list[str]) -> int:
   except interrupts.Interrupted as interrupted:
     print(f"apo_jax: {interrupted}", file=sys.stderr)
     return interrupted.code
-  except (ConfigError, NotFinite, TrainingDiverged) as error:
-    return distributed.leave(refuse(str(error)))
   except Exception as error:
-    sentence = problem_of(error, run_dir)
+    sentence = sentence_of(error, run_dir, NotFinite, TrainingDiverged)
     if sentence is None:
       raise
     return distributed.leave(refuse(sentence))

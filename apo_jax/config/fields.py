@@ -61,7 +61,7 @@ def read_fields(dataclass: type, config: Any, path: str) -> Any:
       continue
     if name not in config:
       raise ConfigError(f"{path}.{name} is missing; it must be {allowed(hint)}.")
-    value = _read_value(hint, config[name], f"{path}.{name}")
+    value = read_value(hint, config[name], f"{path}.{name}")
     values[name] = _choose(name, value, choices, path) if name in kinds else value
   return dataclass(**values)
 
@@ -153,13 +153,17 @@ def _unknown_field(name: str, value: Any, known: list[str], path: str) -> str:
   return f"{path}.{name} is {shown}, but there is no such field; {hint}"
 
 
-def _read_value(hint: Any, value: Any, path: str) -> Any:
-  """Returns `value` as the annotation `hint` wants it, or raises ConfigError."""
+def read_value(hint: Any, value: Any, path: str) -> Any:
+  """Returns `value` as the annotation `hint` wants it.
+
+  Raises:
+    ConfigError: it is of a wrong type or out of its range; `path` names it.
+  """
   if dataclasses.is_dataclass(hint) and not kind_of(hint):
     return read_fields(hint, value, path)
   if typing.get_origin(hint) is tuple and isinstance(value, tuple | list):
     item_hint = typing.get_args(hint)[0]
-    return tuple(_read_value(item_hint, item, f"{path}[{i}]") for i, item in enumerate(value))
+    return tuple(read_value(item_hint, item, f"{path}[{i}]") for i, item in enumerate(value))
   # A whole number is a fine float, but True is not a fine 1.
   if _base_type(hint) is float and type(value) is int:
     value = float(value)

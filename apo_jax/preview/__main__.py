@@ -31,10 +31,14 @@ def main(arguments: list[str]) -> int:
     config_file = find_config_file(arguments)
     logging.set_verbosity(logging.WARNING)
     config = from_config_dict(_CONFIG.value)
-    # Imported late, so that a wrong flag or field is answered at once.
-    from apo_jax.preview import previewing
-    from apo_jax.run.ownership import default_run_dir
+  except ConfigError as error:
+    return command_line.refuse(str(error))
+  # Imported late, so that a wrong flag or field is answered at once.
+  from apo_jax.logs.endings import ended
+  from apo_jax.preview import previewing
+  from apo_jax.run.ownership import default_run_dir
 
+  def work() -> int:
     if _OUTPUT.value:
       previewing.check_output(_OUTPUT.value)
     run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
@@ -43,9 +47,9 @@ def main(arguments: list[str]) -> int:
     if _OUTPUT.value:
       previewing.write(found, Path(_OUTPUT.value))
       print(f"\ndata.json and preview.txt are in {_OUTPUT.value}.")
-  except ConfigError as error:
-    return command_line.refuse(str(error))
-  return 0
+    return 0
+
+  return ended(work, Path(_OUTPUT.value or "."))
 
 
 if __name__ == "__main__":
