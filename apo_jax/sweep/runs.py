@@ -165,7 +165,7 @@ def _check_directory(run_dir: Path, config: Config) -> None:
     known = from_config_dict(
       ml_collections.ConfigDict(fields_of_json(files.read_json(place), f"the run in {run_dir}"))
     )
-  except ValueError as error:
+  except (OSError, ValueError) as error:
     raise ConfigError(f"{run_dir} cannot be gone on with: {error}") from error
   if identity(known) != identity(config):
     raise ConfigError(

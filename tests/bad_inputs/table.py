@@ -150,7 +150,7 @@ def _fields() -> Iterator[BadInput]:
     ("data.chat_template", "{{", "template"),
   ):
     shown = f"config.{field.split('.')[0]}"
-    arguments = (DEMO, f"--config.{field}={value}")
+    arguments = (*_TINY, f"--config.{field}={value}")
     yield BadInput(f"{field}={value}", MAIN, arguments, (shown, *said))
   group = (
     "--config=configs/smollm2_hh.py",

@@ -24,7 +24,7 @@ def read_json(path: Path, field: str) -> dict[str, Any]:
       f"{field} is {str(path.parent)!r}, which has no {path.name}; it must be a directory with "
       f"{path.name} and safetensors files."
     ) from error
-  except ValueError as error:
+  except (OSError, RecursionError, ValueError) as error:
     raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is not JSON.") from error
   if not isinstance(given, dict):
     raise ConfigError(f"{field} is {str(path.parent)!r}, whose {path.name} is no JSON object.")
