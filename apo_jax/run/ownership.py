@@ -60,13 +60,14 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
     )
   check_folder("--run_dir", directory.path)
   try:
-    known = files.read_json(directory.config) if _is_there(directory, directory.config) else None
+    is_known = _is_there(directory, directory.config)
+    known = files.read_json(directory.config) if is_known else None
     known_data = _data_hash(directory)
     known_weights = _known_weights(directory)
   except (OSError, ValueError) as error:
     raise _unusable(directory, error) from error
   check_weights(directory, origins)
-  if known is not None:
+  if is_known:
     fields = fields_of_json(known, f"the run in {directory}")
     for field, old, new in _differences(fields, to_dict(config), "config"):
       # A checkpoint may move: its weights were found to be the same.

@@ -210,7 +210,7 @@ def _data() -> Iterator[BadInput]:
   words = {
     "empty.jsonl": "holds no record",
     "blank.jsonl": "holds no record",
-    "binary.jsonl": "not UTF-8",
+    "binary.jsonl": "not valid JSON",
     "other.jsonl": "columns (a)",
     "lists.jsonl": "it must be a JSON object",
     "deep.jsonl": "not valid JSON",
