@@ -118,7 +118,7 @@ def _write_runs(place: Path) -> None:
     _put(run / "rounds" / "00" / "supervised.json", "{}")
     return run
 
-  begun("begun")
+  tiny.codec().tokenizer.save_pretrained(begun("begun") / "tokenizer")
   for file in ("config.json", "data.json", "origins.json"):
     stem = file.partition(".")[0]
     for kind, content in WRONG.items():

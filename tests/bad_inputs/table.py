@@ -358,7 +358,7 @@ def _exports() -> Iterator[BadInput]:
     ((f"--run={AT}/runs/config_list", output), "config.json", "[1, 2]"),
     ((f"--run={AT}/runs/config_group", output), "config.policy is 3"),
     ((f"--run={AT}/runs/origins_list", output), "origins.json"),
-    ((f"--run={AT}/runs/rounds_file", output), "no round is finished"),
+    ((f"--run={AT}/runs/rounds_file", output), "tokenizer"),
   ):
     yield BadInput(f"export {_short(' '.join(flags))}", "apo_jax.export", flags, tuple(said))
 
