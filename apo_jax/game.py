@@ -72,7 +72,7 @@ from apo_jax.run.records import (
 from apo_jax.run.repair import mend
 from apo_jax.run.retention import drop_old_checkpoints
 from apo_jax.run.run import Logs, Run
-from apo_jax.run.sharing import SharedPhases, make_folder, shared_phases
+from apo_jax.run.sharing import SharedPhases, check_sharing, make_folder, shared_phases
 from apo_jax.run.starts import describe, describe_sharing
 from apo_jax.run.tokenizer import shared_tokenizer
 
@@ -156,11 +156,13 @@ def play(
     DamagedCheckpoint: a player that a later phase reads is.
   """
   if share is not None:
-    make_folder(share)
+    check_sharing(share)
     refuse_sharing(RunDirectory(run_dir))
   directory = RunDirectory(run_dir)
   checked = check(config, directory, repair=repair)
   make_directory(directory)
+  if share is not None:
+    make_folder(share)
   with owned_by_run(directory):
     return _play_all(config, checked, directory, share, repair, on_phase_end)
 

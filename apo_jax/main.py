@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from apo_jax.config import command_line
 from apo_jax.config.checks import from_config_dict
@@ -19,14 +18,13 @@ from apo_jax.config.command_line import (
   value_of,
   with_config_of_run,
 )
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 
 _REFUSED = 2
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The experiment; any field can be set, as in --config.policy.loss=rrhf."
-)
+_CONFIG = define_config("The experiment; any field can be set, as in --config.policy.loss=rrhf.")
 _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Where the run is kept; by default runs/NAME-HASH of the config."
 )
@@ -66,8 +64,8 @@ def main(arguments: list[str]) -> int:
   from apo_jax.devices import distributed, interrupts
   from apo_jax.devices.compilation_cache import use_compilation_cache
   from apo_jax.inference.scoring import NotFinite
+  from apo_jax.logs.endings import sentence_of
   from apo_jax.logs.run_directory import RunDirectory
-  from apo_jax.logs.storage import problem_of
   from apo_jax.run.ownership import default_run_dir
   from apo_jax.training.loop import TrainingDiverged
 
@@ -80,10 +78,8 @@ def main(arguments: list[str]) -> int:
       report = game.play(config, run_dir, share=share, repair=_REPAIR.value)
   except interrupts.Interrupted as interrupted:
     return distributed.leave(refuse(str(interrupted), interrupted.code), str(interrupted))
-  except (ConfigError, NotFinite, TrainingDiverged) as error:
-    return distributed.leave(refuse(str(error)), str(error))
   except Exception as error:
-    sentence = problem_of(error, run_dir)
+    sentence = sentence_of(error, run_dir, NotFinite, TrainingDiverged)
     if sentence is None:
       raise
     return distributed.leave(refuse(sentence), sentence)

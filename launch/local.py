@@ -10,6 +10,7 @@ SIGTERM are passed on to all, each time that they come, and the code of those th
 """
 
 import argparse
+import importlib.util
 import os
 import signal
 import socket
@@ -17,12 +18,13 @@ import subprocess
 import sys
 import threading
 import time
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 # The processes find out themselves that one is gone, and make a save when they are asked to end.
 PATIENCE_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.05
+MOST = 1024  # processes, or devices of one
 
 
 def main(arguments: list[str]) -> int:
@@ -39,7 +41,7 @@ def main(arguments: list[str]) -> int:
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """Returns the launcher's options and, untouched, what follows the first `--`."""
   cut = arguments.index("--") if "--" in arguments else len(arguments)
-  parser = argparse.ArgumentParser(
+  parser = _Parser(
     description="Starts one run as several processes of this machine.",
     usage="python launch/local.py --processes=N [options] -- --config=FILE ...",
     allow_abbrev=False,
@@ -50,16 +52,38 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     type=positive,
     help="CPU devices a process sees (set JAX_PLATFORMS=cpu where there are others)",
   )
-  parser.add_argument("--module", default="apo_jax.main", help="the module that each process runs")
+  parser.add_argument(
+    "--module", type=module, default="apo_jax.main", help="the module that each process runs"
+  )
   return parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
 
 
+class _Parser(argparse.ArgumentParser):
+  """Says what is wrong in one sentence, without a usage."""
+
+  def error(self, message: str) -> NoReturn:
+    print(f"launch/local.py: {message}; see --help.", file=sys.stderr)
+    sys.exit(2)
+
+
 def positive(text: str) -> int:
-  """Returns `text` as an integer of at least 1."""
-  value = int(text)
-  if value < 1:
-    raise argparse.ArgumentTypeError(f"is {value}; it must be at least 1")
-  return value
+  """Returns `text` as a number of processes, or of devices."""
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f"is {text!r}; it must be a whole number of at least 1")
+  if int(text) > MOST:
+    raise argparse.ArgumentTypeError(f"is {text}; it must be at most {MOST}, as on one machine")
+  return int(text)
+
+
+def module(text: str) -> str:
+  """Returns `text` as the name of a module that is there."""
+  try:
+    found = importlib.util.find_spec(text)
+  except (ImportError, ValueError):
+    found = None
+  if found is None:
+    raise argparse.ArgumentTypeError(f"is {text!r}; it must be a module, such as apo_jax.main")
+  return text
 
 
 def free_port() -> int:

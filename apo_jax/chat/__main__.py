@@ -10,12 +10,12 @@ docs/chat.md has more. A run is only read.
 import functools
 import os
 import sys
+from pathlib import Path
 
 from absl import app, flags, logging
 
 from apo_jax.chat.request import Request
 from apo_jax.config import command_line
-from apo_jax.config.fields import ConfigError
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 
@@ -45,17 +45,20 @@ def main(arguments: list[str]) -> int:
   )
   # Imported late, so that a wrong flag is answered at once.
   from apo_jax.chat.talking import talk
+  from apo_jax.logs.endings import ended
+
+  def work() -> int:
+    try:
+      talk(asked)
+    except BrokenPipeError:  # who read the answers has gone; nothing is left to flush
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
   try:
-    talk(asked)
-  except ConfigError as error:
-    return command_line.refuse(str(error))
+    return ended(work, Path(asked.run or "."))
   except KeyboardInterrupt:
     print("\nStopped.", file=sys.stderr)
     return INTERRUPTED
-  except BrokenPipeError:  # who read the answers has gone; nothing is left to flush
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-  return 0
 
 
 if __name__ == "__main__":

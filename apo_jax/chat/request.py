@@ -4,7 +4,8 @@ import dataclasses
 import math
 from pathlib import Path
 
-from apo_jax.config.fields import ConfigError
+from apo_jax.config.fields import ConfigError, read_value
+from apo_jax.objectives.ranges import Tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +60,8 @@ def check(asked: Request) -> None:
     _check_compared(asked)
   check_temperature(asked.temperature, "--temperature")
   check_seed(asked.seed, "--seed")
-  if asked.max_new_tokens is not None and asked.max_new_tokens < 1:
-    raise ConfigError(f"--max_new_tokens is {asked.max_new_tokens}; it must be at least 1.")
+  if asked.max_new_tokens is not None:
+    read_value(Tokens, asked.max_new_tokens, "--max_new_tokens")
 
 
 def check_temperature(value: float, what: str) -> float:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from apo_jax.config.command_line import end_without_traceback, refuse, say
+from apo_jax.config.fields import ConfigError
+from apo_jax.config.folders import check_folder
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,22 +53,25 @@ def main(arguments: Sequence[str]) -> int:
   from apo_jax.compare.comparison import compare
   from apo_jax.compare.page import write
   from apo_jax.compare.text import render
+  from apo_jax.logs.endings import ended
 
   output = _beside(given.runs) if given.output is None else given.output
-  nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
-  if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-    return refuse(
-      f"--output is {str(output)!r}, but {nearest} is no directory that can be written."
-    )
-  try:
-    comparison = compare(given.runs, round=given.round, baseline=given.baseline)
-    page = write(comparison, output)
-  except ValueError as error:  # a ConfigError, or a file of samples that is not valid JSON
-    return refuse(str(error))
-  except OSError as error:
-    return refuse(f"--output is {str(output)!r}, which cannot be written: {error}.")
-  say(f"{render(comparison)}\n\n{page}")
-  return 0
+
+  def work() -> int:
+    check_folder("--output", output)
+    try:
+      comparison = compare(given.runs, round=given.round, baseline=given.baseline)
+      page = write(comparison, output)
+    except ValueError as error:  # a file of samples that is not valid JSON
+      raise ConfigError(str(error)) from error
+    except OSError as error:
+      raise ConfigError(
+        f"--output is {str(output)!r}, which cannot be written: {error}."
+      ) from error
+    say(f"{render(comparison)}\n\n{page}")
+    return 0
+
+  return ended(work, output)
 
 
 def _beside(runs: Sequence[Path]) -> Path:

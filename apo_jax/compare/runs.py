@@ -141,8 +141,8 @@ def _read_run(path: Path, round: int | None) -> ComparedRun:
   except ConfigError:
     raise
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-    said = f"{error} is missing." if isinstance(error, KeyError) else str(error)
-    raise ConfigError(f"{path} is damaged: {said}") from error
+    said = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+    raise ConfigError(f"{path} is damaged: {said}.") from error
 
 
 def _read_whole_run(path: Path, round: int | None) -> ComparedRun:

@@ -1,5 +1,6 @@
 """Configs as files write them: the base with every field, of which an experiment changes some."""
 
+import reprlib
 from typing import Any
 
 import ml_collections
@@ -41,7 +42,12 @@ def fields_of_json(known: Any, where: str) -> dict[str, Any]:
   Raises:
     ConfigError: it is of another format, or no config.
   """
-  found = known.get("format", 1) if isinstance(known, dict) else None
+  if not isinstance(known, dict) or not known:
+    raise ConfigError(
+      f"The config.json of {where} holds {reprlib.repr(known)}; it must hold the fields of a"
+      " config."
+    )
+  found = known.get("format", 1)
   if found != FORMAT:
     raise ConfigError(
       f"The config.json of {where} has format {found}, this version of apo_jax reads {FORMAT}; go"

@@ -2,7 +2,8 @@
 
 import dataclasses
 import itertools
-import pathlib
+import os
+import re
 
 import ml_collections
 
@@ -176,7 +177,9 @@ def _check_data(data: DataConfig, demonstrations_needed: bool) -> None:
         f" 'files'{because}."
       )
     derived = (name, path) in (("golden", "chosen"), ("queries", "preferences"))
-    if path and not derived and "://" not in path and not pathlib.Path(path).exists():
+    # What a glob or "?split=" means is found where rows are read.
+    is_plain = "://" not in path and not re.search(r"[*?[]", path)
+    if path and not derived and is_plain and not os.path.exists(path):
       raise ConfigError(f"config.data.{name} is {path!r}; it must be a file that exists, or a URI.")
 
 

@@ -4,7 +4,9 @@ import contextlib
 import copy
 import itertools
 import os
+import re
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,11 +14,18 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from apo_jax.config.fields import ConfigError
-from apo_jax.config.visible import make_logs_visible, visible, visible_lines
+from apo_jax.config.fields import ConfigError, allowed, hint_of
+from apo_jax.config.visible import make_logs_visible, visible_lines
 
 _CONFIG_OF_RUN = Path(__file__).resolve().parent.parent / "run" / "config_file.py"
 _DEBUGGERS = ("run_with_pdb", "pdb_post_mortem")  # absl's flags: a debugger is talked with
+_MOST_GIVEN = 200  # characters of a command line that a message repeats
+_FIELDS = "config."
+_NAMED_FLAG = re.compile(r"flag --([\w.]+)=")
+# ml_collections, of a group of fields that a config file leaves out, as model.shape may be.
+_LEFT_OUT = re.compile(r"Override ([\w.]+) can not be applied|of field config\.([\w.]+) is not")
+# What a flag of a type must be, in words.
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort", "--helpfull"}
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed", False, "Join the other processes of a TPU slice, GKE or Slurm job."
@@ -84,7 +93,7 @@ def find_config_file(arguments: list[str], otherwise: str = "") -> str:
     otherwise: what else may be given, behind the advice to give a config file.
 
   Raises:
-    ConfigError: something there is no flag, or --config is missing or names no file.
+    ConfigError: something there is no flag, or --config is missing.
   """
   if len(arguments) > 1:
     raise ConfigError(f"{arguments[1]!r} is not a flag; did you mean --config={arguments[1]}?")
@@ -92,11 +101,7 @@ def find_config_file(arguments: list[str], otherwise: str = "") -> str:
     raise ConfigError(
       f"--config is missing; give a config file, such as --config=configs/demo.py{otherwise}."
     )
-  path = config_flags.get_config_filename(flags.FLAGS["config"])
-  # ml_collections passes what follows a colon to the file's get_config.
-  if not Path(path.split(":")[0]).is_file():
-    raise ConfigError(f"--config is {path!r}, and there is no such file.")
-  return path
+  return config_flags.get_config_filename(flags.FLAGS["config"])
 
 
 def with_config_of_run(arguments: Sequence[str], flag: str) -> list[str]:
@@ -128,14 +133,13 @@ def value_of(arguments: Sequence[str], flag: str) -> str | None:
 
 def parse_flags(
   arguments: list[str],
-  code: int = 2,
   typed: Sequence[str] | None = None,
   reads_input: bool = False,
   refused: Callable[[str], None] = lambda sentence: None,
 ) -> list[str]:
   """Parses like absl, but says what is wrong in one sentence, without a traceback or a usage.
 
-  Then `refused` is told, and the process ends with the exit code `code`; the sentence repeats the
+  Then `refused` is told, and the process ends with the exit code 2; the sentence repeats the
   command line, or what was `typed` of it. Asked for help, it prints the flags and the fields of a
   config, and exits with 0.
 
@@ -149,12 +153,11 @@ def parse_flags(
     print(_help())
     sys.exit(0)
   try:
-    rest = parse_with(flags.FLAGS, arguments)
+    rest = parse_with(flags.FLAGS, arguments, typed)
   except ConfigError as error:
-    sentence = visible(f"{error} (given: {' '.join((typed or arguments)[1:])})")
-    refuse(sentence, code)
-    refused(sentence)
-    sys.exit(code)
+    refuse(str(error))
+    refused(str(error))
+    sys.exit(2)
   debugs = any(flags.FLAGS.get_flag_value(name, False) for name in _DEBUGGERS)
   if not (reads_input or debugs):
     _close_input()
@@ -182,25 +185,74 @@ def _help() -> str:
   return "\n\n".join(parts)
 
 
-def parse_with(values: flags.FlagValues, arguments: list[str]) -> list[str]:
+def parse_with(
+  values: flags.FlagValues, arguments: list[str], typed: Sequence[str] | None = None
+) -> list[str]:
   """Parses flags into `values`; returns the arguments that are none.
 
+  Args:
+    values: the flags.
+    arguments: the command line.
+    typed: what of it a message repeats; all where it is not given.
+
   Raises:
-    ConfigError: they cannot be parsed; its sentence does not repeat them.
+    ConfigError: they cannot be parsed.
   """
   try:
     return values(arguments)
-  except (AttributeError, KeyError) as error:  # ml_collections' way to say "no such field"
-    # Its hint comes as the quotation of a quotation.
-    hint = str(error.args[0]).replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
-    message = f"the config has no field {hint}"
-    if "get_config" in hint:
-      message = "the file of --config has no function get_config()"
-  except (flags.Error, TypeError, ValueError) as error:
-    # What a config file raises comes with its traceback, whose last line says what is wrong.
-    message = str(error)
-    if "Traceback" in message:
-      last = message.strip().splitlines()[-1]
-      _, is_sentence, sentence = last.partition("ConfigError: ")
-      message = sentence if is_sentence else f"the file of --config fails: {last}"
-  raise ConfigError(" ".join(message.split()))
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    problem: BaseException = error
+  # absl takes the ConfigError of a config file for a value that is none.
+  if isinstance(problem.__context__, ConfigError):
+    raise problem.__context__
+  message = _own_words(values, _given(arguments), problem)
+  given = textwrap.shorten(" ".join((typed or arguments)[1:]), _MOST_GIVEN, placeholder=" …")
+  raise ConfigError(message or f"{_words_of(problem)} (given: {given}).") from problem
+
+
+def _given(arguments: list[str]) -> dict[str, str]:
+  """The values that a command line gives its flags, by their names."""
+  found = {}
+  for place, one in enumerate(arguments[1:], start=1):
+    name, equals, value = one.lstrip("-").partition("=")
+    if one.startswith("-") and name:
+      found[name] = value if equals else "".join(arguments[place + 1 : place + 2])
+  return found
+
+
+def _own_words(values: flags.FlagValues, given: dict[str, str], problem: BaseException) -> str:
+  """What is wrong with a flag, and what it must be, where that is known; else nothing."""
+  named = _NAMED_FLAG.match(str(problem))
+  left_out = _LEFT_OUT.search(str(problem))
+  if left_out:
+    field = f"{_FIELDS}{left_out[1] or left_out[2]}"
+    return (
+      f"{field} is {given.get(field, '')!r}, but the file of --config leaves its group of fields"
+      " out; set the whole group there."
+    )
+  if isinstance(problem, flags.IllegalFlagValueError) and named and named[1] in given:
+    name = named[1]
+    value = given[name]
+    if not name.startswith(_FIELDS) and values[name].flag_type() in _TYPES:
+      return f"--{name} is {value!r}; it must be {_TYPES[values[name].flag_type()]}."
+    fields = [name] if name.startswith(_FIELDS) else []
+  elif isinstance(problem, AttributeError | KeyError | TypeError | ValueError):
+    fields = [name for name in given if name.startswith(_FIELDS)]  # one that the config has not
+  else:
+    return ""
+  from apo_jax.config.schema import Config  # imports what alone a config needs
+
+  for field in fields:
+    wanted = allowed(hint_of(Config, field, given[field]))
+    if named:
+      return f"{field} is {given[field]!r}; it must be {wanted}."
+  return ""
+
+
+def _words_of(problem: BaseException) -> str:
+  """What absl or ml_collections say, as one line."""
+  said = str(problem.args[0] if problem.args else problem)
+  if isinstance(problem, AttributeError | KeyError):  # ml_collections' hint is a quotation of one
+    said = said.replace("\\n", "; ").replace("\\", "").replace("'", "").strip('"')
+    said = f"the config has no field {said}"
+  return " ".join(said.split()).rstrip(".")

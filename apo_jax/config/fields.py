@@ -19,6 +19,7 @@ import ml_collections
 
 from apo_jax.config.visible import visible
 from apo_jax.objectives.choice import Choice
+from apo_jax.objectives.ranges import Range
 
 
 class ConfigError(ValueError):
@@ -32,6 +33,11 @@ class ConfigError(ValueError):
     return "\n".join(visible(str(one)) for one in self.args)
 
 
+# What devices compute with: beyond it a number would silently become 0 or infinite.
+_OF_FLOAT32 = Range(
+  "0 or of a size between 1.2e-38 and 3.4e38, as float32 has",
+  lambda value: value == 0 or 1.2e-38 < abs(value) < 3.4e38,
+)
 _TYPE_WORDS = {int: "an int", float: "a float", bool: "True or False", str: "a string"}
 
 
@@ -63,7 +69,7 @@ def read_fields(dataclass: type, config: Any, path: str) -> Any:
       continue
     if name not in config:
       raise ConfigError(f"{path}.{name} is missing; it must be {allowed(hint)}.")
-    value = _read_value(hint, config[name], f"{path}.{name}")
+    value = read_value(hint, config[name], f"{path}.{name}")
     values[name] = _choose(name, value, choices, path) if name in kinds else value
   return dataclass(**values)
 
@@ -96,6 +102,30 @@ def field_hints(dataclass: type) -> dict[str, Any]:
   """The annotations of a dataclass's fields."""
   hints = typing.get_type_hints(dataclass, include_extras=True)
   return {field.name: hints[field.name] for field in dataclasses.fields(dataclass)}
+
+
+def hint_of(dataclass: type, path: str, value: str) -> Any:
+  """The annotation of the field at a dotted path, of which the first name is the config itself.
+
+  Raises:
+    ConfigError: there is no such field; `value` is what it was to be.
+  """
+  root, *names = path.split(".")
+  section, hint, place = dataclass, None, root
+  for name in names:
+    if section is None:
+      raise ConfigError(
+        f"{path} is {value!r}, but {place} is no group of fields; it must be {allowed(hint)}."
+      )
+    hints = field_hints(section)
+    kinds = filter(None, map(kind_of, hints.values()))
+    choices = {name: choice for kind in kinds for name, choice in kind.known.items()}
+    if name not in hints and name not in choices:
+      raise ConfigError(_unknown_field(name, value, [*hints, *choices], place))
+    hint, place = hints.get(name, choices.get(name)), f"{place}.{name}"
+    is_section = dataclasses.is_dataclass(hint) and not (name in hints and kind_of(hint))
+    section = hint if is_section else optional_section(hint)
+  return hint
 
 
 def kind_of(hint: Any) -> type[Choice] | None:
@@ -131,18 +161,25 @@ def _unknown_field(name: str, value: Any, known: list[str], path: str) -> str:
   return f"{path}.{name} is {shown}, but there is no such field; {hint}"
 
 
-def _read_value(hint: Any, value: Any, path: str) -> Any:
-  """Returns `value` as the annotation `hint` wants it, or raises ConfigError."""
+def read_value(hint: Any, value: Any, path: str) -> Any:
+  """Returns `value` as the annotation `hint` wants it.
+
+  Raises:
+    ConfigError: it is of a wrong type or out of its range; `path` names it.
+  """
   if dataclasses.is_dataclass(hint) and not kind_of(hint):
     return read_fields(hint, value, path)
   if typing.get_origin(hint) is tuple and isinstance(value, tuple | list):
     item_hint = typing.get_args(hint)[0]
-    return tuple(_read_value(item_hint, item, f"{path}[{i}]") for i, item in enumerate(value))
+    return tuple(read_value(item_hint, item, f"{path}[{i}]") for i, item in enumerate(value))
   # A whole number is a fine float, but True is not a fine 1.
   if _base_type(hint) is float and type(value) is int:
     value = float(value)
   if not _fits(hint, value):
     raise ConfigError(f"{path} is {value!r}; it must be {allowed(hint)}.")
+  for limit in (*_bounds(hint)[1:], *([_OF_FLOAT32] if isinstance(value, float) else [])):
+    if not limit.contains(value):
+      raise ConfigError(f"{path} is {value!r}; it must be {limit.words}.")
   return value
 
 
@@ -159,7 +196,12 @@ def _fits(hint: Any, value: Any) -> bool:
     return False
   if isinstance(value, float) and not math.isfinite(value):
     return False
-  return all(bound.contains(value) for bound in getattr(hint, "__metadata__", ()))
+  return all(bound.contains(value) for bound in _bounds(hint)[:1])
+
+
+def _bounds(hint: Any) -> tuple[Range, ...]:
+  """The range that an annotation gives; behind it limits that are said where they are passed."""
+  return getattr(hint, "__metadata__", ())
 
 
 def allowed(hint: Any) -> str:
@@ -167,14 +209,14 @@ def allowed(hint: Any) -> str:
   arguments = typing.get_args(hint)
   if typing.get_origin(hint) is Literal:
     return _one_of(arguments)
-  if kind_of(hint) and typing.get_origin(hint) is not tuple:
+  if kind_of(hint) and typing.get_origin(hint) is not tuple and hint not in hint.known.values():
     return _one_of(sorted(hint.known))
-  if dataclasses.is_dataclass(hint):
+  if dataclasses.is_dataclass(hint) or optional_section(hint):
     return "a ConfigDict of fields"
   if typing.get_origin(hint) is tuple:
     return f"a tuple, each item {allowed(arguments[0])}"
   words = _TYPE_WORDS[_base_type(hint)]
-  return " ".join([words, *(bound.words for bound in getattr(hint, "__metadata__", ()))])
+  return " ".join([words, *(bound.words for bound in _bounds(hint)[:1])])
 
 
 def _one_of(choices: Sequence[str]) -> str:

@@ -24,8 +24,10 @@ from apo_jax.objectives import (
 )
 from apo_jax.objectives.likelihood import OverTokens
 from apo_jax.objectives.ranges import (
-  Amount,
+  BatchSize,
+  Bins,
   Decay,
+  Epochs,
   Layers,
   MeshAxis,
   NonEmptyText,
@@ -34,9 +36,13 @@ from apo_jax.objectives.ranges import (
   PositiveFloat,
   PositiveInt,
   Probability,
+  Rank,
+  Rounds,
+  Samples,
+  Seed,
   Share,
-  Size,
-  Times,
+  Tokens,
+  Width,
 )
 
 
@@ -45,11 +51,11 @@ class ShapeConfig:
   """A decoder of the Llama family, for weights that start at random."""
 
   layers: Layers
-  embed_dim: Size  # features
-  heads: Size  # of queries
-  kv_heads: Size  # of keys and values, shared by groups of query heads; divides heads
-  head_dim: Size  # features a head; even: rotary positions turn pairs of features
-  mlp_dim: Size  # features
+  embed_dim: Width  # features
+  heads: Width  # of queries
+  kv_heads: Width  # of keys and values, shared by groups of query heads; divides heads
+  head_dim: Width  # features a head; even: rotary positions turn pairs of features
+  mlp_dim: Width  # features
   rope_theta: PositiveFloat = 10000.0  # base of the rotary wavelengths
   norm_epsilon: PositiveFloat = 1e-5
   tied_embeddings: bool = True  # the output projection is the embedding's transpose
@@ -78,7 +84,7 @@ class ModelConfig:
 class LoraConfig:
   """Low-rank adapters (arXiv 2106.09685) in place of training every weight of a checkpoint."""
 
-  rank: Times = 0  # 0 is off: every weight is trained
+  rank: Rank = 0  # 0 is off: every weight is trained
   alpha: PositiveFloat = 16.0  # the adapters' output is scaled by alpha / rank
   dropout: Decay = 0.0  # of the adapters' input, in training
   modules: tuple[  # the projections that get one
@@ -93,7 +99,7 @@ class TokenizerConfig:
   # A directory or hub name; "" takes the model checkpoint's own, or where there is no checkpoint
   # trains a byte-level BPE on the run's data.
   path: str = ""
-  vocab_size: Size = 32000  # entries of random weights, special tokens included
+  vocab_size: Tokens = 32000  # entries of random weights, special tokens included
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,11 +121,11 @@ class DataConfig:
   source: Literal["embedded", "files"] = "files"
   # Sizes, per split where a split has them: of the embedded data, or the most taken from files,
   # where 0 takes all.
-  num_demonstrations: Amount = 0  # query-response pairs of the supervised start
-  num_preferences: Amount = 0
-  num_golden: Amount = 0  # golden responses of the reward split
-  num_queries: Amount = 0  # queries of the policy split
-  num_test: Amount = 0  # queries of the test split
+  num_demonstrations: NonNegativeInt = 0  # query-response pairs of the supervised start
+  num_preferences: NonNegativeInt = 0
+  num_golden: NonNegativeInt = 0  # golden responses of the reward split
+  num_queries: NonNegativeInt = 0  # queries of the policy split
+  num_test: NonNegativeInt = 0  # queries of the test split
   embedded: EmbeddedConfig = EmbeddedConfig()  # for source="embedded"
   # Paths or URIs for source="files" (docs/locations.md), "" where absent.
   demonstrations: str = ""
@@ -131,13 +137,13 @@ class DataConfig:
   on_bad_row: Literal["skip", "error"] = "skip"  # a row that cannot be used is counted, or the end
   chat_template: str = ""  # "" the tokenizer's own or else "hh"; "hh"; a Jinja file, or its text
   # Tokens with all that the template adds; longer queries lose their left.
-  query_length: Size = 255
-  query_buckets: tuple[Size, ...] = (255,)  # padded lengths, ascending, to query_length
+  query_length: Tokens = 255
+  query_buckets: tuple[Tokens, ...] = (255,)  # padded lengths, ascending, to query_length
   # Tokens of a query, a response and eos. No response is cut: a long one takes the left of its
   # query, and one that is too long alone is left out. Rows of the test side may be longer, as long
   # as a sample of an evaluation.
-  row_length: Size = 512
-  row_buckets: tuple[Size, ...] = ()  # padded lengths, ascending, of rows below the longest
+  row_length: Tokens = 512
+  row_buckets: tuple[Tokens, ...] = ()  # padded lengths, ascending, of rows below the longest
   separator: str = ""  # "" for none, else the text of the token between query and response
 
 
@@ -145,9 +151,9 @@ class DataConfig:
 class TrainingConfig:
   """One optimisation: AdamW over some epochs of its data."""
 
-  epochs: Times = 1  # passes over the data
-  batch_size: Size = 64  # items an update
-  accumulation: Size = 1  # micro-batches an update; more where memory is short
+  epochs: Epochs = 1  # passes over the data
+  batch_size: BatchSize = 64  # items an update
+  accumulation: BatchSize = 1  # micro-batches an update; more where memory is short
   learning_rate: PositiveFloat = 1e-6  # at its peak
   schedule: Literal["constant", "cosine"] = "cosine"  # after the warm-up
   warmup_steps: NonNegativeInt = 100  # updates
@@ -188,7 +194,7 @@ class RewardConfig:
   apo: APO = APO()  # the loss
   weighting: Weighting = FixedWeights()  # of its two terms: by apo's coefficients, or another rule
   terms: tuple[RewardTerm, ...] = ()  # further terms, wherever a reward model is trained
-  preference_batch_size: Size = 64  # preferences an update, beside golden queries
+  preference_batch_size: BatchSize = 64  # preferences an update, beside golden queries
   base: TrainingConfig = TrainingConfig()  # on preferences alone, before the first round
   training: TrainingConfig = TrainingConfig()  # a round's reward step
 
@@ -260,12 +266,12 @@ class PolicyConfig:
 class SamplerConfig:
   """How responses are drawn."""
 
-  num_samples: Size = 1  # responses a query
+  num_samples: Samples = 1  # responses a query
   temperature: NonNegativeFloat = 1.0  # 0 is greedy
   top_k: NonNegativeInt = 0  # 0 is off
   top_p: Probability = 1.0  # 1 is off
   repetition_penalty: PositiveFloat = 1.0  # 1 is off
-  max_new_tokens: Size = 256
+  max_new_tokens: Tokens = 256
   stop: tuple[NonEmptyText, ...] = ()  # a response ends before the first of these, stripped
 
 
@@ -275,7 +281,7 @@ class SamplingConfig:
 
   training: SamplerConfig = SamplerConfig(num_samples=4)
   evaluation: SamplerConfig = SamplerConfig()
-  batch_size: Size = 64  # queries a sampler call
+  batch_size: BatchSize = 64  # queries a sampler call
   cache_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of cached keys and values
   # Every device has whole weights while it samples, split along mesh.tensor alone. Else a mesh with
   # fsdp gathers each layer's at every token, which takes less memory and much more time.
@@ -287,8 +293,8 @@ class EvaluationConfig:
   """The judgement after each round."""
 
   num_queries: PositiveInt = 1024  # at most so many test queries, and as many test preferences
-  batch_size: Size = 64  # sequences a scoring call
-  calibration_bins: Size = 10  # uniform bins of confidence
+  batch_size: BatchSize = 64  # sequences a scoring call
+  calibration_bins: Bins = 10  # uniform bins of confidence
   evaluations: tuple[Evaluation, ...] = ()  # beside those that every round has
 
 
@@ -366,8 +372,8 @@ class LoggingConfig:
 class Config:
   """A whole run."""
 
-  seed: NonNegativeInt = 0
-  rounds: Times = 3  # of the game after the supervised start; 0 stops there
+  seed: Seed = 0
+  rounds: Rounds = 3  # of the game after the supervised start; 0 stops there
   model: ModelConfig = ModelConfig()
   tokenizer: TokenizerConfig = TokenizerConfig()
   data: DataConfig = DataConfig()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from apo_jax.config.fields import ConfigError
+from apo_jax.config.folders import check_folder
 
 
 def use_compilation_cache(given: str | None, default: Path) -> None:
@@ -20,17 +20,12 @@ def use_compilation_cache(given: str | None, default: Path) -> None:
     default: a directory of the run.
 
   Raises:
-    ConfigError: the given directory cannot be made.
+    ConfigError: the given directory cannot be used.
   """
   if given is None:
     if not jax.config.jax_compilation_cache_dir:
       jax.config.update("jax_compilation_cache_dir", str(default.absolute()))
     return
   if given and "://" not in given:
-    try:
-      Path(given).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise ConfigError(
-        f"--compilation_cache is {given!r}, which cannot be used: {error}"
-      ) from error
+    check_folder("--compilation_cache", Path(given))  # JAX makes it when it has something for it
   jax.config.update("jax_compilation_cache_dir", given or None)

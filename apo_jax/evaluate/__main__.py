@@ -8,11 +8,11 @@ docs/evaluate.md has what can be asked for. A run is only read.
 """
 
 import os
+from pathlib import Path
 
 from absl import app, flags, logging
 
 from apo_jax.config import command_line
-from apo_jax.config.fields import ConfigError
 from apo_jax.evaluate.request import JudgeRequest, Request
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
@@ -68,21 +68,23 @@ def main(arguments: list[str]) -> int:
 
   from apo_jax.devices import distributed
   from apo_jax.evaluate.evaluate import evaluate
+  from apo_jax.logs.endings import ended
 
   def say(line: str) -> None:
     if jax.process_index() == 0:
       command_line.say(line)
 
-  try:
+  def work() -> int:
     distributed.initialize(*command_line.process_flags())
     output = evaluate(asked, say)
-  except ConfigError as error:
-    return distributed.leave(command_line.refuse(str(error)), str(error))
+    say(f"\nAll of it is in {output}.")
+    return 0
+
+  try:
+    return ended(work, Path(asked.output or "."), distributed.leave)
   except KeyboardInterrupt:
     print("\nStopped. A judge's answers are kept; the same command goes on.", flush=True)
     os._exit(130)  # calls that are under way are waited for by nobody
-  say(f"\nAll of it is in {output}.")
-  return 0
 
 
 def _request() -> Request:

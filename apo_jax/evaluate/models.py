@@ -125,7 +125,7 @@ def open_run(path: Path, flag: str) -> OpenedRun:
   directory = RunDirectory(path)
   config = read_run_config(directory, flag)
   origins = find_origins(config)
-  check_weights(directory, origins)
+  check_weights(directory, origins, flag)
   return OpenedRun(directory, config, origins, run_codec(config, directory, origins), flag)
 
 

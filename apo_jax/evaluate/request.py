@@ -4,8 +4,37 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from apo_jax.config.fields import ConfigError
+from apo_jax.config.fields import ConfigError, read_value
+from apo_jax.config.folders import check_folder
 from apo_jax.config.schema import SamplerConfig
+from apo_jax.objectives.ranges import (
+  BatchSize,
+  NonNegativeFloat,
+  PositiveFloat,
+  PositiveInt,
+  Probability,
+  Samples,
+  Seed,
+  Tokens,
+)
+
+_RANGES = {
+  "num_queries": PositiveInt,
+  "batch_size": BatchSize,
+  "samples": Samples,
+  "max_new_tokens": Tokens,
+  "seed": Seed,
+  "temperature": NonNegativeFloat,
+  "top_p": Probability,
+}
+_JUDGE_RANGES = {
+  "repeats": Samples,
+  "budget": PositiveInt,
+  "token_budget": PositiveInt,
+  "parallel": Samples,
+  "timeout": PositiveFloat,
+  "temperature": NonNegativeFloat,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,17 +185,14 @@ def _check_subject(asked: Request) -> None:
 
 
 def _check_ranges(asked: Request) -> None:
-  least = {"num_queries": 1, "batch_size": 1, "samples": 1, "max_new_tokens": 1, "seed": 0}
-  for name, bound in least.items():
+  for name, hint in _RANGES.items():
     value = getattr(asked, name)
-    if value is not None and value < bound:
-      raise ConfigError(f"--{name} is {value}; it must be at least {bound}.")
-  if asked.temperature is not None and asked.temperature < 0:
-    raise ConfigError(f"--temperature is {asked.temperature}; it must be at least 0.")
-  if asked.top_p is not None and not 0 < asked.top_p <= 1:
-    raise ConfigError(f"--top_p is {asked.top_p}; it must be above 0 and at most 1.")
+    if value is not None:
+      read_value(hint, value, f"--{name}")
   if asked.output and "://" in asked.output:
     raise ConfigError(f"--output is {asked.output!r}; it must be a path of the file system.")
+  if asked.output:
+    check_folder("--output", Path(asked.output))
   output = Path(asked.output).resolve()
   if asked.run and asked.output and Path(asked.run).resolve() in (output, *output.parents):
     raise ConfigError(
@@ -184,15 +210,10 @@ def _check_judge(asked: Request) -> None:
       f"--judge_url is {shown!r}; it must be the address of an OpenAI-compatible endpoint alone,"
       " as 'https://host/v1', the key in the environment (--judge_key_env)."
     )
-  least = {"repeats": 1, "budget": 1, "token_budget": 1, "parallel": 1}
-  for name, bound in least.items():
+  for name, hint in _JUDGE_RANGES.items():
     value = getattr(judge, name)
-    if value is not None and value < bound:
-      raise ConfigError(f"--judge_{name} is {value}; it must be at least {bound}.")
-  if judge.timeout <= 0:
-    raise ConfigError(f"--judge_timeout is {judge.timeout}; it must be above 0 seconds.")
-  if judge.temperature < 0:
-    raise ConfigError(f"--judge_temperature is {judge.temperature}; it must be at least 0.")
+    if value is not None:
+      read_value(hint, value, f"--judge_{name}")
   if not (asked.preferences or asked.against or asked.has_own_data):
     raise ConfigError(
       f"--judge is {judge.model!r}, but there is nothing to compare; give --against beside"

@@ -11,7 +11,6 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from apo_jax.config import command_line
-from apo_jax.config.fields import ConfigError
 
 flags.adopt_module_key_flags(command_line)  # so that --help shows them
 _RUN = flags.DEFINE_string("run", None, "The run's directory.")
@@ -43,8 +42,9 @@ def main(arguments: list[str]) -> int:
 
   from apo_jax.devices import distributed
   from apo_jax.export.run import export
+  from apo_jax.logs.endings import ended
 
-  try:
+  def work() -> int:
     distributed.initialize(*command_line.process_flags())
     exported = export(
       Path(_RUN.value),
@@ -54,11 +54,11 @@ def main(arguments: list[str]) -> int:
       adapter=_ADAPTER.value,
       dtype=_DTYPE.value,
     )
-  except ConfigError as error:
-    return distributed.leave(command_line.refuse(str(error)), str(error))
-  if jax.process_index() == 0:
-    command_line.say(f"{exported} is in {_OUTPUT.value}; its README.md says how it is used.")
-  return 0
+    if jax.process_index() == 0:
+      command_line.say(f"{exported} is in {_OUTPUT.value}; its README.md says how it is used.")
+    return 0
+
+  return ended(work, Path(_OUTPUT.value), distributed.leave)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.folders import problem_of_folder
 from apo_jax.config.schema import Config
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.processes import barrier, of_the_first
@@ -76,7 +77,7 @@ def export(
   _check_output(output)
   _check_adapter(config, player, adapter)
   origins = find_origins(_with_whole_weights(config))
-  check_weights(run, origins)
+  check_weights(run, origins, "--run")
   if adapter:
     _check_base(config, origins, player)
   codec = run_codec(config, run, origins)
@@ -152,9 +153,11 @@ def _check_base(config: Config, origins: Origins, player: Kind) -> None:
 
 def _check_output(output: Path) -> None:
   """The first process looks; all must agree, or some would wait for others."""
-  is_new = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+  problem = problem_of_folder(output)
+  is_new = not problem and (not output.exists() or not any(output.iterdir()))
   if not of_the_first(is_new):
-    raise ConfigError(f"--output is {str(output)!r}, which is there already; give a new directory.")
+    why = f"cannot be used: {problem}" if problem else "is there already; give a new directory"
+    raise ConfigError(f"--output is {str(output)!r}, which {why}.")
 
 
 def _base(config: Config, player: Kind) -> str:

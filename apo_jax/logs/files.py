@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import reprlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -128,6 +129,21 @@ def read_json(path: Path) -> Any:
     raise ValueError(f"{path}, line {error.lineno}, is not valid JSON: {error.msg}.") from error
   except UnicodeDecodeError as error:
     raise ValueError(f"{path} is not UTF-8 text: {error.reason}.") from error
+  except RecursionError as error:
+    raise ValueError(f"{path} is JSON that is nested too deeply.") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+  """The JSON object in `path`.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: the file holds no JSON object; the message names it.
+  """
+  value = read_json(path)
+  if not isinstance(value, dict):
+    raise ValueError(f"{path} holds {reprlib.repr(value)}; it must be a JSON object.")
+  return value
 
 
 def read_jsonl(path: Path, *, ignore_torn_end: bool = False) -> list[dict[str, Any]]:
@@ -169,6 +185,8 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     raise ValueError(f"{path}, line {number}, is not valid JSON: {error.msg}.") from error
   except UnicodeDecodeError as error:
     raise ValueError(f"{path}, line {number}, is not UTF-8 text: {error.reason}.") from error
+  except RecursionError as error:
+    raise ValueError(f"{path}, line {number}, is JSON that is nested too deeply.") from error
   if not isinstance(row, dict):
     raise ValueError(f"{path}, line {number}, must be a JSON object, but is {row!r}.")
   return row

@@ -23,6 +23,13 @@ _PROBLEMS = {
   errno.EIO: "answers with an input/output error",
   errno.ESTALE: "is no longer mounted as it was",
 }
+# Paths that are no such thing as what they are used for.
+_WRONG_PATHS = {
+  errno.ENOTDIR: "is no directory, or lies below a file",
+  errno.EISDIR: "is a directory in the place of a file",
+  errno.ENAMETOOLONG: "has too long a name",
+  errno.ELOOP: "is a link that leads in a circle",
+}
 
 
 def problem_of(error: BaseException, run_dir: Path) -> str | None:
@@ -32,9 +39,11 @@ def problem_of(error: BaseException, run_dir: Path) -> str | None:
     error: what ended a run; what caused it, and what it was raised beside, are looked at too.
     run_dir: of the run, which is named where the error names no file.
   """
-  for one in _chain(error):
+  for one in chain(error):
     if isinstance(one, FileNotFoundError) and not run_dir.exists():
       return f"{run_dir} is gone; what was played is lost with it unless it comes back."
+    if isinstance(one, OSError) and one.errno in _WRONG_PATHS and one.filename:
+      return f"{one.filename} {_WRONG_PATHS[one.errno]}; name, or make, what is wanted there."
     number = one.errno if isinstance(one, OSError) else _number_in(str(one))
     if number in _PROBLEMS:
       place = getattr(one, "filename", None) or run_dir
@@ -64,7 +73,7 @@ def check_room(run_dir: Path, needed: int, what: str) -> None:
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
   """An error, and all that it was raised for or beside."""
   waiting: list[BaseException | None] = [error]
   seen: set[int] = set()

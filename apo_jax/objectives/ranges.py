@@ -13,20 +13,30 @@ class Range:
   contains: Callable[[Any], bool]
 
 
-def at_most(most: int) -> Range:
-  """An upper limit, as the second annotation of a number: what more would ask for has no end."""
-  return Range(f"and at most {most:,}", lambda value: value <= most)
+def _between(least: int, most: int) -> Range:
+  return Range(f"at least {least} and at most {most:,}", lambda value: least <= value <= most)
 
 
-PositiveInt = Annotated[int, Range("at least 1", lambda value: value >= 1)]
-NonNegativeInt = Annotated[int, Range("at least 0", lambda value: value >= 0)]
-Size = Annotated[PositiveInt, at_most(2**24)]  # features, tokens, rows, samples: of an array
-Layers = Annotated[PositiveInt, at_most(10_000)]
-Times = Annotated[NonNegativeInt, at_most(10_000)]  # rounds, epochs: one after the other
-Amount = Annotated[NonNegativeInt, at_most(10**9)]  # records, of which one is in memory at a time
+# Devices count in 32 bits. Behind the first range, which says what a field is for.
+_COUNTED = Range("at most 2,147,483,647", lambda value: value < 2**31)
+
+PositiveInt = Annotated[int, Range("at least 1", lambda value: value >= 1), _COUNTED]
+NonNegativeInt = Annotated[int, Range("at least 0", lambda value: value >= 0), _COUNTED]
+# A seed is hashed, so that it may be of any size.
+Seed = Annotated[int, Range("at least 0", lambda value: value >= 0)]
+# Far more than anyone has used, and less than what would fill a disk or a memory unnoticed.
+Rounds = Annotated[int, _between(0, 10_000)]
+Epochs = Annotated[int, _between(0, 100_000)]
+Layers = Annotated[int, _between(1, 10_000)]
+Width = Annotated[int, _between(1, 1_000_000)]
+BatchSize = Annotated[int, _between(1, 1_000_000)]
+Samples = Annotated[int, _between(1, 10_000)]
+Bins = Annotated[int, _between(1, 10_000)]
+Rank = Annotated[int, _between(0, 100_000)]
+Tokens = Annotated[int, _between(1, 10_000_000)]
 PositiveFloat = Annotated[float, Range("above 0", lambda value: value > 0)]
 NonNegativeFloat = Annotated[float, Range("at least 0", lambda value: value >= 0)]
-NonEmptyText = Annotated[str, Range("a text that is not empty", lambda value: value != "")]
+NonEmptyText = Annotated[str, Range("that is not empty", lambda value: value != "")]
 Probability = Annotated[float, Range("above 0 and at most 1", lambda value: 0 < value <= 1)]
 Share = Annotated[float, Range("at least 0 and at most 1", lambda value: 0 <= value <= 1)]
 SmallShare = Annotated[float, Range("at least 0 and below 0.5", lambda value: 0 <= value < 0.5)]

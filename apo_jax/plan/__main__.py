@@ -7,17 +7,16 @@ compiles both steps, sampling and scoring for TPUs, or GPUs, that are not there.
 checkpoint's config.json alone, and no data.
 """
 
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from apo_jax.config.command_line import find_config_file, parse_flags, refuse, say
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The experiment; any field can be set, as in --config.model.remat=full."
-)
+_CONFIG = define_config("The experiment; any field can be set, as in --config.model.remat=full.")
 _TOPOLOGY = flags.DEFINE_string(
   "topology", "local", "A TPU slice such as v5e:16x16, GPUs such as h100:8, or 'local'."
 )
@@ -36,6 +35,7 @@ def main(arguments: list[str]) -> int:
   # Imported late, so that a wrong flag is answered at once.
   import jax
 
+  from apo_jax.logs.endings import ended
   from apo_jax.plan.descriptions import config_without_data
   from apo_jax.plan.devices import LOCAL
   from apo_jax.plan.planner import make_plan
@@ -43,13 +43,13 @@ def main(arguments: list[str]) -> int:
 
   if _TOPOLOGY.value != LOCAL:
     jax.config.update("jax_platforms", "cpu")  # else libtpu looks for a TPU of its own
-  try:
+
+  def work() -> int:
     config = config_without_data(_CONFIG.value)
-    plan = make_plan(config, _TOPOLOGY.value, _ONLY.value, _compiled, _begun)
-  except ConfigError as error:
-    return refuse(str(error))
-  say(render(plan, config))
-  return 0
+    say(render(make_plan(config, _TOPOLOGY.value, _ONLY.value, _compiled, _begun), config))
+    return 0
+
+  return ended(work, Path())
 
 
 def _begun(name: str, number: int, of: int) -> None:

@@ -28,9 +28,10 @@ def config_without_data(config: ml_collections.ConfigDict) -> Config:
     ConfigError: as `from_config_dict`, for everything else.
   """
   copied = ml_collections.ConfigDict(config.to_dict())
-  for name in _LOCATIONS:
-    if copied.data.get(name):
-      copied.data[name] = f"unread://{name}"  # a location that is not looked for on this machine
+  data = copied.get("data")
+  for name in _LOCATIONS if isinstance(data, ml_collections.ConfigDict) else ():
+    if data.get(name):
+      data[name] = f"unread://{name}"  # a location that is not looked for on this machine
   return from_config_dict(copied)
 
 

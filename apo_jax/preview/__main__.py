@@ -3,25 +3,20 @@
     python -m apo_jax.preview --config=configs/demo.py
 
 It takes the flags of `apo_jax.main`, trains nothing and makes no run directory. What a run would
-refuse it refuses, in the same sentence, with exit code 1.
+refuse it refuses, in the same sentence, with exit code 2.
 """
 
-import functools
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from apo_jax.config import command_line
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.command_line import find_config_file
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 
-REFUSED = 1  # the exit code
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The experiment; any field can be set, as in --config.policy.loss=rrhf."
-)
+_CONFIG = define_config("The experiment; any field can be set, as in --config.policy.loss=rrhf.")
 _RUN_DIR = flags.DEFINE_string(
   "run_dir", None, "Where the run would be kept, or is; by default runs/NAME-HASH of the config."
 )
@@ -36,10 +31,14 @@ def main(arguments: list[str]) -> int:
     config_file = find_config_file(arguments)
     logging.set_verbosity(logging.WARNING)
     config = from_config_dict(_CONFIG.value)
-    # Imported late, so that a wrong flag or field is answered at once.
-    from apo_jax.preview import previewing
-    from apo_jax.run.ownership import default_run_dir
+  except ConfigError as error:
+    return command_line.refuse(str(error))
+  # Imported late, so that a wrong flag or field is answered at once.
+  from apo_jax.logs.endings import ended
+  from apo_jax.preview import previewing
+  from apo_jax.run.ownership import default_run_dir
 
+  def work() -> int:
     if _OUTPUT.value:
       previewing.check_output(_OUTPUT.value)
     run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
@@ -48,10 +47,10 @@ def main(arguments: list[str]) -> int:
     if _OUTPUT.value:
       previewing.write(found, Path(_OUTPUT.value))
       command_line.say(f"\ndata.json and preview.txt are in {_OUTPUT.value}.")
-  except ConfigError as error:
-    return command_line.refuse(str(error), REFUSED)
-  return 0
+    return 0
+
+  return ended(work, Path(_OUTPUT.value or "."))
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=functools.partial(command_line.parse_flags, code=REFUSED))
+  app.run(main, flags_parser=command_line.parse_flags)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.folders import check_folder
 from apo_jax.config.schema import Config
 from apo_jax.data.token_listing import list_tokens
 from apo_jax.devices.sharding import make_mesh
@@ -88,8 +89,7 @@ def check_output(output: str) -> None:
   """
   if "://" in output:
     raise ConfigError(f"--output is {output!r}; it must be a path of the file system.")
-  if Path(output).exists() and not Path(output).is_dir():
-    raise ConfigError(f"--output is {output!r}, which is a file; give a directory.")
+  check_folder("--output", Path(output))
 
 
 def write(found: Preview, output: Path) -> None:

@@ -60,7 +60,8 @@ def mesh_for(models: Iterable[Architecture]) -> Mesh:
 
 def last_finished(run: RunDirectory) -> int:
   """The last round that is finished; -1 where none is."""
-  finished = [int(path.parent.name) for path in run.rounds.glob(f"*/{EVALUATION}")]
+  judged = (path.parent.name for path in run.rounds.glob(f"*/{EVALUATION}"))
+  finished = [int(name) for name in judged if name.isdecimal()]
   return of_the_first(max(finished, default=-1))
 
 

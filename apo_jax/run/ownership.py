@@ -11,6 +11,7 @@ import jax
 
 from apo_jax.config.base import fields_of_json, to_dict, to_json
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.folders import check_folder
 from apo_jax.config.schema import Config
 from apo_jax.data.records import GameData
 from apo_jax.data.sources import fingerprint
@@ -24,6 +25,7 @@ from apo_jax.run.data_description import describe_data, examples
 from apo_jax.run.origins import Origins
 from apo_jax.run.tokenizer import write_tokenizer_hashes
 
+_MOST_SHOWN = 200  # characters of a value in a message
 # What may differ when a run goes on: where it runs, what it says, and how long it plays.
 _MAY_CHANGE = ("rounds", "health", "mesh", "memory", "checkpoints", "logging")
 
@@ -61,25 +63,27 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
     raise ConfigError(
       f"--run_dir is {str(directory)!r}; it must be a path of the file system: mount the bucket."
     )
+  check_folder("--run_dir", directory.path)
   try:
-    _check_can_be_written(directory.path)
-    known = _read_if_there(directory.config)
-    known_data = _known_data(directory)
+    is_known = _is_there(directory, directory.config)
+    known = files.read_json(directory.config) if is_known else None
+    known_data = _data_hash(directory)
     known_weights = _known_weights(directory)
   except (OSError, ValueError) as error:
     raise _unusable(directory, error) from error
   check_weights(directory, origins)
-  if known is not None:
+  if is_known:
     fields = fields_of_json(known, f"the run in {directory}")
     for field, old, new in differences(fields, to_dict(config), "config"):
       # A checkpoint may move: its weights were found to be the same.
       moved = old and new and field in known_weights
       if makes_a_run(field.removeprefix("config.")) and not moved:
         raise ConfigError(
-          f"{field} is {new!r}, but the run in {directory} was started with {old!r}; give another "
+          f"{field} is {_shown(new)}, but the run in {directory} was started with"
+          f" {_shown(old)}; give another "
           "--run_dir, or the old value to continue that run."
         )
-  if known_data not in (None, fingerprint(data)):
+  if known_data is not None and known_data != fingerprint(data):
     raise ConfigError(
       f"The data has changed since the run in {directory} was started, whose {directory.data.name} "
       "has its hash; give another --run_dir, or the old data to continue that run."
@@ -98,13 +102,19 @@ def make_directory(directory: RunDirectory) -> None:
     raise _unusable(directory, error) from error
 
 
-def check_weights(directory: RunDirectory, origins: Origins) -> None:
+def check_weights(directory: RunDirectory, origins: Origins, flag: str = "--run_dir") -> None:
   """Checks that the checkpoints hold what they held when the run was started.
+
+  `flag` named the directory, for errors.
 
   Raises:
     ConfigError: they do not.
   """
-  for field, old in _known_weights(directory).items():
+  try:
+    known = _known_weights(directory)
+  except (OSError, ValueError) as error:
+    raise _unusable(directory, error, flag) from error
+  for field, old in known.items():
     if origins.fingerprints.get(field, old) != old:
       raise ConfigError(
         f"The weights of {field} have changed since the run in {directory} was started; give the"
@@ -145,17 +155,40 @@ def claim(
     )
 
 
-def _check_can_be_written(path: Path) -> None:
-  """Raises OSError unless `path`, or what it would be made in, is a directory that is written."""
-  there = next(one for one in (path, *path.parents) if one.exists())
-  if not there.is_dir():
-    raise NotADirectoryError(f"{str(there)!r} is no directory")
-  if not os.access(there, os.W_OK | os.X_OK):
-    raise PermissionError(f"{str(there)!r} cannot be written")
+def _unusable(directory: RunDirectory, error: Exception, flag: str = "--run_dir") -> ConfigError:
+  said = str(error).rstrip(".")
+  return ConfigError(f"{flag} is {str(directory)!r}, which cannot be used: {said}.")
 
 
-def _unusable(directory: RunDirectory, error: Exception) -> ConfigError:
-  return ConfigError(f"--run_dir is {str(directory)!r}, which cannot be used: {error}.")
+def _is_there(directory: RunDirectory, path: Path) -> bool:
+  """Whether a run has written a file that says whose the directory is.
+
+  Raises:
+    ValueError: it has not, though phases of it were played: whose they are is no longer known.
+  """
+  if os.path.lexists(path):
+    return True
+  for played in (directory.rounds, directory.path / "checkpoints"):
+    if played.exists():
+      raise ValueError(
+        f"{path.name} is gone, though a run has left {played.name} there; bring the file back, or"
+        " give another --run_dir"
+      )
+  return False
+
+
+def _data_hash(directory: RunDirectory) -> str | None:
+  """The hash of a run's data; None where it has not begun.
+
+  Raises:
+    OSError, ValueError: its file is gone or damaged.
+  """
+  if not _is_there(directory, directory.data):
+    return None
+  known = files.read_json_object(directory.data)
+  if not isinstance(known.get("sha256"), str):
+    raise ValueError(f"{directory.data} has no hash of the data under sha256")
+  return known["sha256"]
 
 
 def _known_data(directory: RunDirectory) -> str | None:
@@ -169,14 +202,13 @@ def _known_data(directory: RunDirectory) -> str | None:
 
 
 def _known_weights(directory: RunDirectory) -> dict[str, str]:
-  known = _read_if_there(directory.origins) or {}
-  if not isinstance(known, dict):
-    raise ValueError(f"{directory.origins} holds no hashes of weights")
-  return known
+  """The hashes of the checkpoints that a run started from, by the fields that name these.
 
-
-def _read_if_there(path: Path) -> Any:
-  return files.read_json(path) if path.exists() else None
+  Raises:
+    OSError, ValueError: their file is gone or damaged.
+  """
+  there = _is_there(directory, directory.origins)
+  return files.read_json_object(directory.origins) if there else {}
 
 
 def differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
@@ -192,3 +224,9 @@ def differences(old: Any, new: Any, field: str) -> list[tuple[str, Any, Any]]:
       for found in differences(old.get(name), new.get(name), f"{field}.{name}")
     ]
   return [] if old == new else [(field, old, new)]
+
+
+def _shown(value: Any) -> str:
+  """A value for a message; a whole group of fields is cut."""
+  text = repr(value)
+  return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} …"

@@ -22,6 +22,7 @@ from pathlib import Path
 import jax
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.folders import check_folder
 from apo_jax.config.schema import Config
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.cores import usable_cores
@@ -122,14 +123,23 @@ class SharedPhases:
     os.rename(made, self._entry(name))
 
 
+def check_sharing(folder: Path) -> None:
+  """Checks that phases can be shared in a folder; it is not made.
+
+  Raises:
+    ConfigError: it can be no directory of the file system that is written.
+  """
+  if "://" in str(folder) or ":/" in str(folder):
+    raise ConfigError(f"--share is {str(folder)!r}; it must be a directory of the file system.")
+  check_folder("--share", folder)
+
+
 def make_folder(folder: Path) -> None:
   """Makes the folder of shared phases.
 
   Raises:
-    ConfigError: it cannot be made, or is no directory of the file system.
+    ConfigError: it cannot be made.
   """
-  if "://" in str(folder) or ":/" in str(folder):
-    raise ConfigError(f"--share is {str(folder)!r}; it must be a directory of the file system.")
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:

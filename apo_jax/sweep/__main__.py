@@ -13,11 +13,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from apo_jax.config.command_line import find_config_file, parse_flags, refuse, say
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "The experiment; fields set as in --config.rounds=1 hold for all runs."
-)
+_CONFIG = define_config("The experiment; fields set as in --config.rounds=1 hold for all runs.")
 _SET = flags.DEFINE_multi_string(
   "set",
   [],
@@ -45,6 +44,7 @@ def main(arguments: list[str]) -> int:
     config_file = find_config_file(arguments)
     if _JOBS.value < 1:
       raise ConfigError(f"--jobs is {_JOBS.value}; it must be at least 1.")
+    from apo_jax.config.folders import check_folder
     from apo_jax.sweep.grid import make_grid
     from apo_jax.sweep.placement import places
     from apo_jax.sweep.runs import default_directory, plan
@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> int:
     grid = make_grid(_SET.value, _SEEDS.value)
     default = default_directory(config_file, _CONFIG.value)
     sweep_dir = Path(_SWEEP_DIR.value or default)
+    check_folder("--sweep_dir", sweep_dir)
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     runs, sentences = plan(config_file, overrides, grid, sweep_dir)
     taken = places(_JOBS.value)

@@ -1,6 +1,7 @@
 """The grid of a sweep: what `--set` and `--seeds` say, as one list of overrides a run."""
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,6 +12,7 @@ _OPENING, _CLOSING = "([{", ")]}"
 # What a name of a directory may hold beside letters and digits.
 _AWKWARD = re.compile(r"[^\w.,=+-]+")
 _LONGEST_NAME = 200
+MOST_RUNS = 10_000
 
 
 class Cell(NamedTuple):
@@ -49,6 +51,12 @@ def make_grid(sets: Sequence[str], seeds: str | None) -> list[Cell]:
     if fields.count(field) > 1:
       flags = "--seeds and --set" if field == "seed" and seeds is not None else "--set"
       raise ConfigError(f"{flags} name {field} more than once; give all its values in one place.")
+  number = math.prod(map(len, axes))
+  if number > MOST_RUNS:
+    raise ConfigError(
+      f"--set and --seeds ask for {number:,} runs; a sweep has at most {MOST_RUNS:,}: give fewer"
+      " values, or several sweeps."
+    )
   cells = [
     Cell({field: value for part in parts for field, value in part.items()})
     for parts in itertools.product(*axes)
@@ -123,6 +131,8 @@ def _unquoted(value: str) -> str:
 
 
 def _seeds(text: str) -> list[str]:
+  if text.isdecimal() and int(text) > MOST_RUNS:
+    raise ConfigError(f"--seeds is {text!r}; it must be at most {MOST_RUNS:,}.")
   parts = [part.strip() for part in text.split(",")]
   if len(parts) == 2 and not parts[1]:
     parts.pop()  # "7," is the one seed 7

@@ -11,11 +11,11 @@ from typing import Any
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
 
 from apo_jax.config.base import fields_of_json, to_dict
 from apo_jax.config.checks import from_config_dict
 from apo_jax.config.command_line import parse_with
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
 from apo_jax.logs import files
@@ -144,7 +144,7 @@ def read_config(arguments: Sequence[str]) -> ml_collections.ConfigDict:
     ConfigError: they cannot be parsed.
   """
   values, command = flags.FlagValues(), ["apo_jax.main", *arguments]
-  config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=command)
+  define_config("", flag_values=values, sys_argv=command)
   parse_with(values, command)
   return values["config"].value
 
@@ -165,7 +165,7 @@ def _check_directory(run_dir: Path, config: Config) -> None:
     known = from_config_dict(
       ml_collections.ConfigDict(fields_of_json(files.read_json(place), f"the run in {run_dir}"))
     )
-  except ValueError as error:
+  except (OSError, ValueError) as error:
     raise ConfigError(f"{run_dir} cannot be gone on with: {error}") from error
   if identity(known) != identity(config):
     raise ConfigError(

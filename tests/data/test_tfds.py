@@ -120,7 +120,7 @@ def test_an_unknown_flag_is_named_in_one_sentence(capsys):
   assert error.value.code == 2
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith("apo_jax: Unknown command line flag 'sauce'")
-  assert line.endswith("(given: --sauce=here)")
+  assert line.endswith("(given: --sauce=here).")
 
 
 @pytest.mark.parametrize("name", ["evil_features.Text", "os.path.Text", 5])

@@ -178,7 +178,7 @@ def command(*arguments):
 def test_a_refusal_is_a_sentence_and_exit_code_1():
   """The same flags end a run with 2 (tests/test_main.py)."""
   result = command("--config=configs/demo.py", "--config.policy.dpo.beta=-1")
-  assert result.returncode == 1 and not result.stdout
+  assert result.returncode == 2 and not result.stdout
   assert result.stderr == "apo_jax: config.policy.dpo.beta is -1.0; it must be a float above 0.\n"
 
 

@@ -32,7 +32,10 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
   ("arguments", "said"),
   [
-    (["--set", "policy.losss=rjs"], ["policy.losss=rjs", "no field losss", "loss"]),
+    (
+      ["--set", "policy.losss=rjs"],
+      ["policy.losss=rjs", "losss is 'rjs', but there is no", "loss"],
+    ),
     (["--set", "policy.loss=rjs,ppo"], ["policy.loss=ppo", "must be", "'rjs'"]),
   ],
   ids=("no field", "no choice"),

@@ -15,9 +15,11 @@ from absl import app, flags, logging
 
 from apo_jax.config.command_line import parse_flags, refuse, say
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.folders import check_folder
 from apo_jax.data.candidates import Kind
 from apo_jax.data.reading import Reading, read_records
 from apo_jax.data.reports import listing
+from apo_jax.logs.endings import ended
 
 _FLAGS = {
   "preferences": flags.DEFINE_string("source", None, "The preferences: a path or URI."),
@@ -55,6 +57,7 @@ def build(sources: Mapping[str, str], output: str, name: str) -> list[str]:
       f"--output is {output!r}; it must be a directory of a file system, such as a mounted bucket,"
       " because ArrayRecord files are written and read nowhere else."
     )
+  check_folder("--output", Path(output) / name)
   if (Path(output) / name).exists():
     raise ConfigError(f"--output is {output!r}, where {name} is already; give another --name.")
   readings: dict[str, Reading] = {}
@@ -83,12 +86,12 @@ def main(arguments: list[str]) -> int:
       return refuse(f"--{flag.name} is missing; it must be given.")
   logging.set_verbosity(logging.WARNING)
   sources = {split: flag.value for split, flag in _FLAGS.items() if flag.value}
-  try:
-    lines = build(sources, _OUTPUT.value, _NAME.value)
-  except ConfigError as error:
-    return refuse(str(error))
-  say("\n".join(lines))
-  return 0
+
+  def work() -> int:
+    say("\n".join(build(sources, _OUTPUT.value, _NAME.value)))
+    return 0
+
+  return ended(work, Path(_OUTPUT.value))
 
 
 def _summary(reading: Reading) -> str:
