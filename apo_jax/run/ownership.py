@@ -191,16 +191,6 @@ def _data_hash(directory: RunDirectory) -> str | None:
   return known["sha256"]
 
 
-def _known_data(directory: RunDirectory) -> str | None:
-  """The hash of the data that the run was started with; None where it has not begun."""
-  known = _read_if_there(directory.data)
-  if known is None:
-    return None
-  if not isinstance(known, dict) or not isinstance(known.get("sha256"), str):
-    raise ValueError(f"{directory.data} holds no hash of the data")
-  return known["sha256"]
-
-
 def _known_weights(directory: RunDirectory) -> dict[str, str]:
   """The hashes of the checkpoints that a run started from, by the fields that name these.
 
