@@ -16,11 +16,13 @@ MAY_CHANGE = (
   "reward.mode",
   "reward.start",
   "reward.apo",
-  "reward.terms",
+  "reward.weighting",
   "reward.preference_batch_size",
   "reward.training",
   "policy.loss",
   "policy.shapings",
+  "policy.selections",
+  "policy.replay",
   "policy.unfinished",
   "policy.start",
   "policy.reference",
@@ -39,7 +41,7 @@ MAY_CHANGE = (
 # the rounds before it. `model.compute_dtype` is that of the judge's rewards too.
 COMPARED_BY = ("evaluation", "sampling.evaluation", "sampling.cache_dtype", "model.compute_dtype")
 # What was played before the first round, and not again.
-PLAYED = ("supervised", "reward.base", "testing_reward")
+PLAYED = ("supervised", "reward.base", "reward.contrast", "testing_reward")
 # What players, samples and data of the finished rounds are of.
 MADE_OF = (
   "seed",
@@ -50,6 +52,7 @@ MADE_OF = (
   "reward.checkpoint",
   "reward.lora",
   "reward.pooling",
+  "reward.terms",  # they say whether it has a language-model head
 )
 
 
