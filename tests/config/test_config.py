@@ -589,8 +589,11 @@ def test_config_json_says_its_format():
   written = to_json(demo())
   assert written["format"] == FORMAT
   assert fields_of_json(written, "runs/one") == to_dict(demo())
-  for known, found in ((to_dict(demo()), 1), ({"format": 99}, 99), ([], None)):
+  for known, found in ((to_dict(demo()), 1), ({"format": 99}, 99)):
     with pytest.raises(ConfigError, match=rf"runs/one has format {found}, .* reads {FORMAT}"):
+      fields_of_json(known, "runs/one")
+  for known in ([], None, "text"):
+    with pytest.raises(ConfigError, match=r"of runs/one holds .*; it must hold the fields"):
       fields_of_json(known, "runs/one")
 
 
