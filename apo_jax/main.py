@@ -1,6 +1,7 @@
 """The command line: `python -m apo_jax.main --config=configs/demo.py`. Kept short."""
 
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -108,7 +109,7 @@ def run() -> None:
 def parse(arguments: list[str]) -> list[str]:
   """Parses flags; a run directory that is there knows its config, so that none need be given."""
   typed, run_dir = [*arguments], value_of(arguments, "run_dir")
-  if run_dir and (Path(run_dir) / "config.json").is_file():
+  if run_dir and os.path.isfile(os.path.join(run_dir, "config.json")):
     # ml_collections looks for overrides there.
     sys.argv[:] = arguments[:] = with_config_of_run(arguments, "run_dir")
   return parse_flags(arguments, typed=typed, refused=_tell_the_others)

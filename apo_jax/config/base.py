@@ -1,11 +1,12 @@
 """Configs as files write them: the base with every field, of which an experiment changes some."""
 
+import dataclasses
 import reprlib
 from typing import Any
 
 import ml_collections
 
-from apo_jax.config.fields import ConfigError, write_fields
+from apo_jax.config.fields import ConfigError, field_hints, kind_of, write_fields
 from apo_jax.config.schema import Config
 
 # Of config.json. It grows when a field gets another name or meaning, so that a run directory is
@@ -39,6 +40,9 @@ def to_json(config: Config) -> dict[str, Any]:
 def fields_of_json(known: Any, where: str) -> dict[str, Any]:
   """The fields in what was read from a config.json; `where` names its run in errors.
 
+  Those that the version which wrote it did not know have their defaults: by these, a run does what
+  it did before.
+
   Raises:
     ConfigError: it is of another format, or no config.
   """
@@ -53,7 +57,23 @@ def fields_of_json(known: Any, where: str) -> dict[str, Any]:
       f"The config.json of {where} has format {found}, this version of apo_jax reads {FORMAT}; go"
       " on with the version that began the run, or give another directory."
     )
-  return {name: value for name, value in known.items() if name != "format"}
+  return _with_new_fields({name: known[name] for name in known if name != "format"}, Config())
+
+
+def _with_new_fields(known: dict[str, Any], defaults: Any) -> dict[str, Any]:
+  """The fields of a section, and the defaults of those that it has not."""
+  found, written = dict(known), _with_lists(write_fields(defaults))
+  for name, hint in field_hints(type(defaults)).items():
+    kind, default = kind_of(hint), getattr(defaults, name)
+    if name not in known:
+      chosen = written[name] if isinstance(written[name], list) else [written[name]]
+      found |= {one: written[one] for one in (name, *(chosen if kind else ()))}
+    elif kind:
+      sections = [one for one in known if one in kind.known and isinstance(known[one], dict)]
+      found |= {one: _with_new_fields(known[one], kind.known[one]()) for one in sections}
+    elif dataclasses.is_dataclass(default) and isinstance(known[name], dict):
+      found[name] = _with_new_fields(known[name], default)
+  return found
 
 
 def _with_lists(value: Any) -> Any:

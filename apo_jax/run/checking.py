@@ -23,7 +23,7 @@ from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.branched import check_taken_over
 from apo_jax.run.language_head import check_language_heads
 from apo_jax.run.origins import Origins, find_origins
-from apo_jax.run.ownership import check_owner
+from apo_jax.run.ownership import check_data, check_directory, check_weights
 from apo_jax.run.phase_inputs import phase_names
 from apo_jax.run.positions import check_positions
 from apo_jax.run.records import Damage, find_damage, finished_phases
@@ -63,14 +63,16 @@ def check(config: Config, directory: RunDirectory, *, repair: bool = False) -> C
   """
   if jax.process_index() == 0:  # which alone writes metrics
     check_backends(config.logging.tensorboard, config.logging.wandb)
+  check_directory(directory, config)
   sizes = resolve_mesh(config, jax.device_count(), tpu_slices(jax.devices()))
   check_attention(config, jax.devices()[0].platform)
   origins = find_origins(config)
+  check_weights(directory, origins)
   check_mesh(config, origins.split_sizes(), sizes)
   check_positions(config, origins)
   check_language_heads(config, origins)
   texts = load_data(config)
-  check_owner(directory, config, origins, texts)
+  check_data(directory, texts)
   damage, listed = _find_damage(config, directory), phase_names(config)
   unfinished = listed[len(finished_phases(directory, listed)) :]
   check_taken_over(directory, config, [*unfinished, *(one.phase for one in damage)])

@@ -51,13 +51,15 @@ def default_run_dir(config_file: str, config: Config) -> Path:
   return Path(f"runs/{Path(config_file).stem}-{identity(config)}")
 
 
-def check_owner(directory: RunDirectory, config: Config, origins: Origins, data: GameData) -> None:
-  """Checks that the directory is new, or was started with this config, weights and data.
+def check_directory(directory: RunDirectory, config: Config) -> None:
+  """Checks that the directory is new, or was started with this config.
 
-  It is read alone, and where it is missing not made.
+  It is read alone, and where it is missing not made. Called before weights and data are read, which
+  may take long.
 
   Raises:
-    ConfigError: it belongs to another run, or cannot be a directory that is written.
+    ConfigError: it belongs to another run, has lost files, or cannot be a directory that is
+      written.
   """
   if "://" in str(directory) or ":/" in str(directory):
     raise ConfigError(
@@ -67,23 +69,33 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
   try:
     is_known = _is_there(directory, directory.config)
     known = files.read_json(directory.config) if is_known else None
-    known_data = _data_hash(directory)
+    _data_hash(directory)
     known_weights = _known_weights(directory)
   except (OSError, ValueError) as error:
     raise _unusable(directory, error) from error
-  check_weights(directory, origins)
   if is_known:
     fields = fields_of_json(known, f"the run in {directory}")
     for field, old, new in differences(fields, to_dict(config), "config"):
-      # A checkpoint may move: its weights were found to be the same.
+      # A checkpoint may move: `check_weights` finds whether its weights are the same.
       moved = old and new and field in known_weights
       if makes_a_run(field.removeprefix("config.")) and not moved:
         raise ConfigError(
-          f"{field} is {_shown(new)}, but the run in {directory} was started with"
-          f" {_shown(old)}; give another "
-          "--run_dir, or the old value to continue that run."
+          f"{field} is {_shown(new)}, but the run in {directory} was started with {_shown(old)};"
+          " give another --run_dir, or the old value to continue that run."
         )
-  if known_data is not None and known_data != fingerprint(data):
+
+
+def check_data(directory: RunDirectory, data: GameData) -> None:
+  """Checks that the data is what it was when the run was started.
+
+  Raises:
+    ConfigError: it is not.
+  """
+  try:
+    known = _data_hash(directory)
+  except (OSError, ValueError) as error:
+    raise _unusable(directory, error) from error
+  if known is not None and known != fingerprint(data):
     raise ConfigError(
       f"The data has changed since the run in {directory} was started, whose {directory.data.name} "
       "has its hash; give another --run_dir, or the old data to continue that run."
@@ -139,7 +151,7 @@ def claim(
     # The config first: whoever finds the rest knows whose it is.
     files.write_json(directory.config, to_json(config))
     files.write_json(directory.origins, origins.fingerprints)
-    # Again at every start, as it may have been damaged; `check_owner` has found it to be of this
+    # Again at every start, as it may have been damaged; `check_data` has found it to be of this
     # data.
     files.write_text(directory.preview, list_tokens(codec, examples(tokenised)))
     files.write_json(directory.data, describe_data(data, tokenised))

@@ -8,6 +8,7 @@ flags, its own JAX, its own exit code. An answer is a line of JSON on the standa
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -48,6 +49,8 @@ def serve() -> None:
   # JAX warns of every fork; it has no device open here, and so no threads that a fork would lose.
   warnings.filterwarnings("ignore", message=".*fork", category=RuntimeWarning)
   warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+  gc.collect()
+  gc.freeze()  # a fork that collects would copy all that is imported
   for line in sys.stdin:
     began = time.monotonic()
     process = os.fork()

@@ -22,6 +22,7 @@ class BadInput:
     arguments: of it; `AT` in them is the folder of the files.
     words: all of which its sentence must hold.
     ordinary_user: whether it needs a user whom modes of files bind, which root is not.
+    costly: whether much is read before it is refused.
   """
 
   name: str
@@ -29,6 +30,7 @@ class BadInput:
   arguments: tuple[str, ...]
   words: tuple[str, ...]
   ordinary_user: bool = False
+  costly: bool = False
 
 
 MAIN = "apo_jax.main"
@@ -36,11 +38,30 @@ DEMO = "--config=configs/demo.py"
 _TINY = tuple(tiny.flags(rounds=1))
 
 
+# What is refused only when the embedded world, a tokenizer or a plan's programs have been made.
+_COSTLY = (
+  "tokenizer.path=/nonexistent",
+  "data.num_golden=100000000",
+  "data.chat_template=/nonexistent.jinja",
+  "data.chat_template={{",
+  "run_dir runs/begun",
+  "plan --only=nothing",
+  "export --run=runs/begun --output=new",
+  "export --run=runs/begun --output=new --round=99",
+  "export --run=runs/begun --output=new --round=-1",
+  "export --run=runs/rounds_file --output=new",
+  "evaluate --run=runs/begun",
+  "chat --run=runs/begun",
+  "chat --run=runs/begun --round=99",
+)
+
+
 def table() -> list[BadInput]:
   """All of them."""
   parts = (_configs(), _fields(), _flags(), _data(), _checkpoints(), _run_directories())
   others = (_previews(), _plans(), _exports(), _evaluations(), _chats(), _comparisons())
-  return [one for part in (*parts, *others, _sweeps(), _builds(), _launches()) for one in part]
+  listed = [one for part in (*parts, *others, _sweeps(), _builds(), _launches()) for one in part]
+  return [dataclasses.replace(one, costly=one.name in _COSTLY) for one in listed]
 
 
 def _short(text: str) -> str:
@@ -113,8 +134,8 @@ def _fields() -> Iterator[BadInput]:
     ("roundss", "3", "did you mean config.rounds?"),
     ("policy.losss", "dpo", "did you mean config.policy.loss?"),
     ("polcy.loss", "dpo", "did you mean config.policy?"),
-    ("policy.loss", "ppo", "'dpo', 'rjs' or 'rrhf'"),
-    ("policy.loss", "", "'dpo', 'rjs' or 'rrhf'"),
+    ("policy.loss", "ppo", "'rrhf'"),
+    ("policy.loss", "", "'rrhf'"),
     ("policy.dpo", "x", "a ConfigDict"),
     ("policy.dpo.beta", "0", "above 0"),
     ("policy.dpo.beta", "1e300", "float32"),
@@ -371,7 +392,7 @@ def _evaluations() -> Iterator[BadInput]:
     (("--run=/nonexistent",), "--run is '/nonexistent'"),
     ((f"--run={AT}/runs/config_list",), "config.json"),
     ((f"--run={AT}/runs/config_gone",), "config.json"),
-    ((run, "--round=99"), "--round is 99"),
+    ((run,), "whose data has changed"),
     ((run, "--num_queries=0"), "--num_queries is 0", "at least 1"),
     ((run, "--batch_size=1000000000000"), "--batch_size", "at most 1,000,000"),
     ((run, "--temperature=nan"), "--temperature is nan"),

@@ -17,8 +17,10 @@ from tests.bad_inputs import files
 from tests.bad_inputs.table import AT, BadInput, table
 
 TABLE = table()
+# Of the others the default run tries one in so many.
+SHARE = 3
 # Tried once more as a user starts them, each with an interpreter of its own.
-TYPED = ("config syntax", "flag extra", "run_dir config_gone")
+TYPED = ("config syntax", "run_dir config_gone")
 
 
 class Server:
@@ -96,7 +98,16 @@ def check(case: BadInput, code: int, stdout: str, stderr: str) -> None:
   assert len(line) < 2000 and line.endswith((".", "?"))
 
 
-@pytest.mark.parametrize("case", TABLE, ids=lambda case: case.name)
+def marked() -> list[Any]:
+  """The cases, of which most are for slow runs."""
+  slow = (case.costly or number % SHARE for number, case in enumerate(TABLE))
+  return [
+    pytest.param(case, id=case.name, marks=[pytest.mark.slow] if is_slow else [])
+    for case, is_slow in zip(TABLE, slow, strict=True)
+  ]
+
+
+@pytest.mark.parametrize("case", marked())
 def test_it_is_refused_in_one_sentence_and_nothing_is_written(server, case):
   runs = tiny.ROOT / "runs"
   before, known = contents(server.place / "at"), runs.exists() and sorted(os.listdir(runs))
@@ -109,9 +120,10 @@ def test_it_is_refused_in_one_sentence_and_nothing_is_written(server, case):
 def test_the_table_is_large_and_has_every_command():
   assert len(TABLE) >= 100
   assert len({case.name for case in TABLE}) == len(TABLE)
-  assert len({case.command for case in TABLE}) == 9
+  assert len({case.command for case in TABLE}) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TYPED)
 def test_a_user_sees_the_same(server, name):
   (case,) = (one for one in TABLE if one.name == name)

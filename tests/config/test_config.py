@@ -620,9 +620,21 @@ def test_config_json_says_its_format():
   written = to_json(demo())
   assert written["format"] == FORMAT
   assert fields_of_json(written, "runs/one") == to_dict(demo())
-  for known, found in ((to_dict(demo()), 1), ({"format": 99}, 99), ([], None)):
+  for known, found in ((to_dict(demo()), 1), ({"format": 99}, 99)):
     with pytest.raises(ConfigError, match=rf"runs/one has format {found}, .* reads {FORMAT}"):
       fields_of_json(known, "runs/one")
+  for known in ([], None, "text"):
+    with pytest.raises(ConfigError, match=r"of runs/one holds .*; it must hold the fields"):
+      fields_of_json(known, "runs/one")
+
+
+def test_fields_that_an_older_run_does_not_know_have_their_defaults():
+  older = to_json(demo())
+  del older["policy"]["replay"], older["policy"]["dpo"]["pairs"], older["health"]
+  del older["reward"]["weighting"], older["reward"]["fixed"]
+  assert fields_of_json(older, "runs/one") == to_dict(demo())
+  older["policy"]["dpo"]["beta"] = 0.7
+  assert fields_of_json(older, "runs/one") == to_dict(demo(policy__dpo__beta=0.7))
 
 
 def test_smollm2_comes_in_two_sizes():

@@ -283,7 +283,7 @@ def test_an_output_that_is_there(run, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(ConfigError, match=r"--output is .*file"):
     export(run, tmp_path / "file", player="policy")
-  with pytest.raises(ConfigError, match=r"--output is .*cannot be written"):
+  with pytest.raises(ConfigError, match=r"--output is .*cannot be used"):
     export(run, tmp_path / "file" / "below", player="policy")
 
 

@@ -144,8 +144,8 @@ def test_local_leaves_xla_flags_alone(tmp_path):
   ("options", "message"),
   [
     ([], "--processes"),
-    (["--processes=0"], "is 0; it must be at least 1"),
-    (["--processes=1", "--devices_per_process=0"], "is 0; it must be at least 1"),
+    (["--processes=0"], "it must be a whole number of at least 1"),
+    (["--processes=1", "--devices_per_process=0"], "it must be a whole number of at least 1"),
     (["--processes=1", "--config=x"], "--config=x"),
   ],
 )

@@ -23,7 +23,7 @@ from apo_jax.models.definition import define_reward_model
 from apo_jax.objectives import DPO, RRHF, RejectionSampling, pairs_from_scores
 from apo_jax.phases.batches import ranked_golden
 from apo_jax.phases.evaluation import which_equal
-from apo_jax.phases.responses import read_by, with_rewards, with_shaped_rewards
+from apo_jax.phases.responses import learnable, read_by, with_rewards, with_shaped_rewards
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
 from tests import tiny
@@ -101,7 +101,7 @@ def rewards_of(sampled):
 def pairs_of(sampled, loss):
   """The pairs that a policy loss learns from, by what is preferred to what."""
   shaped = with_shaped_rewards(sampled, ())
-  read = read_by(loss, shaped, "never_best")
+  read = read_by(loss, shaped, learnable(shaped, "never_best"))
   rewards = jnp.array([[one.shaped_reward for one in query.samples] for query in shaped])
   pairs = np.asarray(pairs_from_scores(rewards, jnp.asarray(read), getattr(loss, "pairs", "all")))
   keys = [[response.key for response in query.responses] for query in sampled]

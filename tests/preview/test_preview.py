@@ -159,7 +159,7 @@ def test_a_run_directory_that_cannot_be_used_is_refused_by_both(tmp_path):
 
 def test_an_output_that_is_no_directory_is_refused_before_any_work(tmp_path):
   (tmp_path / "file").write_text("")
-  with pytest.raises(ConfigError, match=r"--output is .*file', which is a file"):
+  with pytest.raises(ConfigError, match=r"--output is .*file', which cannot be used"):
     previewing.check_output(str(tmp_path / "file"))
   with pytest.raises(ConfigError, match=r"--output is 'gs://bucket'"):
     previewing.check_output("gs://bucket")
