@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -53,16 +52,18 @@ def main(arguments: list[str]) -> int:
   from apo_jax.devices import distributed, interrupts
   from apo_jax.devices.compilation_cache import use_compilation_cache
   from apo_jax.inference.scoring import NotFinite
+  from apo_jax.logs.places import find_path, find_place
   from apo_jax.logs.run_directory import RunDirectory
   from apo_jax.logs.storage import problem_of
   from apo_jax.run.ownership import default_run_dir
   from apo_jax.training.loop import TrainingDiverged
 
-  run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
+  run_dir = _RUN_DIR.value or default_run_dir(config_file, config)
   try:
+    run_dir = find_place(run_dir, "--run_dir")
     distributed.initialize(*process_flags())
     use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
-    share = Path(_SHARE.value) if _SHARE.value else None
+    share = find_path(_SHARE.value, "--share") if _SHARE.value else None
     with interrupts.listening() if jax.process_count() == 1 else contextlib.nullcontext():
       report = game.play(config, run_dir, share=share, repair=_REPAIR.value)
   except interrupts.Interrupted as interrupted:

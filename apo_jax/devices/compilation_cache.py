@@ -5,9 +5,10 @@ from pathlib import Path
 import jax
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.logs.places import Place, absolute
 
 
-def use_compilation_cache(given: str | None, default: Path) -> None:
+def use_compilation_cache(given: str | None, default: Place) -> None:
   """Says where compiled programs are kept and looked for; called before anything is compiled.
 
   Several processes may share it: JAX lets the first one alone write, and what one of them cannot
@@ -24,7 +25,7 @@ def use_compilation_cache(given: str | None, default: Path) -> None:
   """
   if given is None:
     if not jax.config.jax_compilation_cache_dir:
-      jax.config.update("jax_compilation_cache_dir", str(default.absolute()))
+      jax.config.update("jax_compilation_cache_dir", str(absolute(default)))
     return
   if given and "://" not in given:
     try:

@@ -6,8 +6,6 @@ The weights are laid over all devices there are, whatever mesh the run had, and 
 tensor. With several processes every one is started like this; the first writes.
 """
 
-from pathlib import Path
-
 from absl import app, flags, logging
 
 from apo_jax.config import command_line
@@ -43,12 +41,13 @@ def main(arguments: list[str]) -> int:
 
   from apo_jax.devices import distributed
   from apo_jax.export.run import export
+  from apo_jax.logs.places import find_path, find_place
 
   try:
     distributed.initialize(*command_line.process_flags())
     exported = export(
-      Path(_RUN.value),
-      Path(_OUTPUT.value),
+      find_place(_RUN.value, "--run"),
+      find_path(_OUTPUT.value, "--output"),
       player=_PLAYER.value,
       round=_ROUND.value,
       adapter=_ADAPTER.value,

@@ -12,6 +12,7 @@ from apo_jax.config.schema import Config
 from apo_jax.data.token_listing import list_tokens
 from apo_jax.devices.sharding import make_mesh
 from apo_jax.logs import files
+from apo_jax.logs.places import Place, find_path
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.preview import text
 from apo_jax.preview.histogram import WIDTH
@@ -40,7 +41,7 @@ class Preview(NamedTuple):
   text: str
 
 
-def preview(config: Config, config_file: str, run_dir: Path) -> Preview:
+def preview(config: Config, config_file: str, run_dir: Place) -> Preview:
   """What is known of a run before it trains; nothing is written.
 
   Args:
@@ -86,8 +87,7 @@ def check_output(output: str) -> None:
   Raises:
     ConfigError: it cannot.
   """
-  if "://" in output:
-    raise ConfigError(f"--output is {output!r}; it must be a path of the file system.")
+  find_path(output, "--output")
   if Path(output).exists() and not Path(output).is_dir():
     raise ConfigError(f"--output is {output!r}, which is a file; give a directory.")
 

@@ -1,12 +1,12 @@
 """What the report is made from: the files of a run directory, read as they are."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from apo_jax.data.samples import read_test_rows
 from apo_jax.logs.files import read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
+from apo_jax.logs.places import Place, absolute
 from apo_jax.logs.run_directory import (
   EVALUATION,
   GOLDEN_SAMPLES,
@@ -63,7 +63,7 @@ class Run:
     return [round.evaluation.get("standard_errors", {}).get(key) for round in self.rounds]
 
 
-def read_run(run_dir: Path) -> Run:
+def read_run(run_dir: Place) -> Run:
   """Reads the files that the report is made from.
 
   Raises:
@@ -76,7 +76,7 @@ def read_run(run_dir: Path) -> Run:
     if directory.name.isdecimal()
   ]
   return Run(
-    name=run_dir.resolve().name,
+    name=absolute(run_dir).name,
     config=_object(place.config),
     metrics=read_metrics(run_dir),
     rounds=sorted(rounds, key=lambda round: round.number),
@@ -84,7 +84,7 @@ def read_run(run_dir: Path) -> Run:
   )
 
 
-def _read_round(directory: Path) -> Round:
+def _read_round(directory: Place) -> Round:
   def rows(name: str) -> list[dict[str, Any]]:
     path = directory / name
     return read_jsonl(path) if path.exists() else []
@@ -101,5 +101,5 @@ def _read_round(directory: Path) -> Round:
   )
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Place) -> dict[str, Any]:
   return read_json(path) if path.exists() else {}

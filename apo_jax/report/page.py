@@ -6,10 +6,10 @@ the page can be made at any time of a run.
 
 import html
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from apo_jax.logs.files import json_text, write_text
+from apo_jax.logs.places import Place
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
 from apo_jax.report.data import Run, read_run
@@ -43,7 +43,7 @@ _FACTS = (
 )
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Place) -> Place:
   """Writes report.html into the run directory and returns its path.
 
   Args:

@@ -19,6 +19,7 @@ from apo_jax.data.tokenised import TokenisedData
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.processes import barrier
 from apo_jax.logs import files
+from apo_jax.logs.places import Place, is_bucket
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.data_description import describe_data, examples
 from apo_jax.run.origins import Origins
@@ -52,10 +53,6 @@ def check_owner(directory: RunDirectory, config: Config, origins: Origins, data:
   Raises:
     ConfigError: it belongs to another run, or cannot be a directory that is written.
   """
-  if "://" in str(directory) or ":/" in str(directory):
-    raise ConfigError(
-      f"--run_dir is {str(directory)!r}; it must be a path of the file system: mount the bucket."
-    )
   try:
     _check_can_be_written(directory.path)
     known = _read_if_there(directory.config)
@@ -88,7 +85,8 @@ def make_directory(directory: RunDirectory) -> None:
     ConfigError: it cannot be made.
   """
   try:
-    directory.path.mkdir(parents=True, exist_ok=True)
+    if not is_bucket(directory.path):  # which has no directories
+      directory.path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise _unusable(directory, error) from error
 
@@ -139,8 +137,15 @@ def claim(
     )
 
 
-def _check_can_be_written(path: Path) -> None:
-  """Raises OSError unless `path`, or what it would be made in, is a directory that is written."""
+def _check_can_be_written(path: Place) -> None:
+  """Raises OSError unless `path`, or what it would be made in, is a directory that is written.
+
+  Whether a bucket may be written is known when the lock is.
+  """
+  if is_bucket(path):
+    if path.is_file():
+      raise NotADirectoryError(f"{str(path)!r} is no directory")
+    return
   there = next(one for one in (path, *path.parents) if one.exists())
   if not there.is_dir():
     raise NotADirectoryError(f"{str(there)!r} is no directory")
@@ -156,7 +161,7 @@ def _known_weights(directory: RunDirectory) -> dict[str, str]:
   return _read_if_there(directory.origins) or {}
 
 
-def _read_if_there(path: Path) -> Any:
+def _read_if_there(path: Place) -> Any:
   return files.read_json(path) if path.exists() else None
 
 

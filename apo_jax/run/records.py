@@ -7,10 +7,10 @@ what later phases read beside it. Players' checkpoints have checksums of their o
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from apo_jax.logs.files import file_sha256, read_json, write_json
+from apo_jax.logs.places import Place
 from apo_jax.logs.run_directory import CHECKSUMS, RunDirectory
 from apo_jax.run.adoption import BESIDE
 from apo_jax.run.phase_inputs import PhaseName
@@ -29,7 +29,7 @@ class Damage(NamedTuple):
   """
 
   phase: PhaseName
-  path: Path
+  path: Place
   problem: str
 
   @property
@@ -71,7 +71,7 @@ def finished_phases(directory: RunDirectory, listed: Sequence[PhaseName]) -> lis
   ]
 
 
-def files_of(directory: RunDirectory, name: PhaseName) -> list[Path]:
+def files_of(directory: RunDirectory, name: PhaseName) -> list[Place]:
   """The files that a finished phase left in its round's directory, its result first."""
   paths = [directory.round(name.round) / file for file in _names(name)]
   return [path for path in paths if path.exists()]
@@ -113,12 +113,12 @@ def _names(name: PhaseName) -> tuple[str, ...]:
   return (name.result, *BESIDE.get(name.result, ()))
 
 
-def _known(place: Path) -> dict[str, str]:
+def _known(place: Place) -> dict[str, str]:
   path = place / CHECKSUMS
   return dict(read_json(path)) if path.exists() else {}
 
 
-def _known_if_readable(place: Path) -> dict[str, str]:
+def _known_if_readable(place: Place) -> dict[str, str]:
   """The same for whoever writes them: damaged ones were refused, or are being repaired."""
   try:
     return _known(place)
@@ -126,7 +126,7 @@ def _known_if_readable(place: Path) -> dict[str, str]:
     return {}
 
 
-def _problem(path: Path, known: str | None) -> str:
+def _problem(path: Place, known: str | None) -> str:
   """What is wrong with a file; empty where nothing is."""
   try:
     if known is None:

@@ -28,6 +28,7 @@ from apo_jax.devices.cores import usable_cores
 from apo_jax.devices.processes import of_the_first
 from apo_jax.logs import files
 from apo_jax.logs.locks import holder_of, try_lock
+from apo_jax.logs.places import Place, is_bucket
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.adoption import copy_phase, phase_metrics
 from apo_jax.run.models import Models
@@ -120,6 +121,19 @@ class SharedPhases:
     # What an interrupted `drop_unneeded` left is no phase.
     shutil.rmtree(self._entry(name), ignore_errors=True)
     os.rename(made, self._entry(name))
+
+
+def check_shares(run_dir: Place) -> None:
+  """Checks that a run can share phases, which are linked and renamed.
+
+  Raises:
+    ConfigError: its directory is in a bucket, which has neither.
+  """
+  if is_bucket(run_dir):
+    raise ConfigError(
+      f"--share is given, but --run_dir is {str(run_dir)!r}; runs that share phases must lie in the"
+      " file system."
+    )
 
 
 def make_folder(folder: Path) -> None:
