@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
   from apo_jax.devices import distributed, interrupts
   from apo_jax.devices.compilation_cache import use_compilation_cache
   from apo_jax.inference.scoring import NotFinite
-  from apo_jax.logs.places import find_path, find_place
+  from apo_jax.logs.places import absolute, find_path, find_place
   from apo_jax.logs.run_directory import RunDirectory
   from apo_jax.logs.storage import problem_of
   from apo_jax.run.ownership import default_run_dir
@@ -62,7 +62,8 @@ def main(arguments: list[str]) -> int:
   try:
     run_dir = find_place(run_dir, "--run_dir")
     distributed.initialize(*process_flags())
-    use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
+    default_cache = absolute(RunDirectory(run_dir).compilation_cache)
+    use_compilation_cache(_COMPILATION_CACHE.value, default_cache)
     share = find_path(_SHARE.value, "--share") if _SHARE.value else None
     with interrupts.listening() if jax.process_count() == 1 else contextlib.nullcontext():
       report = game.play(config, run_dir, share=share, repair=_REPAIR.value)

@@ -6,11 +6,12 @@ metrics/000001.jsonl and so on, one object each. A run directory that was copied
 into one, may hold both, first the file and then the segments.
 """
 
+import abc
 import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from apo_jax.logs.files import json_line, read_jsonl, write_bytes, write_jsonl
 from apo_jax.logs.places import Place, is_bucket, read_objects, remove_tree
@@ -25,7 +26,7 @@ PLACE = ("time", "round", "phase", "step")
 _SECONDS_BETWEEN_SEGMENTS = 60.0
 
 
-class Lines(Protocol):
+class Lines(abc.ABC):
   """The lines of one run, which this process alone writes.
 
   Attributes:
@@ -34,18 +35,23 @@ class Lines(Protocol):
 
   mended: int
 
+  @abc.abstractmethod
   def rows(self) -> list[Row]:
     """All of them, in order."""
 
+  @abc.abstractmethod
   def append(self, row: Row) -> None:
     """Adds one."""
 
+  @abc.abstractmethod
   def sync(self) -> None:
     """Waits until all are where a loss of power does not reach them."""
 
+  @abc.abstractmethod
   def keep(self, is_kept: Callable[[Row], bool]) -> bool:
     """Drops the others; whether there were any."""
 
+  @abc.abstractmethod
   def close(self) -> None:
     """Ends writing."""
 
@@ -71,7 +77,7 @@ def read_metrics(run_dir: Place) -> list[dict[str, Any]]:
   return rows
 
 
-class FileLines:
+class FileLines(Lines):
   """metrics.jsonl; segments that were copied beside it are taken into it."""
 
   def __init__(self, run_dir: Place):
@@ -113,7 +119,7 @@ class FileLines:
     self._file.close()
 
 
-class SegmentLines:
+class SegmentLines(Lines):
   """Segments in a bucket, held in memory too: nobody else writes them."""
 
   def __init__(self, run_dir: Place):
