@@ -205,15 +205,16 @@ def _objects(bucket: str, prefix: str, most: int) -> Iterator[Any]:
 
 
 def _prepare(text: str, flag: str) -> None:
-  """Makes gs:// known to epath and Orbax as this project reads it.
-
-  Raises:
-    ConfigError: the packages for it are not installed.
-  """
+  """Raises ConfigError where the packages for gs:// are not installed; else makes them ready."""
   if importlib.util.find_spec(_EXTRA) is None:
     raise ConfigError(
       f"{flag} is {text!r}, but the package {_EXTRA} is not installed: pip install 'apo_jax[gcs]'."
     )
+  prepare_buckets()
+
+
+def prepare_buckets() -> None:
+  """Sets what the libraries that read buckets are to do, before they are first used."""
   # Other processes write to the same directory: what was listed once is not what is there.
   fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
   # Its retries are told of by what comes of them. That a bucket may be of another kind is asked for
