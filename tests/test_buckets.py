@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,6 +22,8 @@ from tests import tiny, whole_run
 
 bucket = pytest.importorskip("tests.bucket", reason="needs gcsfs and gcp-storage-emulator")
 
+DIRECTORY = "runs/killed"
+RUN_DIR = f"gs://{bucket.NAME}/{DIRECTORY}"
 FAULTS = {"unavailable": 0.02, "lost": 0.01, "lost_answers": 0.01, "slow": 0.02}
 # When it is killed.
 REACHED = (
@@ -38,42 +41,33 @@ def faulty() -> Iterator[bucket.Bucket]:
     yield served
 
 
-def start(served: bucket.Bucket, module: str, *arguments: object) -> subprocess.Popen:
-  return subprocess.Popen(
-    [sys.executable, "-m", f"apo_jax.{module}", *map(str, arguments)],
-    cwd=tiny.ROOT,
-    env={**os.environ, **served.environment()},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+def start(served: bucket.Bucket, log: Path) -> subprocess.Popen:
+  """The game in the bucket, which says what it says in a file."""
+  with log.open("w") as file:
+    return subprocess.Popen(
+      [sys.executable, "-m", "apo_jax.main", *whole_run.FLAGS, f"--run_dir={RUN_DIR}"],
+      cwd=tiny.ROOT,
+      env={**os.environ, **served.environment()},
+      stdout=file,
+      stderr=subprocess.STDOUT,
+    )
 
 
-def run(served: bucket.Bucket, module: str, *arguments: object) -> tuple[int, str, str]:
-  process = start(served, module, *arguments)
-  out, said = process.communicate(timeout=900)
-  return process.returncode, out, said
-
-
-def game(run_dir: str) -> list[str]:
-  return [*whole_run.FLAGS, f"--run_dir={run_dir}"]
-
-
-def wait_for(served: bucket.Bucket, directory: str, file: str, process: subprocess.Popen) -> None:
-  deadline = time.monotonic() + 400
-  while file not in served.names(directory):
-    assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+def wait_for(served: bucket.Bucket, file: str, process: subprocess.Popen, log: Path) -> None:
+  deadline = time.monotonic() + 600
+  while file not in served.names(DIRECTORY):
+    assert process.poll() is None and time.monotonic() < deadline, log.read_text()
     time.sleep(0.02)
 
 
-def brought_here(served: bucket.Bucket, directory: str, place) -> None:
+def brought_here(served: bucket.Bucket, place: Path) -> None:
   """Copies a run out of the bucket, as `gcloud storage cp -r` would."""
-  for name in served.names(directory):
+  for name in served.names(DIRECTORY):
     (place / name).parent.mkdir(parents=True, exist_ok=True)
-    (place / name).write_bytes(served.storage.get_file(bucket.NAME, f"{directory}/{name}"))
+    (place / name).write_bytes(served.storage.get_file(bucket.NAME, f"{DIRECTORY}/{name}"))
 
 
-def checksums_of_players(run_dir) -> dict[str, object]:
+def checksums_of_players(run_dir: Path) -> dict[str, object]:
   """What each player's last checkpoint says of its arrays."""
   found = {}
   for directory in sorted((run_dir / "checkpoints").iterdir()):
@@ -86,7 +80,7 @@ def checksums_of_players(run_dir) -> dict[str, object]:
   return found
 
 
-def check_alike(copy) -> None:
+def check_alike(copy: Path) -> None:
   """A run that was copied here from the bucket is the one that was played here."""
   whole = whole_run.played()
   without_time = [
@@ -108,23 +102,23 @@ def check_alike(copy) -> None:
 @pytest.mark.slow
 def test_a_run_in_a_bucket_that_fails_and_is_killed_is_the_run_here(faulty, tmp_path):
   """Three times SIGKILL, and once a second owner, who is refused."""
-  place = f"gs://{bucket.NAME}/runs/killed"
+  log = tmp_path / "log"
   for number, reached in enumerate(REACHED):
-    process = start(faulty, "main", *game(place))
+    process = start(faulty, log)
     try:
       if number == 1:
-        wait_for(faulty, "runs/killed", "rounds/00/supervised.json", process)
-        code, out, said = run(faulty, "main", *game(place))
-        assert code == 2 and "updates" not in out, out + said
-        assert f"which process {process.pid} of " in said.splitlines()[-1]
-      wait_for(faulty, "runs/killed", reached, process)
+        wait_for(faulty, "rounds/00/supervised.json", process, log)
+        other = tmp_path / "other"
+        assert start(faulty, other).wait(timeout=600) == 2
+        said = other.read_text().splitlines()
+        assert len(said) == 1 and f"which process {process.pid} of " in said[0], said
+      wait_for(faulty, reached, process, log)
     finally:
       process.send_signal(signal.SIGKILL)
-      process.communicate()
-    assert "owner.json" in faulty.names("runs/killed")
-  code, out, said = run(faulty, "main", *game(place))
-  assert code == 0, said
-  assert f"The run is in {place}" in out
-  brought_here(faulty, "runs/killed", tmp_path)
-  check_alike(tmp_path)
+      process.wait()
+    assert "owner.json" in faulty.names(DIRECTORY)
+  assert start(faulty, log).wait(timeout=900) == 0, log.read_text()
+  assert f"The run is in {RUN_DIR}" in log.read_text()
+  brought_here(faulty, tmp_path / "copy")
+  check_alike(tmp_path / "copy")
   assert all(faulty.faults.happened[name] for name in FAULTS), faulty.faults.happened
