@@ -1,8 +1,8 @@
 """A bucket on this machine: an emulator of Google Cloud Storage that holds conditions and fails.
 
-`gcp-storage-emulator` answers the API from memory, but takes conditional writes for plain ones and
-does not say the generation of what it sends: here it does as the service does. On request some
-answers are 503s, late or lost.
+`gcp-storage-emulator` answers the API from memory, but takes conditional writes for plain ones, does
+not say the generation of what it sends and forgets an upload that is finished: here it does as the
+service does. On request some answers are 503s, late or lost.
 """
 
 import contextlib
@@ -169,6 +169,8 @@ def _hold_conditions() -> None:
     for method, handler in handlers.items():
       if handler in (objects.insert, objects.delete):
         handlers[method] = partial(_conditional, handler)
+      if handler is objects.upload_partial:
+        handlers[method] = partial(_remembered, {}, handler)
       if handler in (objects.get, objects.download):
         handlers[method] = partial(_with_generation, handler)
 
@@ -190,6 +192,17 @@ def _conditional(handler, request, response, storage, *rest) -> None:
       )
       return
   handler(request, response, storage, *rest)
+
+
+def _remembered(answers: dict[str, str], handler, request, response, storage, *rest) -> None:
+  """A part of an upload that is finished is answered as the last was: its answer may be lost."""
+  upload = request.query["upload_id"][0]
+  if upload in answers:
+    response.write_file(answers[upload], content_type="application/json")
+    return
+  handler(request, response, storage, *rest)
+  if response.status is HTTPStatus.OK:
+    answers[upload] = response._content
 
 
 def _with_generation(handler, request, response, storage, *rest) -> None:
