@@ -1,8 +1,8 @@
 """A bucket on this machine: an emulator of Google Cloud Storage that holds conditions and fails.
 
-`gcp-storage-emulator` answers the API from memory, but takes conditional writes for plain ones, does
-not say the generation of what it sends and forgets an upload that is finished: here it does as the
-service does. On request some answers are 503s, late or lost.
+`gcp-storage-emulator` answers the API from memory, but takes conditional writes for plain ones,
+does not say the generation of what it sends and forgets an upload that is finished: here it does as
+the service does. On request some answers are 503s, late or lost.
 """
 
 import contextlib
