@@ -49,7 +49,11 @@ def find_place(text: str | os.PathLike[str], flag: str) -> Place:
   """
   text = os.fspath(text)
   if not text.startswith(_SCHEME):
-    _check_is_path(text, flag)
+    if _IS_URI.match(text):
+      raise ConfigError(
+        f"{flag} is {text!r}; it must be a path of the file system, or gs://BUCKET/DIRECTORY"
+        f"{_as_bucket(text)}."
+      )
     return Path(text)
   bucket, _, name = text.removeprefix(_SCHEME).partition("/")
   if not _BUCKET.fullmatch(bucket) or not name.strip("/") or _UNUSABLE.search(name):
@@ -67,20 +71,25 @@ def find_place(text: str | os.PathLike[str], flag: str) -> Place:
   return epath.Path(text)
 
 
-def find_path(text: str | os.PathLike[str], flag: str) -> Path:
+def find_path(
+  text: str | os.PathLike[str],
+  flag: str,
+  reason: str = "only run directories may lie in a bucket",
+) -> Path:
   """The path that a flag gives, which must be of the file system.
 
   Raises:
-    ConfigError: it is not.
+    ConfigError: it is not; gives the reason.
   """
   text = os.fspath(text)
-  if is_bucket(text):
-    raise ConfigError(
-      f"{flag} is {text!r}; it must be a path of the file system: only run directories may lie in"
-      " a bucket."
-    )
-  _check_is_path(text, flag)
+  if _IS_URI.match(text):
+    raise ConfigError(f"{flag} is {text!r}; it must be a path of the file system: {reason}.")
   return Path(text)
+
+
+def place_of(text: str) -> Place:
+  """The path that a flag gives, of either kind, not checked: for what is said of it."""
+  return epath.Path(text) if is_bucket(text) else Path(text)
 
 
 def is_bucket(path: Place | str) -> bool:
@@ -159,6 +168,24 @@ def directories_below(folder: Place) -> Iterator[tuple[Place, list[str]]]:
     yield from directories_below(folder / name)
 
 
+def sizes_below(directory: Place) -> dict[Place, int]:
+  """The files below a directory, each with its bytes; none where it is not there."""
+  if not is_bucket(directory):
+    return {path: path.stat().st_size for path in directory.rglob("*") if path.is_file()}
+  found = fsspec.filesystem("gcs").find("/".join(bucket_and_name(directory)), detail=True)
+  # A name that ends with a slash is how consoles show an empty directory.
+  files = {name: info for name, info in found.items() if not name.endswith("/")}
+  return {epath.Path(_SCHEME + name): info["size"] for name, info in files.items()}
+
+
+def copy_here(source: Place | str, target: Path) -> None:
+  """Copies a file of any length to the file system."""
+  if is_bucket(source):
+    fsspec.filesystem("gcs").get_file("/".join(bucket_and_name(source)), os.fspath(target))
+  else:
+    shutil.copyfile(source, target)
+
+
 def bucket_client() -> Any:
   """The client of Google Cloud Storage, a `google.cloud.storage.Client`, for conditional writes."""
   from google.cloud import storage  # of the extra `gcs`
@@ -187,14 +214,10 @@ def reason_of(error: BaseException) -> str:
   return f"{type(error).__name__}: {lines[0]}"[:300].rstrip(".: ")
 
 
-def _check_is_path(text: str, flag: str) -> None:
-  if not _IS_URI.match(text):
-    return
+def _as_bucket(text: str) -> str:
+  """What a misspelt path of a bucket was to be, as the end of a sentence."""
   scheme, _, rest = text.partition(":")
-  hint = f"; write gs://{rest.lstrip('/')}" if scheme.lower() in ("gs", "gcs") else ""
-  raise ConfigError(
-    f"{flag} is {text!r}; it must be a path of the file system, or gs://BUCKET/DIRECTORY{hint}."
-  )
+  return f"; write gs://{rest.lstrip('/')}" if scheme.lower() in ("gs", "gcs") else ""
 
 
 def _objects(bucket: str, prefix: str, most: int) -> Iterator[Any]:

@@ -34,8 +34,10 @@ _WRONG_PATHS = {
 
 
 # The libraries that read and write buckets, and what TensorStore's errors name.
-_OF_BUCKETS = ("gcsfs", "google", "aiohttp", "requests", "urllib3")
-_IN_BUCKETS = ("storage.googleapis.com", "gs://", "/storage/v1/b/")
+_OF_BUCKETS = ("gcsfs.", "google.api_core.", "google.auth.", "google.cloud.", "google.resumable")
+_IN_BUCKETS = ("storage.googleapis.com", "/storage/v1/b/")
+# Where a run lies in a bucket, these are of it too.
+_OF_NETWORKS = ("google.", "aiohttp.", "requests.", "urllib3.")
 
 
 def problem_of(error: BaseException, run_dir: Place) -> str | None:
@@ -48,6 +50,8 @@ def problem_of(error: BaseException, run_dir: Place) -> str | None:
   if is_bucket(run_dir):
     return _bucket_problem(error, run_dir)
   for one in chain(error):
+    if _is_of_bucket(one):  # which is read, and the results are written here
+      return f"A bucket cannot be read ({reason_of(one)}); the same command tries again."
     if isinstance(one, FileNotFoundError) and not run_dir.exists():
       return f"{run_dir} is gone; what was played is lost with it unless it comes back."
     if isinstance(one, OSError) and one.errno in _WRONG_PATHS and one.filename:
@@ -84,13 +88,18 @@ def check_room(run_dir: Place, needed: int, what: str) -> None:
 def _bucket_problem(error: BaseException, run_dir: Place) -> str | None:
   """The same of a bucket, whose libraries have tried again for as long as it is worth it."""
   for one in chain(error):
-    is_theirs = type(one).__module__.split(".")[0] in _OF_BUCKETS
-    if is_theirs or isinstance(one, OSError) or any(word in str(one) for word in _IN_BUCKETS):
+    is_near = f"{type(one).__module__}.".startswith(_OF_NETWORKS) or "gs://" in str(one)
+    if is_near or isinstance(one, OSError) or _is_of_bucket(one):
       return (
         f"{run_dir} cannot be read or written ({reason_of(one)}). What is finished is kept; mend"
         " that, and the same command goes on."
       )
   return None
+
+
+def _is_of_bucket(error: BaseException) -> bool:
+  is_theirs = f"{type(error).__module__}.".startswith(_OF_BUCKETS)
+  return is_theirs or any(word in str(error) for word in _IN_BUCKETS)
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -26,6 +26,7 @@ from apo_jax.run.owner import (
   SECONDS_UNTIL_GONE,
   Owner,
   known_to_live,
+  owner_in,
   refusal,
   taken_over,
   this_process,
@@ -101,11 +102,9 @@ class _Object:
     if blob is None:
       return _Seen(None, _NONE, None)
     try:
-      owner = Owner(**json.loads(blob.download_as_bytes()))
+      owner = owner_in(blob.download_as_bytes())
     except NotFound:  # its owner has just ended
       return _Seen(None, _NONE, None)
-    except (ValueError, TypeError):
-      owner = None
     return _Seen(owner, blob.generation, blob.updated)
 
   def write(self, owner: Owner, generation: int) -> bool:

@@ -8,8 +8,6 @@ of the last touch is told by the file system itself.
 """
 
 import contextlib
-import functools
-import json
 import os
 import threading
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import jax
 
+from apo_jax.config import command_line
 from apo_jax.config.fields import ConfigError
 from apo_jax.devices.processes import of_the_first
 from apo_jax.logs.files import write_json
@@ -30,6 +29,7 @@ from apo_jax.run.owner import (
   SECONDS_UNTIL_GONE,
   Owner,
   known_to_live,
+  owner_in,
   refusal,
   taken_over,
   this_process,
@@ -76,7 +76,7 @@ def owned_by_run(directory: RunDirectory) -> Iterator[None]:
     if jax.process_index() == 0:
       try:
         own = bucket_lock.owned if is_bucket(directory.path) else owned
-        held.enter_context(own(directory.owner, functools.partial(print, flush=True)))
+        held.enter_context(own(directory.owner, command_line.say))
         remove_leftovers(directory)
       except ConfigError as error:
         problem = error
@@ -154,8 +154,8 @@ def _keep_touching(path: Path, me: Owner, stop: threading.Event) -> None:
 def _read(path: Path) -> Owner | None:
   """Who owns it; None where there is no such file, or it is damaged, which nobody keeps alive."""
   try:
-    return Owner(**json.loads(path.read_bytes()))
-  except (OSError, ValueError, TypeError):
+    return owner_in(path.read_bytes())
+  except OSError:
     return None
 
 

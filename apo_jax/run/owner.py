@@ -1,5 +1,6 @@
 """Who plays in a run directory, and whether a process of this machine still lives."""
 
+import json
 import os
 import socket
 import time
@@ -39,6 +40,16 @@ class Owner(NamedTuple):
   def words(self) -> str:
     """Who it is, for people."""
     return f"process {self.process} of {self.host}, since {self.since}"
+
+
+def owner_in(content: bytes) -> Owner | None:
+  """Whom an owner's file names; None where it is damaged, which nobody keeps alive."""
+  try:
+    owner = Owner(**json.loads(content))
+  except (RecursionError, TypeError, ValueError):
+    return None
+  kinds = Owner.__annotations__.items()
+  return owner if all(isinstance(getattr(owner, name), kind) for name, kind in kinds) else None
 
 
 def this_process() -> Owner:
