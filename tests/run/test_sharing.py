@@ -16,7 +16,7 @@ from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run import sharing
 from apo_jax.run.adoption import adopt, adopted_phases, copy_phase
 from apo_jax.run.phase_inputs import PhaseName
-from apo_jax.run.sharing import SharedPhases, drop_unneeded, lock_of, make_folder
+from apo_jax.run.sharing import SharedPhases, drop_unneeded, lock_of
 
 REWARD = PhaseName(1, "reward.json")
 SCORE = PhaseName(1, "score.json")
@@ -189,4 +189,4 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path, monkeypatch, folder):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "a_file").write_text("")
   with pytest.raises(ConfigError, match=f"--share is '{folder}'"):
-    make_folder(Path(folder))
+    check_sharing(Path(folder), tmp_path / "run")
