@@ -33,6 +33,9 @@ RUNTIME = [
 
 TENSORBOARD = ["tensorboardX>=2.6.5,<3"]
 
+# gs:// for run directories and data; google-cloud-storage is for the lock's conditional writes.
+GCS = ["gcsfs>=2026.9,<2027", "google-cloud-storage>=3.14.1,<4"]
+
 JUDGE = ["openai>=3.57,<4"]
 
 EXTRAS = {
@@ -43,14 +46,17 @@ EXTRAS = {
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",
+    "gcp-storage-emulator>=2026.7,<2027",
     *TENSORBOARD,
     *JUDGE,
+    *GCS,
   ],
   "tpu": ["jax[tpu]>=0.10.2,<0.13"],
   # CUDA 13 needs an NVIDIA driver of at least 580; under an older one install jax[cuda12] instead.
   "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
   "tensorboard": TENSORBOARD,
   "judge": JUDGE,
+  "gcs": GCS,
   "wandb": ["wandb>=0.31,<1"],
 }
 

@@ -22,6 +22,7 @@ from apo_jax.devices.processes import barrier, of_the_first
 from apo_jax.devices.sharding import make_mesh
 from apo_jax.logs import files
 from apo_jax.logs.metrics import MetricsWriter
+from apo_jax.logs.places import Place
 from apo_jax.logs.progress import Progress
 from apo_jax.logs.run_directory import (
   EVALUATION,
@@ -132,12 +133,12 @@ def phases(config: Config) -> list[Phase]:
 
 def play(
   config: Config,
-  run_dir: Path,
+  run_dir: Place,
   *,
   share: Path | None = None,
   repair: bool = False,
   on_phase_end: Callable[[Phase], None] = lambda phase: None,
-) -> Path:
+) -> Place:
   """Plays the game, or what is left of it, and returns the path of its report.
 
   With several processes, every one calls this, and the run directory is on storage they share.
@@ -156,7 +157,7 @@ def play(
     DamagedCheckpoint: a player that a later phase reads is.
   """
   if share is not None:
-    check_sharing(share)
+    check_sharing(share, run_dir)
     refuse_sharing(RunDirectory(run_dir))
   directory = RunDirectory(run_dir)
   checked = check(config, directory, repair=repair)
@@ -174,7 +175,7 @@ def _play_all(
   share: Path | None,
   repair: bool,
   on_phase_end: Callable[[Phase], None],
-) -> Path:
+) -> Place:
   with shared_tokenizer(directory, checked.tokenizer) as tokenizer:
     codec, data, template = read_as_tokens(config, checked, tokenizer)
     logs = _open_logs(config, directory.path)
@@ -254,7 +255,7 @@ def _play(run: Run, phase: Phase, shared: SharedPhases | None) -> None:
   drop_old_checkpoints(run.directory, newest, run.config.checkpoints.keep)
 
 
-def _open_logs(config: Config, run_dir: Path) -> Logs:
+def _open_logs(config: Config, run_dir: Place) -> Logs:
   is_writer = jax.process_index() == 0
   metrics = MetricsWriter(
     run_dir,

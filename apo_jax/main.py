@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
 
@@ -21,6 +20,7 @@ from apo_jax.config.command_line import (
 )
 from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
+from apo_jax.logs.places import is_bucket
 
 _REFUSED = 2
 
@@ -66,15 +66,18 @@ def main(arguments: list[str]) -> int:
   from apo_jax.devices.compilation_cache import use_compilation_cache
   from apo_jax.inference.scoring import NotFinite
   from apo_jax.logs.endings import sentence_of
+  from apo_jax.logs.places import absolute, find_path, find_place
   from apo_jax.logs.run_directory import RunDirectory
   from apo_jax.run.ownership import default_run_dir
   from apo_jax.training.loop import TrainingDiverged
 
-  run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
+  run_dir = _RUN_DIR.value or default_run_dir(config_file, config)
   try:
     distributed.initialize(*process_flags())
-    use_compilation_cache(_COMPILATION_CACHE.value, RunDirectory(run_dir).compilation_cache)
-    share = Path(_SHARE.value) if _SHARE.value else None
+    run_dir = find_place(run_dir, "--run_dir")
+    default_cache = absolute(RunDirectory(run_dir).compilation_cache)
+    use_compilation_cache(_COMPILATION_CACHE.value, default_cache)
+    share = find_path(_SHARE.value, "--share") if _SHARE.value else None
     with interrupts.listening() if jax.process_count() == 1 else contextlib.nullcontext():
       report = game.play(config, run_dir, share=share, repair=_REPAIR.value)
   except interrupts.Interrupted as interrupted:
@@ -109,7 +112,8 @@ def run() -> None:
 def parse(arguments: list[str]) -> list[str]:
   """Parses flags; a run directory that is there knows its config, so that none need be given."""
   typed, run_dir = [*arguments], value_of(arguments, "run_dir")
-  if run_dir and os.path.isfile(os.path.join(run_dir, "config.json")):
+  # Whether a run is there in a bucket is found out where its config is read.
+  if run_dir and (is_bucket(run_dir) or os.path.isfile(os.path.join(run_dir, "config.json"))):
     # ml_collections looks for overrides there.
     sys.argv[:] = arguments[:] = with_config_of_run(arguments, "run_dir")
   return parse_flags(arguments, typed=typed, refused=_tell_the_others)

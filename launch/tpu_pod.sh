@@ -2,13 +2,14 @@
 # Runs one command on every worker of a Cloud TPU slice:
 #
 #   launch/tpu_pod.sh --name=NAME --zone=ZONE [--python=python3.12] [--dry_run] -- \
-#     --config=configs/demo.py --run_dir=/mnt/runs/demo
+#     --config=configs/demo.py --run_dir=gs://BUCKET/runs/demo
 #
-# sends the committed code to all workers, installs it with its TPU extra in a virtual environment
-# there, and runs `python -m apo_jax.main` with what follows `--`, and with --distributed.
+# sends the committed code to all workers, installs it with its extras for TPUs and for buckets in a
+# virtual environment there, and runs `python -m apo_jax.main` with what follows `--`, and with --distributed.
 # It ends when the run does, so start it in tmux or the like; the same command again continues the
-# run. --run_dir must be a directory that all workers share (a mounted bucket, NFS). --python names
-# the workers' interpreter, at least 3.11 and with its venv module; the default is python3.
+# run. --run_dir must be a directory that all workers share: gs://BUCKET/DIRECTORY, or NFS; a mounted
+# bucket is neither (docs/reliability.md). --python names the workers' interpreter, at least 3.11 and
+# with its venv module; the default is python3.
 # --dry_run prints the commands and runs none.
 set -euo pipefail
 
@@ -60,7 +61,7 @@ fi
 
 # Paths of the workers are relative to their home directory.
 install="mkdir -p apo_jax && tar -xzf apo_jax.tar.gz -C apo_jax && cd apo_jax"
-install+=" && $(quoted "$python" -m venv .venv) && $(quoted .venv/bin/pip install '.[tpu]')"
+install+=" && $(quoted "$python" -m venv .venv) && $(quoted .venv/bin/pip install '.[tpu,gcs]')"
 play="cd apo_jax && $(quoted .venv/bin/python -m apo_jax.main "$@" --distributed)"
 
 tpu=(gcloud compute tpus tpu-vm)

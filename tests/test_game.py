@@ -454,7 +454,7 @@ def test_a_run_directory_that_cannot_be_one_is_named(tmp_path, content):
     (run_dir / "config.json").write_text(content)
   with pytest.raises(ConfigError, match=r"--run_dir is .*run.*, which cannot be used"):
     game.play(tiny.config(), run_dir)
-  with pytest.raises(ConfigError, match="mount the bucket"):
+  with pytest.raises(ConfigError, match="write gs://bucket/run"):
     game.play(tiny.config(), Path("gs://bucket/run"))
 
 

@@ -9,17 +9,16 @@ command that plays on is printed.
 
 import shlex
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from apo_jax.config import command_line
 from apo_jax.config.checks import from_config_dict
+from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Fields to change, as in --config.policy.loss=rrhf; the others stay the run's."
+_CONFIG = define_config(
+  "Fields to change, as in --config.policy.loss=rrhf; the others stay the run's."
 )
 _RUN = flags.DEFINE_string("run", None, "The directory of the run to branch from.")
 _FROM = flags.DEFINE_integer("from", None, "The last round that is taken over, 0 for the start.")
@@ -42,15 +41,22 @@ def main(arguments: list[str]) -> int:
     config = from_config_dict(_CONFIG.value)
     # Imported late, so that a wrong flag or field is answered at once.
     from apo_jax.branch.branching import branch
+    from apo_jax.logs.endings import ended
+    from apo_jax.logs.places import find_path, find_place
     from apo_jax.logs.run_directory import RunDirectory
 
-    source, target = RunDirectory(Path(_RUN.value)), RunDirectory(Path(_RUN_DIR.value))
-    made = branch(source, config, _FROM.value, target)
+    run_dir = find_path(_RUN_DIR.value, "--run_dir", "a branch is made there")
   except ConfigError as error:
     return command_line.refuse(str(error))
-  print(f"{made.sentence}\nIt is in {target} and plays on with\n")
-  print(f"    {shlex.join(['python', '-m', 'apo_jax.main', f'--run_dir={target}'])}\n")
-  return 0
+
+  def work() -> int:
+    source = RunDirectory(find_place(_RUN.value, "--run"))
+    made = branch(source, config, _FROM.value, RunDirectory(run_dir))
+    again = shlex.join(["python", "-m", "apo_jax.main", f"--run_dir={run_dir}"])
+    command_line.say(f"{made.sentence}\nIt is in {run_dir} and plays on with\n\n    {again}\n")
+    return 0
+
+  return ended(work, run_dir)
 
 
 def parse(arguments: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from apo_jax.config.base import to_json
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
 from apo_jax.logs.files import write_json
+from apo_jax.logs.places import absolute, find_path
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.logs.storage import check_room
 from apo_jax.run import branched
@@ -59,7 +60,7 @@ def branch(source: RunDirectory, config: Config, round: int, target: RunDirector
   _check_target(target)
   players = _players_to_take(source, known, config, round)
   branch = Branch(
-    str(source.path.absolute()), round, changed, code_sha256(), _commit(), read_branch(source)
+    str(absolute(source.path)), round, changed, code_sha256(), _commit(), read_branch(source)
   )
   with _new_directory(source, target) as made:
     check_room(made.path, size_of_copy(source, players, round), f"the copy of {source}")
@@ -112,8 +113,7 @@ def _check_phases(known: Config, config: Config, round: int) -> None:
 
 def _check_target(target: RunDirectory) -> None:
   path = target.path
-  if "://" in str(path) or ":/" in str(path):
-    raise ConfigError(f"--run_dir is {str(path)!r}; it must be a path of the file system.")
+  find_path(path, "--run_dir", "a branch is made there")
   try:
     is_new = not path.exists() or (path.is_dir() and not any(path.iterdir()))
   except OSError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from apo_jax.logs.files import read_json, write_jsonl
 from apo_jax.logs.metrics import read_metrics
+from apo_jax.logs.places import Place, copy_here, is_bucket, sizes_below
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.players import Player
 
@@ -18,10 +19,10 @@ def size_of_copy(source: RunDirectory, players: Collection[Player], round: int) 
     OSError, ValueError, KeyError: a file is gone or damaged.
   """
   roots = [source.tokenizer, *(_last_step(source, player) for player in players)]
-  found = [path for root in roots for path in root.rglob("*")]
+  sizes = [size for root in roots for size in sizes_below(root).values()]
   for number in range(round + 1):
-    found += _files_of_round(source, number)
-  return sum(path.stat().st_size for path in [*found, *_small_files(source)] if path.is_file())
+    sizes += _files_of_round(source, number).values()
+  return sum(sizes) + sum(len(path.read_bytes()) for path in _small_files(source))
 
 
 def copy_rounds(
@@ -36,39 +37,54 @@ def copy_rounds(
   """
   for path in _small_files(source):
     _copy(path, target.path / path.name)
-  shutil.copytree(source.tokenizer, target.tokenizer, copy_function=_copy)
+  _copy_tree(source.tokenizer, target.tokenizer)
   for number in range(round + 1):
     for path in _files_of_round(source, number):
       _copy(path, target.round(number) / path.name)
   for player in players:
     step = _last_step(source, player)
-    place = target.checkpoints(player.name) / step.name
-    shutil.copytree(step, place, copy_function=_copy)
+    _copy_tree(step, target.checkpoints(player.name) / step.name)
   lines = [line for line in read_metrics(source.path) if line["round"] <= round]
   write_jsonl(target.metrics, lines)
 
 
-def _small_files(source: RunDirectory) -> Iterator[Path]:
+def _small_files(source: RunDirectory) -> Iterator[Place]:
   for path in (source.data, source.origins, source.preview):
     if path.exists():
       yield path
 
 
-def _files_of_round(source: RunDirectory, round: int) -> list[Path]:
-  """All but what was half-written."""
+def _files_of_round(source: RunDirectory, round: int) -> dict[Place, int]:
+  """All but what was half-written, each with its bytes."""
   place = source.round(round)
-  return [path for path in place.iterdir() if path.is_file() and not path.name.startswith(".")]
+  return {
+    path: size
+    for path, size in sizes_below(place).items()
+    if path.parent == place and not path.name.startswith(".")
+  }
 
 
-def _last_step(source: RunDirectory, player: Player) -> Path:
+def _last_step(source: RunDirectory, player: Player) -> Place:
   """The checkpoint that a player's phase ended with."""
   updates = read_json(source.round(player.round) / f"{player.phase}.json")["updates"]
   return source.checkpoints(player.name) / str(updates)
 
 
-def _copy(source: Path | str, target: Path | str) -> None:
+def _copy_tree(source: Place, target: Path) -> None:
+  if not is_bucket(source):
+    shutil.copytree(source, target, copy_function=_copy)
+    return
+  found = sizes_below(source)
+  if not found:
+    raise FileNotFoundError(f"{source} is gone")
+  for path in found:
+    _copy(path, target / path.relative_to(source))
+
+
+def _copy(source: Place | str, target: Path | str) -> None:
   """Copies a file onto the disk."""
-  Path(target).parent.mkdir(parents=True, exist_ok=True)
-  shutil.copyfile(source, target)
+  target = Path(target)
+  target.parent.mkdir(parents=True, exist_ok=True)
+  copy_here(source, target)
   with open(target, "rb") as file:
     os.fsync(file.fileno())

@@ -10,7 +10,6 @@ docs/chat.md has more. A run is only read.
 import functools
 import os
 import sys
-from pathlib import Path
 
 from absl import app, flags, logging
 
@@ -46,6 +45,7 @@ def main(arguments: list[str]) -> int:
   # Imported late, so that a wrong flag is answered at once.
   from apo_jax.chat.talking import talk
   from apo_jax.logs.endings import ended
+  from apo_jax.logs.places import place_of
 
   def work() -> int:
     try:
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
   try:
-    return ended(work, Path(asked.run or "."))
+    return ended(work, place_of(asked.run or "."))
   except KeyboardInterrupt:
     print("\nStopped.", file=sys.stderr)
     return INTERRUPTED

@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 from apo_jax.config.fields import ConfigError, read_value
+from apo_jax.logs.places import find_place
 from apo_jax.objectives.ranges import Tokens
 
 
@@ -49,7 +49,7 @@ def check(asked: Request) -> None:
     raise ConfigError(
       f"{given or 'Nobody to chat with is named'}; give --run=RUN or --policy=DIR, one of them."
     )
-  if asked.run and not Path(asked.run).is_dir():
+  if asked.run and not find_place(asked.run, "--run").is_dir():
     raise ConfigError(f"--run is {asked.run!r}, which is no directory; give that of a run.")
   for name in ("round", "compare"):
     value = getattr(asked, name)

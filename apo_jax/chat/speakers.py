@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
@@ -16,6 +15,7 @@ from apo_jax.data.tokens import Codec
 from apo_jax.evaluate.models import OpenedRun, Source, open_run
 from apo_jax.evaluate.named import named_source
 from apo_jax.evaluate.reading import Answer
+from apo_jax.logs.places import find_place
 from apo_jax.models.definition import Parameters
 from apo_jax.run.models import make_models
 from apo_jax.run.opening import mesh_for
@@ -135,7 +135,7 @@ def _names(rewards: list[tuple[int, Player]]) -> dict[Player, str]:
 
 def _opened(run: str) -> OpenedRun:
   try:
-    return open_run(Path(run), "--run")
+    return open_run(find_place(run, "--run"), "--run")
   except FileNotFoundError as error:
     raise ConfigError(f"--run is {run!r}, which is no whole run: {error}.") from error
 

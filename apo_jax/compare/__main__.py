@@ -16,6 +16,7 @@ from typing import NoReturn
 from apo_jax.config.command_line import end_without_traceback, refuse, say
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.folders import check_folder
+from apo_jax.logs.places import Place, find_path, find_place, is_bucket
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,11 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     prog="python -m apo_jax.compare", description=__doc__.split("\n")[0], allow_abbrev=False
   )
   parser.add_argument(
-    "runs", nargs="+", type=Path, metavar="RUN", help="A run's directory, or a folder of runs."
+    "runs", nargs="+", metavar="RUN", help="A run's directory, or a folder of runs."
   )
   parser.add_argument(
     "--output",
-    type=Path,
     metavar="DIR",
     help="Where to write; by default comparison/ in the folder that the runs are in.",
   )
@@ -55,12 +55,16 @@ def main(arguments: Sequence[str]) -> int:
   from apo_jax.compare.text import render
   from apo_jax.logs.endings import ended
 
-  output = _beside(given.runs) if given.output is None else given.output
+  try:
+    runs = [find_place(run, "RUN") for run in given.runs]
+    output = _beside(runs) if given.output is None else find_path(given.output, "--output")
+  except ConfigError as error:
+    return refuse(str(error))
 
   def work() -> int:
     check_folder("--output", output)
     try:
-      comparison = compare(given.runs, round=given.round, baseline=given.baseline)
+      comparison = compare(runs, round=given.round, baseline=given.baseline)
       page = write(comparison, output)
     except ValueError as error:  # a file of samples that is not valid JSON
       raise ConfigError(str(error)) from error
@@ -74,8 +78,14 @@ def main(arguments: Sequence[str]) -> int:
   return ended(work, output)
 
 
-def _beside(runs: Sequence[Path]) -> Path:
-  """comparison/ in the folder that was given, or that the runs lie in."""
+def _beside(runs: Sequence[Place]) -> Path:
+  """comparison/ in the folder that was given, or that the runs lie in.
+
+  Raises:
+    ConfigError: they lie in a bucket.
+  """
+  if any(is_bucket(run) for run in runs):
+    raise ConfigError("--output is missing; runs in a bucket are only read, so give a directory.")
   folders = [run.resolve() for run in runs]
   if len(folders) > 1 or (folders[0] / "rounds").is_dir():
     folders = [folder.parent for folder in folders]

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from apo_jax.compare.numbers import (
   Difference,
@@ -17,6 +16,7 @@ from apo_jax.compare.runs import find_runs
 from apo_jax.compare.settings import Setting, find_baseline, make_settings
 from apo_jax.compare.statistics import Estimate
 from apo_jax.config.fields import ConfigError
+from apo_jax.logs.places import Place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Comparison:
 
 
 def compare(
-  paths: Sequence[Path], *, round: int | None = None, baseline: str | None = None
+  paths: Sequence[Place], *, round: int | None = None, baseline: str | None = None
 ) -> Comparison:
   """Reads and compares runs.
 

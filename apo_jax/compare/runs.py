@@ -1,10 +1,8 @@
 """The runs that are compared, as they lie on disk."""
 
 import dataclasses
-import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from apo_jax.config.base import fields_of_json
@@ -13,6 +11,7 @@ from apo_jax.evaluation.record import read_measured
 from apo_jax.evaluation.uncertainty import Measured
 from apo_jax.logs.files import read_json
 from apo_jax.logs.metrics import read_metrics
+from apo_jax.logs.places import Place, directories_below, resolved
 from apo_jax.logs.run_directory import EVALUATION, JUDGEMENTS, RunDirectory
 from apo_jax.run.branched import Branch, read_branch
 
@@ -50,7 +49,7 @@ class ComparedRun:
     branch: what it was branched from; None where it began by itself.
   """
 
-  path: Path
+  path: Place
   config: Mapping[str, Any]
   data: str | None
   rounds: Mapping[int, Round]
@@ -60,7 +59,7 @@ class ComparedRun:
   @property
   def name(self) -> str:
     """What its directory is called."""
-    return self.path.resolve().name
+    return resolved(self.path).name
 
   @property
   def seed(self) -> int:
@@ -75,7 +74,7 @@ class Found(NamedTuple):
   left_out: list[str]
 
 
-def find_runs(paths: Sequence[Path], round: int | None = None) -> Found:
+def find_runs(paths: Sequence[Place], round: int | None = None) -> Found:
   """Reads the runs of these directories, each a run or a folder with runs anywhere below it.
 
   Args:
@@ -91,7 +90,7 @@ def find_runs(paths: Sequence[Path], round: int | None = None) -> Found:
       unfinished or damaged, or none is left.
   """
   found = Found([], [])
-  seen: set[Path] = set()
+  seen: set[str] = set()
   for path in paths:
     if not path.is_dir():
       raise ConfigError(f"{path} is named, but is no directory; give a run, or a folder of runs.")
@@ -102,9 +101,9 @@ def find_runs(paths: Sequence[Path], round: int | None = None) -> Found:
         f"{path} is named, but no run is in it; a run has a config.json beside its rounds/."
       )
     for directory in below:
-      if directory.resolve() in seen:
+      if str(resolved(directory)) in seen:
         continue
-      seen.add(directory.resolve())
+      seen.add(str(resolved(directory)))
       try:
         found.runs.append(_read_run(directory, round))
       except ConfigError as error:
@@ -116,17 +115,17 @@ def find_runs(paths: Sequence[Path], round: int | None = None) -> Found:
   return found
 
 
-def _is_run(path: Path) -> bool:
+def _is_run(path: Place) -> bool:
   place = RunDirectory(path)
   # An exported model has a config.json too.
   return place.config.is_file() and (place.rounds.is_dir() or place.data.is_file())
 
 
-def _runs_below(folder: Path) -> list[Path]:
+def _runs_below(folder: Place) -> list[Place]:
   runs = []
-  for name, inner, _ in os.walk(folder):
-    if _is_run(Path(name)):
-      runs.append(Path(name))
+  for directory, inner in directories_below(folder):
+    if _is_run(directory):
+      runs.append(directory)
       inner.clear()  # no run lies in a run
   return sorted(runs, key=lambda run: _by_size_of_numbers(str(run)))
 
@@ -135,7 +134,7 @@ def _by_size_of_numbers(text: str) -> list[tuple[int, str]]:
   return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def _read_run(path: Path, round: int | None) -> ComparedRun:
+def _read_run(path: Place, round: int | None) -> ComparedRun:
   try:
     return _read_whole_run(path, round)
   except ConfigError:
@@ -145,7 +144,7 @@ def _read_run(path: Path, round: int | None) -> ComparedRun:
     raise ConfigError(f"{path} is damaged: {said}.") from error
 
 
-def _read_whole_run(path: Path, round: int | None) -> ComparedRun:
+def _read_whole_run(path: Place, round: int | None) -> ComparedRun:
   place = RunDirectory(path)
   fields = fields_of_json(read_json(place.config), f"the run in {path}")
   last = fields["rounds"] if round is None else round
@@ -167,7 +166,7 @@ def _read_whole_run(path: Path, round: int | None) -> ComparedRun:
   )
 
 
-def _read_round(place: Path) -> Round:
+def _read_round(place: Place) -> Round:
   evaluation = read_json(place / EVALUATION)
   if not (place / JUDGEMENTS).exists():
     raise ValueError(f"{place} has no {JUDGEMENTS}.")

@@ -11,6 +11,7 @@ from apo_jax.compare.runs import ComparedRun
 from apo_jax.config.base import to_dict
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
+from apo_jax.logs.places import is_bucket, resolved
 from apo_jax.run.ownership import fixed_fields
 
 _MAX_FIELDS_OF_A_NAME = 3
@@ -112,7 +113,7 @@ def find_baseline(settings: Sequence[Setting], named: str | None) -> Setting:
       return setting
   for setting in settings:
     for run in setting.runs:
-      if named == run.name or Path(named).resolve() == run.path.resolve():
+      if named == run.name or _whole(named) == str(resolved(run.path)):
         return setting
   known = "; ".join(setting.name for setting in settings)
   raise ConfigError(f"--baseline is {named!r}; it must be one of the runs, or a setting: {known}.")
@@ -135,6 +136,10 @@ def _without_the_usual(
   """The same without the values that more than half of the settings have."""
   counts = collections.Counter(field for fields in named for field in fields)
   return [[one for one in fields if 2 * counts[one] <= len(named)] for fields in named]
+
+
+def _whole(path: str) -> str:
+  return path.rstrip("/") if is_bucket(path) else str(Path(path).resolve())
 
 
 def _packed(name: str) -> list[str]:

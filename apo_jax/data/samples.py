@@ -7,12 +7,12 @@ training samples `reward`, by the game's reward model.
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from apo_jax.data.records import Demonstration, Query
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs.files import read_jsonl, write_jsonl
+from apo_jax.logs.places import Place
 from apo_jax.rows.rows import Response
 
 # What rewards are called in a file: the game's reward model's, or the testing one's.
@@ -120,14 +120,14 @@ _SCORES = ("reference_logprob", "earlier_logprob", "reward", "shaped_reward")
 
 
 def write_samples(
-  path: Path, sampled: Iterable[SampledQuery], reward: RewardName = "reward"
+  path: Place, sampled: Iterable[SampledQuery], reward: RewardName = "reward"
 ) -> None:
   """Writes one query a line, atomically; `reward` is what rewards are called there."""
   names = {"reward": reward, "golden_reward": f"golden_{reward}"}
   write_jsonl(path, (_renamed(_row(query), names) for query in sampled))
 
 
-def read_test_rows(path: Path) -> list[dict[str, Any]]:
+def read_test_rows(path: Place) -> list[dict[str, Any]]:
   """The lines of a file of test samples, with rewards called `testing_reward`.
 
   Files that are older call them `reward`, as files of training samples do.
@@ -162,7 +162,7 @@ def _renamed(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
   }
 
 
-def read_samples(path: Path, asked: Sequence[Asked]) -> list[SampledQuery]:
+def read_samples(path: Place, asked: Sequence[Asked]) -> list[SampledQuery]:
   """Reads what `write_samples` wrote of the samples for these queries, in their order.
 
   Raises:

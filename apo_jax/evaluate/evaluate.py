@@ -33,6 +33,7 @@ from apo_jax.evaluate.reading import lengths_in_tokens, logprobs_of, rewards_of
 from apo_jax.evaluate.request import Request, check
 from apo_jax.evaluate.rewardbench import Bench, bench_section, read_bench
 from apo_jax.evaluate.section import Section, write_sections
+from apo_jax.logs.places import find_path, find_place
 from apo_jax.run.opening import mesh_for
 from apo_jax.run.players import Players
 
@@ -128,7 +129,7 @@ def _tell(
 
 
 def _find(asked: Request) -> _Found:
-  run = open_run(Path(asked.run), "--run") if asked.run else None
+  run = open_run(find_place(asked.run, "--run"), "--run") if asked.run else None
   sampler = asked.sampler(run.config.sampling.evaluation if run else SamplerConfig())
   preferences = queries = bench = None
   if run is not None and asked.has_own_data:
@@ -337,7 +338,7 @@ def _output(asked: Request) -> Path:
   Raises:
     ConfigError: it cannot be made.
   """
-  output = Path(asked.output or f"runs/evaluations/{_name(asked)}")
+  output = find_path(asked.output or f"runs/evaluations/{_name(asked)}", "--output")
   try:
     output.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -353,5 +354,9 @@ def _name(asked: Request) -> str:
   same = dataclasses.replace(asked, judge=dataclasses.replace(asked.judge, **fixed))
   given = json.dumps(dataclasses.asdict(same), sort_keys=True)
   digest = hashlib.sha256(given.encode()).hexdigest()[:8]
-  stem = Path(subject).absolute().name if Path(subject).exists() else subject.replace("/", "-")
+  stem = (
+    Path(subject).absolute().name
+    if Path(subject).exists()
+    else subject.replace("/", "-").replace(":", "-")
+  )
   return f"{stem}-{digest}"

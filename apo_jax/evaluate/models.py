@@ -16,6 +16,7 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config, DataConfig, ModelConfig, SamplerConfig, SamplingConfig
 from apo_jax.data.template_check import check_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec
+from apo_jax.logs.places import Place, absolute
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.definition import (
@@ -83,7 +84,7 @@ class OpenedRun:
   @property
   def name(self) -> str:
     """The directory's name."""
-    return self.directory.path.absolute().name
+    return absolute(self.directory.path).name
 
   def find(self, kind: Kind, round: int | None, flag: str = "--round") -> tuple[int, Player]:
     """A player after a round, by default the last finished; raises ConfigError without one."""
@@ -116,7 +117,7 @@ class OpenedRun:
     return Source(name, self.codec, self.codec.judged_length, architecture, load)
 
 
-def open_run(path: Path, flag: str) -> OpenedRun:
+def open_run(path: Place, flag: str) -> OpenedRun:
   """The run in a directory; `flag` named it, for errors.
 
   Raises:
@@ -129,7 +130,7 @@ def open_run(path: Path, flag: str) -> OpenedRun:
   return OpenedRun(directory, config, origins, run_codec(config, directory, origins), flag)
 
 
-def is_run(path: Path) -> bool:
+def is_run(path: Place) -> bool:
   """Whether a directory is a run's, and not a checkpoint's."""
   return RunDirectory(path).rounds.is_dir()
 

@@ -14,17 +14,18 @@ from apo_jax.evaluate.models import (
   is_run,
   open_run,
 )
+from apo_jax.logs.places import Place, find_place, is_bucket
 
 _RUN_AND_ROUND = re.compile(r"(.+):(\d+)")
 
 
-def split_run(name: str) -> tuple[Path, int | None] | None:
+def split_run(name: str) -> tuple[Place, int | None] | None:
   """The run directory and the round in RUN or RUN:ROUND; None where it names no run."""
-  if is_run(Path(name)):
-    return Path(name), None
+  if is_run(_place(name)):
+    return _place(name), None
   found = _RUN_AND_ROUND.fullmatch(name)
-  if found and is_run(Path(found[1])):
-    return Path(found[1]), int(found[2])
+  if found and is_run(_place(found[1])):
+    return _place(found[1]), int(found[2])
   return None
 
 
@@ -50,7 +51,12 @@ def named_source(
   return _open(found[0], flag).source(kind, found[1])
 
 
-def _open(path: Path, flag: str) -> OpenedRun:
+def _place(name: str) -> Place:
+  # What is no path, such as a name of the hub, is a directory that is not there.
+  return find_place(name, "the model") if is_bucket(name) else Path(name)
+
+
+def _open(path: Place, flag: str) -> OpenedRun:
   try:
     return open_run(path, flag)
   except FileNotFoundError as error:

@@ -1,12 +1,12 @@
 """What is asked for: the flags as one record, checked against each other before anything else."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from apo_jax.config.fields import ConfigError, read_value
 from apo_jax.config.folders import check_folder
 from apo_jax.config.schema import SamplerConfig
+from apo_jax.logs.places import find_path, find_place, resolved
 from apo_jax.objectives.ranges import (
   BatchSize,
   NonNegativeFloat,
@@ -141,7 +141,7 @@ def _check_subject(asked: Request) -> None:
       "Nothing to evaluate on is named; give --preferences=LOCATION, --queries=LOCATION or"
       " --rewardbench=FILE, or --run=RUN for its test side."
     )
-  if asked.run and not Path(asked.run).is_dir():
+  if asked.run and not find_place(asked.run, "--run").is_dir():
     raise ConfigError(f"--run is {asked.run!r}, which is no directory; give that of a run.")
   for name in ("round", "matrix"):
     if getattr(asked, name) not in (None, False) and not asked.run:
@@ -189,12 +189,12 @@ def _check_ranges(asked: Request) -> None:
     value = getattr(asked, name)
     if value is not None:
       read_value(hint, value, f"--{name}")
-  if asked.output and "://" in asked.output:
-    raise ConfigError(f"--output is {asked.output!r}; it must be a path of the file system.")
+  output = find_path(asked.output, "--output")
   if asked.output:
-    check_folder("--output", Path(asked.output))
-  output = Path(asked.output).resolve()
-  if asked.run and asked.output and Path(asked.run).resolve() in (output, *output.parents):
+    check_folder("--output", output)
+  output = output.resolve()
+  run = find_place(asked.run, "--run") if asked.run else None
+  if run and asked.output and resolved(run) in (output, *output.parents):
     raise ConfigError(
       f"--output is {asked.output!r}, which lies in the run; a run is only read, so give another"
       " directory."

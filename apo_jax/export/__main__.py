@@ -43,12 +43,13 @@ def main(arguments: list[str]) -> int:
   from apo_jax.devices import distributed
   from apo_jax.export.run import export
   from apo_jax.logs.endings import ended
+  from apo_jax.logs.places import find_path, find_place
 
   def work() -> int:
     distributed.initialize(*command_line.process_flags())
     exported = export(
-      Path(_RUN.value),
-      Path(_OUTPUT.value),
+      find_place(_RUN.value, "--run"),
+      find_path(_OUTPUT.value, "--output"),
       player=_PLAYER.value,
       round=_ROUND.value,
       adapter=_ADAPTER.value,

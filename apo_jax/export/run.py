@@ -29,6 +29,7 @@ from apo_jax.export.tokenizer import (
 from apo_jax.export.tokenizer_files import save_tokenizer
 from apo_jax.export.weights import DataType
 from apo_jax.logs.files import write_json, write_text
+from apo_jax.logs.places import Place, absolute
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.definition import Definition
 from apo_jax.models.hugging_face.config import Checkpoint
@@ -45,7 +46,7 @@ _SHAPE_FAMILY = "llama"
 
 
 def export(
-  run_dir: Path,
+  run_dir: Place,
   output: Path,
   *,
   player: Kind,
@@ -90,7 +91,7 @@ def export(
     models = make_models(config, origins, mesh)
     round, found = find_player(run, config, player, round)
     origin = Origin(
-      run=run_dir.absolute().name,
+      run=absolute(run_dir).name,
       config=config,
       round=round,
       player=player,

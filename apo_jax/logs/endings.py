@@ -5,10 +5,10 @@ of the user, but ours, keeps its traceback: it is what a report of the bug needs
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from apo_jax.config.command_line import refuse
 from apo_jax.config.fields import ConfigError
+from apo_jax.logs.places import Place
 from apo_jax.logs.storage import chain, problem_of
 
 # What XLA calls a device, or a host, that has no room for an array.
@@ -17,7 +17,7 @@ _NO_MEMORY = "RESOURCE_EXHAUSTED"
 
 def ended(
   work: Callable[[], int],
-  place: Path,
+  place: Place,
   leave: Callable[[int, str], int] = lambda code, sentence: code,
 ) -> int:
   """Does the work of a command; returns its exit code, 2 where it is refused.
@@ -36,7 +36,7 @@ def ended(
     return leave(refuse(sentence), sentence)
 
 
-def sentence_of(error: Exception, place: Path, *told: type[Exception]) -> str | None:
+def sentence_of(error: Exception, place: Place, *told: type[Exception]) -> str | None:
   """What is said of an error that its user can mend; None of any other.
 
   Args:

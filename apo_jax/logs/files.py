@@ -1,14 +1,15 @@
 """Reading and writing the files of a run directory.
 
 Every write is atomic: the content goes to a temporary file in the same directory, is flushed to the
-disk, and only then takes the place of the old file. A run that is killed while writing leaves the
-old file as it was.
+disk, and only then takes the place of the old file. In a bucket it is collected and becomes one
+object. A run that is killed while writing leaves the old file as it was.
 
 JSON has no NaN and no infinity, so floats that are not finite are written as null. All files are
 UTF-8.
 """
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -16,13 +17,19 @@ import reprlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, BinaryIO
+
+from apo_jax.logs.places import Place, is_bucket, write_object
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def _replacing(path: Place) -> Iterator[BinaryIO]:
   """A file to write to, which takes the place of `path` if the block ends without an exception."""
+  if is_bucket(path):
+    content = io.BytesIO()
+    yield content
+    write_object(path, content.getvalue())
+    return
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
   try:
@@ -36,7 +43,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     temporary.unlink(missing_ok=True)
 
 
-def _sync_directory(directory: Path) -> None:
+def _sync_directory(directory: Place) -> None:
   """Waits until a new name is on the disk, where the file system can say so."""
   with suppress(OSError):
     descriptor = os.open(directory, os.O_RDONLY)
@@ -83,18 +90,18 @@ def json_text(value: Any) -> str:
   return json.dumps(_jsonable(value), ensure_ascii=False, allow_nan=False, indent=2)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Place, content: bytes) -> None:
   """Writes bytes to `path` atomically, and makes the directories above it."""
   with _replacing(path) as file:
     file.write(content)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Place, text: str) -> None:
   """Writes text to `path` atomically, and makes the directories above it."""
   write_bytes(path, _encode(text))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Place, value: Any) -> None:
   """Writes one indented JSON value to `path` atomically; NaN and infinities become null.
 
   Raises:
@@ -103,7 +110,7 @@ def write_json(path: Path, value: Any) -> None:
   write_text(path, json_text(value) + "\n")
 
 
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(path: Place, rows: Iterable[Mapping[str, Any]]) -> None:
   """Writes one JSON object a line to `path` atomically; NaN and infinities become null.
 
   `rows` may be a generator: an exception in it leaves the old file as it was.
@@ -116,7 +123,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
       file.write(_encode(json_line(row) + "\n"))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Place) -> Any:
   """The JSON value in `path`.
 
   Raises:
@@ -124,7 +131,7 @@ def read_json(path: Path) -> Any:
     ValueError: the file is not JSON; the message names the file and the line.
   """
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_bytes().decode("utf-8"))
   except json.JSONDecodeError as error:
     raise ValueError(f"{path}, line {error.lineno}, is not valid JSON: {error.msg}.") from error
   except UnicodeDecodeError as error:
@@ -133,7 +140,7 @@ def read_json(path: Path) -> Any:
     raise ValueError(f"{path} is JSON that is nested too deeply.") from error
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Place) -> dict[str, Any]:
   """The JSON object in `path`.
 
   Raises:
@@ -146,19 +153,22 @@ def read_json_object(path: Path) -> dict[str, Any]:
   return value
 
 
-def read_jsonl(path: Path, *, ignore_torn_end: bool = False) -> list[dict[str, Any]]:
+def read_jsonl(
+  path: Place, *, ignore_torn_end: bool = False, content: bytes | None = None
+) -> list[dict[str, Any]]:
   """The JSON objects in `path`, one a line; empty lines are skipped.
 
   Args:
     path: the file.
     ignore_torn_end: leave out what follows the last newline, for a file that grows line by line.
+    content: of the file, where it was read already.
 
   Raises:
     FileNotFoundError: there is no such file.
     ValueError: a line is not a JSON object; the message names the file and the line.
   """
   # Lines are split as bytes: a text may hold characters that str.splitlines would split at.
-  lines = path.read_bytes().split(b"\n")
+  lines = (path.read_bytes() if content is None else content).split(b"\n")
   if ignore_torn_end:
     lines = lines[:-1]
   rows = []
@@ -168,7 +178,7 @@ def read_jsonl(path: Path, *, ignore_torn_end: bool = False) -> list[dict[str, A
   return rows
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Place) -> str:
   """A hash of a file's bytes.
 
   Raises:
@@ -178,7 +188,7 @@ def file_sha256(path: Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _object(path: Place, number: int, line: bytes) -> dict[str, Any]:
   try:
     row = json.loads(line.decode("utf-8"))
   except json.JSONDecodeError as error:

@@ -1,8 +1,8 @@
 """Metrics of a run: metrics.jsonl always, TensorBoard and Weights & Biases on request.
 
-metrics.jsonl is the record. It survives a kill (a torn last line is dropped), and
-`MetricsWriter.resume` takes back what was written after the checkpoint that a phase continues from,
-so that no step appears twice.
+metrics.jsonl, or in a bucket its segments (metric_lines.py), is the record. It survives a kill (a
+torn last line is dropped), and `MetricsWriter.resume` takes back what was written after the
+checkpoint that a phase continues from, so that no step appears twice.
 
 The other two back-ends want one step that only grows, while steps here start again in every phase.
 Their step is the number of updates that the run had made, of all phases together. It is counted
@@ -11,24 +11,22 @@ from the lines that metrics.jsonl holds, so it is the same whether the run was i
 
 import importlib
 import json
-import os
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
-from typing import Any, SupportsFloat, TextIO
+from typing import Any, SupportsFloat
 
 from apo_jax.config.fields import ConfigError
-from apo_jax.logs.files import json_line, read_jsonl, write_bytes, write_jsonl, write_text
+from apo_jax.logs.files import json_line, write_text
+from apo_jax.logs.metric_lines import PLACE, Lines, Row, open_lines
+from apo_jax.logs.metric_lines import read_metrics as read_metrics  # for those who read a run
+from apo_jax.logs.places import Place, is_bucket
 from apo_jax.logs.run_directory import RunDirectory
 
 # Phases that measure and make no update; the step of their one line is 1.
 _MEASURING = ("score", "evaluation")
-
-
-# The fields that every line has.
-_PLACE_TYPES = {"time": (int, float), "round": int, "phase": str, "step": int}
 
 
 class UpdateCount:
@@ -45,54 +43,6 @@ class UpdateCount:
       self._phase, self._before = (round, phase), self.at_last
     self.at_last = self._before + (0 if phase in _MEASURING else step)
     return self.at_last
-
-
-def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-  """The lines of the run's metrics.jsonl, without a torn last one; none if it has no such file.
-
-  Raises:
-    ValueError: a line other than a torn last one is not a JSON object.
-  """
-  path = RunDirectory(run_dir).metrics
-  return read_jsonl(path, ignore_torn_end=True) if path.exists() else []
-
-
-def good_lines(run_dir: Path) -> list[dict[str, Any]]:
-  """The same where lines may be broken, which are left out; none where it cannot be read."""
-  try:
-    content = RunDirectory(run_dir).metrics.read_bytes()
-  except OSError:
-    return []
-  return [json.loads(line) for line in content.split(b"\n")[:-1] if _is_line(line)]
-
-
-def _mend(path: Path) -> int:
-  """Drops what is no line of metrics; how many there were, the last one, if torn, left out.
-
-  A line is written with its newline, or not whole. After a loss of power a file may also end in
-  zeros, or hold a broken line before others: those are of updates behind the last checkpoint, which
-  are made again. Lines of finished phases have hashes (run/records.py): a start without --repair
-  has refused broken ones before it comes here.
-  """
-  *lines, torn = path.read_bytes().split(b"\n")
-  good = [line for line in lines if _is_line(line)]
-  if torn or len(good) < len(lines):
-    write_bytes(path, b"".join(line + b"\n" for line in good))
-  return len(lines) - len(good)
-
-
-def _is_line(line: bytes) -> bool:
-  try:
-    row = json.loads(line)
-  except ValueError:
-    return False
-  return isinstance(row, dict) and all(
-    isinstance(row.get(name), kind) for name, kind in _PLACE_TYPES.items()
-  )
-
-
-def _open_to_append(path: Path) -> TextIO:
-  return open(path, "a", encoding="utf-8", newline="\n")
 
 
 def _import_extra(module: str, extra: str) -> ModuleType:
@@ -123,7 +73,7 @@ class MetricsWriter:
   """Writes metrics of a run; a context manager.
 
   Args:
-    run_dir: the run directory; metrics.jsonl and tensorboard/ lie in it.
+    run_dir: the run directory; the record and tensorboard/ lie in it.
     tensorboard: also write to TensorBoard, with tensorboardX.
     wandb: also write to Weights & Biases. The run's id is kept in wandb_id.txt, so a restart
       continues the same run.
@@ -139,11 +89,11 @@ class MetricsWriter:
     PLACE: the fields that say when and where a line's values were measured.
   """
 
-  PLACE = tuple(_PLACE_TYPES)
+  PLACE = PLACE
 
   def __init__(
     self,
-    run_dir: Path,
+    run_dir: Place,
     *,
     tensorboard: bool,
     wandb: bool,
@@ -158,7 +108,7 @@ class MetricsWriter:
     self._held: tuple[int, list[dict[str, Any]]] | None = None
     self._run_dir = run_dir
     self._enabled = enabled
-    self._file = None
+    self._lines: Lines | None = None
     self._tensorboard_module = None
     self._tensorboard_writer = None
     self._tensorboard_opened = 0
@@ -168,17 +118,11 @@ class MetricsWriter:
     if tensorboard:
       self._tensorboard_module = _import_extra("tensorboardX", "tensorboard")
     wandb_module = _import_extra("wandb", "wandb") if wandb else None
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if self._path.exists():
-      self.mended = _mend(self._path)
-    self._count(read_metrics(run_dir))
-    self._file = _open_to_append(self._path)
+    self._lines = open_lines(run_dir)
+    self.mended = self._lines.mended
+    self._count(self._lines.rows())
     if wandb_module is not None:
       self._wandb_run = _start_wandb(wandb_module, run_dir, wandb_project, config)
-
-  @property
-  def _path(self) -> Path:
-    return RunDirectory(self._run_dir).metrics
 
   def __enter__(self) -> "MetricsWriter":
     return self
@@ -189,7 +133,7 @@ class MetricsWriter:
   def write(
     self, values: Mapping[str, SupportsFloat], *, round: int, phase: str, step: int
   ) -> None:
-    """Appends one line to metrics.jsonl, flushed, and the same values to the chosen back-ends.
+    """Adds one line to the record, and the same values to the chosen back-ends.
 
     Args:
       values: scalars by name. Arrays are fetched from the device here, which waits for them.
@@ -209,11 +153,10 @@ class MetricsWriter:
         )
     numbers = {name: float(value) for name, value in values.items()}
     line = {"time": time.time(), "round": round, "phase": phase, "step": step, **numbers}
+    line = json.loads(json_line(line))  # as whoever reads it finds it
     self._hold(round)  # read without the line that is about to be written
-    written = json_line(line)
-    self._file.write(written + "\n")
-    self._file.flush()
-    self.of_round(round).append(json.loads(written))
+    self._lines.append(line)
+    self.of_round(round).append(line)
     self._steps[round, phase] = max(step, self._steps.get((round, phase), step))
     # What an earlier process wrote from here on is to be hidden, but not a measurement that is made
     # again at the last update.
@@ -227,29 +170,25 @@ class MetricsWriter:
       self._wandb_run.log({"updates": updates, "round": round, "step": step, **named})
 
   def sync(self) -> None:
-    """Waits until all lines are on the disk: before a checkpoint or a result says they are made."""
-    if self._file is not None:
-      os.fsync(self._file.fileno())
+    """Waits until all lines are safe: before a checkpoint or a result says they are made."""
+    if self._lines is not None:
+      self._lines.sync()
 
   def resume(self, *, round: int, phase: str, step: int) -> None:
     """Takes back the lines of this round and phase with a later step.
 
     To be called where a phase starts (step 0) or continues (the step of its checkpoint).
-    metrics.jsonl is rewritten atomically. TensorBoard hides what it showed from there on. Weights &
+    A file is rewritten atomically. TensorBoard hides what it showed from there on. Weights &
     Biases cannot take values back: there the repeated steps are shown at the same place twice.
     """
     if not self._enabled or self._steps.get((round, phase), step) <= step:
       return
-    lines = read_metrics(self._run_dir)
-    kept = [
-      line
-      for line in lines
-      if (line["round"], line["phase"]) != (round, phase) or line["step"] <= step
-    ]
-    self._file.close()
-    write_jsonl(self._path, kept)
-    self._file = _open_to_append(self._path)
-    self._count(kept)
+
+    def is_kept(row: Row) -> bool:
+      return (row["round"], row["phase"]) != (round, phase) or row["step"] <= step
+
+    self._lines.keep(is_kept)
+    self._count(self._lines.rows())
     self._close_tensorboard()
 
   def of_round(self, round: int) -> list[dict[str, Any]]:
@@ -260,9 +199,9 @@ class MetricsWriter:
 
   def close(self, *, failed: bool = False) -> None:
     """Closes the file and the back-ends, which may show that the run failed; twice is fine."""
-    if self._file is not None:
-      self._file.close()
-      self._file = None
+    if self._lines is not None:
+      self._lines.close()
+      self._lines = None
     self._close_tensorboard()
     if self._wandb_run is not None:
       self._wandb_run.finish(exit_code=int(failed))
@@ -281,7 +220,7 @@ class MetricsWriter:
     """Has the lines of a round at hand, of which a new one has none."""
     if self._held is None or self._held[0] != round:
       known = any(number == round for number, _ in self._steps)
-      lines = read_metrics(self._run_dir) if known else []
+      lines = self._lines.rows() if known and self._lines is not None else []
       self._held = round, [line for line in lines if line["round"] == round]
 
   def _write_tensorboard(
@@ -305,7 +244,7 @@ class MetricsWriter:
       self._tensorboard_writer = None
 
 
-def _start_wandb(wandb: ModuleType, run_dir: Path, project: str, config: dict[str, Any]) -> Any:
+def _start_wandb(wandb: ModuleType, run_dir: Place, project: str, config: dict[str, Any]) -> Any:
   """Starts or continues the Weights & Biases run of this run directory."""
   path = RunDirectory(run_dir).wandb_id
   if not path.exists():
@@ -315,7 +254,8 @@ def _start_wandb(wandb: ModuleType, run_dir: Path, project: str, config: dict[st
     name=run_dir.name,
     id=path.read_text(encoding="utf-8"),
     resume="allow",
-    dir=str(run_dir),
+    # It writes as it likes, which a bucket does not take; what it shows is at its own place.
+    dir=tempfile.mkdtemp() if is_bucket(run_dir) else str(run_dir),
     config=config,
   )
   # Its own step refuses to go back, which would lose the lines written again after a crash.

@@ -1,7 +1,8 @@
 """Where everything lies in a run directory: the one table of its files."""
 
 import dataclasses
-from pathlib import Path
+
+from apo_jax.logs.places import Place
 
 PROVENANCE = "provenance.json"
 ADOPTED = "adopted.json"  # which phases of the round another run played, and which run
@@ -32,13 +33,14 @@ class RunDirectory:
     path: of the directory.
   """
 
-  path: Path
+  path: Place
 
   config = _at("config.json", "The config.")
   data = _at("data.json", "The data's hash and sizes, what each source gave and what does not fit.")
   origins = _at("origins.json", "Hashes of the checkpoints that the players start from.")
   preview = _at("preview.txt", "Examples as the models read them, for people.")
   metrics = _at("metrics.jsonl", "A line for every logged update.")
+  metrics_segments = _at("metrics", "In a bucket, files of such lines, in the order of names.")
   tensorboard = _at("tensorboard", "The metrics for TensorBoard.")
   wandb_id = _at("wandb_id.txt", "The run's id at Weights & Biases.")
   owner = _at("owner.json", "Who plays in it now.")
@@ -56,10 +58,10 @@ class RunDirectory:
   def __str__(self) -> str:
     return str(self.path)
 
-  def round(self, number: int) -> Path:
+  def round(self, number: int) -> Place:
     """The directory of a round's results; round 0 is what comes before the first."""
     return self.rounds / f"{number:02d}"
 
-  def checkpoints(self, player: str) -> Path:
+  def checkpoints(self, player: str) -> Place:
     """The directory of a player's checkpoints, by its name (`Player.name`)."""
     return self.all_checkpoints / player

@@ -10,7 +10,6 @@ import io
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ import numpy as np
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import TrainingConfig
 from apo_jax.logs.files import read_json, write_bytes, write_json
+from apo_jax.logs.places import is_bucket
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.players import Player
 
@@ -125,7 +125,7 @@ def read_batch(directory: RunDirectory, player: Player, like: Any) -> Any:
   """
   path = directory.failed / player.name / _rows(jax.process_index())
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
       arrays = {name: file[name] for name in file.files}
   # A damaged archive comes as some error of zipfile, zlib or NumPy.
   except Exception as error:
@@ -166,7 +166,9 @@ def advice(directory: RunDirectory, player: Player, training: TrainingConfig, fi
       f" with --{lower}, or a smaller {field}.clip_norm."
     )
   before = player.round - 1
-  new = Path(f"{directory}-from-{before}")
+  # A branch is made in the file system.
+  beside = directory.path.name if is_bucket(directory.path) else directory
+  new = f"{beside}-from-{before}"
   flags = [f"--run={directory}", f"--from={before}", f"--run_dir={new}", f"--{lower}"]
   return (
     f"{said} A smaller learning rate or a smaller clip_norm may help:"

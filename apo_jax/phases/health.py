@@ -6,7 +6,6 @@ stopped, or goes on with other thresholds, has it as any other.
 
 import collections
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from apo_jax.config.schema import Config, TrainingConfig
@@ -24,6 +23,7 @@ from apo_jax.evaluation.health.responses import (
 from apo_jax.evaluation.health.separation import separates_perfectly
 from apo_jax.logs import files
 from apo_jax.logs.metrics import read_metrics
+from apo_jax.logs.places import Place
 from apo_jax.logs.run_directory import EVALUATION, HEALTH, SCORE
 from apo_jax.run.judge import training_of_judge
 from apo_jax.run.run import Run
@@ -72,7 +72,7 @@ def _check_round(run: Run, round: int, lines: Sequence[Mapping[str, Any]]) -> No
       run.logs.progress.message(f"Health, round {round}, {phase}: {one['sentence']}")
 
 
-def _said_before(path: Path) -> list[dict[str, Any]]:
+def _said_before(path: Place) -> list[dict[str, Any]]:
   """The findings of a health.json; a damaged one is made anew as if it had held none."""
   try:
     return list(files.read_json(path)["findings"])

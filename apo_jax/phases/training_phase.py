@@ -13,6 +13,7 @@ from jaxtyping import UInt32
 from apo_jax.config.schema import TrainingConfig
 from apo_jax.data.input import batches
 from apo_jax.logs import files
+from apo_jax.logs.places import is_bucket
 from apo_jax.logs.storage import check_room
 from apo_jax.models.definition import Parameters
 from apo_jax.models.parameters import size_in_bytes
@@ -163,6 +164,8 @@ def _check_room(run: Run, player: Player, state: TrainState) -> None:
     ConfigError: they have not.
   """
   directory = run.directory.checkpoints(player.name)
+  if is_bucket(directory):
+    return
   there = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
   size = int(size_in_bytes({"state": state}))
   needed = size * (run.config.checkpoints.keep + 1) - there

@@ -35,13 +35,14 @@ def main(arguments: list[str]) -> int:
     return command_line.refuse(str(error))
   # Imported late, so that a wrong flag or field is answered at once.
   from apo_jax.logs.endings import ended
+  from apo_jax.logs.places import find_place
   from apo_jax.preview import previewing
   from apo_jax.run.ownership import default_run_dir
 
   def work() -> int:
     if _OUTPUT.value:
       previewing.check_output(_OUTPUT.value)
-    run_dir = Path(_RUN_DIR.value or default_run_dir(config_file, config))
+    run_dir = find_place(_RUN_DIR.value or default_run_dir(config_file, config), "--run_dir")
     found = previewing.preview(config, config_file, run_dir)
     print(found.text, end="", flush=True)
     if _OUTPUT.value:

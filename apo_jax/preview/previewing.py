@@ -13,6 +13,7 @@ from apo_jax.config.schema import Config
 from apo_jax.data.token_listing import list_tokens
 from apo_jax.devices.sharding import make_mesh
 from apo_jax.logs import files
+from apo_jax.logs.places import Place, find_path
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.preview import text
 from apo_jax.preview.histogram import WIDTH
@@ -41,7 +42,7 @@ class Preview(NamedTuple):
   text: str
 
 
-def preview(config: Config, config_file: str, run_dir: Path) -> Preview:
+def preview(config: Config, config_file: str, run_dir: Place) -> Preview:
   """What is known of a run before it trains; nothing is written.
 
   Args:
@@ -87,9 +88,7 @@ def check_output(output: str) -> None:
   Raises:
     ConfigError: it cannot.
   """
-  if "://" in output:
-    raise ConfigError(f"--output is {output!r}; it must be a path of the file system.")
-  check_folder("--output", Path(output))
+  check_folder("--output", find_path(output, "--output"))
 
 
 def write(found: Preview, output: Path) -> None:

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from apo_jax.data.template_check import TemplateCheck
 from apo_jax.data.templates import HH, HhForm
 from apo_jax.data.tokens import Codec, visible_tokens
 from apo_jax.devices.sharding import AXES
+from apo_jax.logs.places import Place
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.hugging_face.config import Checkpoint
 from apo_jax.preview.histogram import WIDTH, histogram
@@ -224,7 +224,7 @@ def _wrap(line: str) -> list[str]:
   )
 
 
-def title_of(config_file: str, directory: Path, goes_on: bool) -> list[str]:
+def title_of(config_file: str, directory: Place, goes_on: bool) -> list[str]:
   """The first lines: whose preview it is."""
   kept = f"goes on with the run in {directory}" if goes_on else f"would be kept in {directory}"
   return [f"Preview of {config_file}. A run {kept}. Nothing is trained or written there."]

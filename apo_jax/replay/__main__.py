@@ -7,12 +7,9 @@ it is said which array is first not finite, how long the gradient is, and what e
 with it. Nothing is written. The exit code is 0 where the failure is reproduced, 1 where it is not.
 """
 
-from pathlib import Path
-
 from absl import app, flags, logging
 
 from apo_jax.config import command_line
-from apo_jax.config.fields import ConfigError
 
 _RUN = flags.DEFINE_string("run", None, "The run's directory.")
 
@@ -27,16 +24,18 @@ def main(arguments: list[str]) -> int:
     return command_line.refuse("--run is missing; give the directory of a run.")
   logging.set_verbosity(logging.WARNING)
   # Imported late, so that a wrong flag is answered at once.
+  from apo_jax.logs.endings import ended
+  from apo_jax.logs.places import find_place, place_of
   from apo_jax.replay.replaying import replay
   from apo_jax.replay.text import lines
 
-  try:
-    found = replay(Path(_RUN.value), lambda sentence: print(sentence, flush=True))
-  except ConfigError as error:
-    return command_line.refuse(str(error))
-  for line in lines(found):
-    print(line)
-  return 0 if found.reproduced else 1
+  def work() -> int:
+    found = replay(find_place(_RUN.value, "--run"), command_line.say)
+    for line in lines(found):
+      command_line.say(line)
+    return 0 if found.reproduced else 1
+
+  return ended(work, place_of(_RUN.value))
 
 
 if __name__ == "__main__":

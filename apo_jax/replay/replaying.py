@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +11,7 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.sharding import make_mesh
 from apo_jax.logs.metrics import MetricsWriter
+from apo_jax.logs.places import Place
 from apo_jax.logs.progress import Progress
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.phases.failed_batch import Failure, last_failure, read_batch, same_arrays
@@ -64,7 +64,7 @@ class Replay(NamedTuple):
     return {name: repr(value) for name, value in self.metrics.items()} == self.failure.metrics
 
 
-def replay(run_dir: Path, say: Callable[[str], None]) -> Replay:
+def replay(run_dir: Place, say: Callable[[str], None]) -> Replay:
   """Makes the last failed update of a run again; nothing is written.
 
   Args:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from apo_jax.data.samples import read_test_rows
 from apo_jax.logs.files import read_json, read_jsonl
 from apo_jax.logs.metrics import read_metrics
+from apo_jax.logs.places import Place, resolved
 from apo_jax.logs.run_directory import (
   EVALUATION,
   GOLDEN_SAMPLES,
@@ -78,7 +78,7 @@ class Run:
     return [round.evaluation.get("standard_errors", {}).get(key) for round in self.rounds]
 
 
-def read_run(run_dir: Path) -> Run:
+def read_run(run_dir: Place) -> Run:
   """Reads the files that the report is made from.
 
   Raises:
@@ -89,7 +89,7 @@ def read_run(run_dir: Path) -> Run:
   shown = shown_rounds(numbers)
   rounds = [_read_round(place.round(number), number in shown) for number in numbers]
   return Run(
-    name=run_dir.resolve().name,
+    name=resolved(run_dir).name,
     config=_object(place.config),
     metrics=read_metrics(run_dir),
     rounds=rounds,
@@ -105,7 +105,7 @@ def shown_rounds(numbers: Sequence[int]) -> list[int]:
   return [numbers[round(i * (len(numbers) - 1) / (MOST_SHOWN - 1))] for i in range(MOST_SHOWN)]
 
 
-def _read_round(directory: Path, is_shown: bool) -> Round:
+def _read_round(directory: Place, is_shown: bool) -> Round:
   def rows(name: str) -> list[dict[str, Any]]:
     path = directory / name
     return read_jsonl(path) if is_shown and path.exists() else []
@@ -122,5 +122,5 @@ def _read_round(directory: Path, is_shown: bool) -> Round:
   )
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Place) -> dict[str, Any]:
   return read_json(path) if path.exists() else {}

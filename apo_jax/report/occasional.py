@@ -6,8 +6,8 @@ rounds, more and more of it.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from apo_jax.logs.places import Place
 from apo_jax.report.page import write_report
 
 # A report waits until so many times what the last one took have passed: a sixteenth of the time.
@@ -22,7 +22,7 @@ class OccasionalReports:
     clock: seconds from any starting point.
   """
 
-  def __init__(self, run_dir: Path, clock: Callable[[], float] = time.monotonic):
+  def __init__(self, run_dir: Place, clock: Callable[[], float] = time.monotonic):
     self._run_dir = run_dir
     self._clock = clock
     self._not_before = clock()

@@ -6,11 +6,11 @@ the page can be made at any time of a run.
 
 import html
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from apo_jax.config.visible import visible, visible_lines
 from apo_jax.logs.files import json_text, write_text
+from apo_jax.logs.places import Place
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.report import plots
 from apo_jax.report.data import Run, read_run, shown_rounds
@@ -46,7 +46,7 @@ _FACTS = (
 )
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Place) -> Place:
   """Writes report.html into the run directory and returns its path.
 
   Args:

@@ -4,11 +4,10 @@ So a run that is there is gone on with, or branched, without the file that it wa
 fields are set by flags as ever (`config.command_line.with_config_of_run`).
 """
 
-from pathlib import Path
-
 import ml_collections
 
 from apo_jax.config.base import section
+from apo_jax.logs.places import find_place
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.opening import read_run_config
 
@@ -20,7 +19,7 @@ def get_config(given: str) -> ml_collections.ConfigDict:
     given: the flag that names the run's directory, as it was given.
 
   Raises:
-    ConfigError: the directory is no run's.
+    ConfigError: the directory is no run's, or in a bucket that cannot be read.
   """
   flag, _, run_dir = given.partition("=")
-  return section(read_run_config(RunDirectory(Path(run_dir)), flag))
+  return section(read_run_config(RunDirectory(find_place(run_dir, flag)), flag))

@@ -1,58 +1,40 @@
 """The lock of a run directory: one run plays in it at a time, on whatever file system it is.
 
+A bucket's is in bucket_lock.py.
+
 A file names the owner, and the owner touches it every few seconds for as long as it lives. No lock
 of the system is used, which network file systems may not hold, and no clocks are compared: the age
 of the last touch is told by the file system itself.
 """
 
 import contextlib
-import functools
-import json
 import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 
+from apo_jax.config import command_line
 from apo_jax.config.fields import ConfigError
-from apo_jax.config.visible import visible
 from apo_jax.devices.processes import of_the_first
 from apo_jax.logs.files import write_json
+from apo_jax.logs.places import is_bucket
 from apo_jax.logs.run_directory import RunDirectory
-
-# An owner whose file was not touched for so long is gone: a few touches may be late.
-SECONDS_BETWEEN_TOUCHES = 10.0
-SECONDS_UNTIL_GONE = 60.0
-
-
-class Owner(NamedTuple):
-  """A process that plays in a run directory.
-
-  Attributes:
-    host: its name.
-    space: the running system and the space of its process ids, in which `process` means something.
-    process: its id.
-    began: when the process was started, in the system's ticks; ids are given again.
-    since: the time of day, for people.
-    token: of this lock alone.
-  """
-
-  host: str
-  space: str
-  process: int
-  began: int
-  since: str
-  token: str
-
-  @property
-  def words(self) -> str:
-    """Who it is, for people."""
-    return f"process {self.process} of {self.host}, since {self.since}"
+from apo_jax.run import bucket_lock
+from apo_jax.run.owner import (
+  SECONDS_BETWEEN_TOUCHES,
+  SECONDS_UNTIL_GONE,
+  Owner,
+  known_to_live,
+  owner_in,
+  refusal,
+  taken_over,
+  this_process,
+  watched,
+)
 
 
 @contextlib.contextmanager
@@ -69,7 +51,7 @@ def owned(path: Path, say: Callable[[str], None]) -> Iterator[None]:
   Raises:
     ConfigError: another process owns the directory.
   """
-  me = _this_process()
+  me = this_process()
   _take(path, me, say)
   stop = threading.Event()
   toucher = threading.Thread(target=_keep_touching, args=(path, me, stop), daemon=True)
@@ -93,7 +75,8 @@ def owned_by_run(directory: RunDirectory) -> Iterator[None]:
     problem = None
     if jax.process_index() == 0:
       try:
-        held.enter_context(owned(directory.owner, functools.partial(print, flush=True)))
+        own = bucket_lock.owned if is_bucket(directory.path) else owned
+        held.enter_context(own(directory.owner, command_line.say))
         remove_leftovers(directory)
       except ConfigError as error:
         problem = error
@@ -104,7 +87,9 @@ def owned_by_run(directory: RunDirectory) -> Iterator[None]:
 
 def remove_leftovers(directory: RunDirectory) -> None:
   """Removes files that were to take the place of others when their writer was killed."""
-  for path in directory.path.rglob(".*.tmp"):
+  # In a bucket, whose every write is one act, only the lock leaves anything.
+  find = directory.path.glob if is_bucket(directory.path) else directory.path.rglob
+  for path in find(".*.tmp"):
     if path.is_file():
       path.unlink(missing_ok=True)
 
@@ -125,7 +110,7 @@ def _take(path: Path, me: Owner, say: Callable[[str], None]) -> None:
         return
     owner = _read(path)
     if owner is not None and _is_alive(path, owner, say):
-      raise _refusal(path, owner)
+      raise refusal(path, owner)
     os.replace(made, path)
     _confirm(path, me)
   finally:
@@ -137,28 +122,18 @@ def _confirm(path: Path, me: Owner) -> None:
   time.sleep(0.2)
   owner = _read(path)
   if owner != me:
-    raise _refusal(path, owner)
-
-
-def _refusal(path: Path, owner: Owner | None) -> ConfigError:
-  who = owner.words if owner else "another process"
-  return ConfigError(
-    f"--run_dir is {str(path.parent)!r}, in which {who} plays; wait for it, end it, or give"
-    " another --run_dir."
-  )
+    raise refusal(path, owner)
 
 
 def _is_alive(path: Path, owner: Owner, say: Callable[[str], None]) -> bool:
-  if owner.space.strip() and owner.space == _space():
-    return _began(owner.process) == owner.began
+  known = known_to_live(owner)
+  if known is not None:
+    return known
   touched, told = _touched(path), False
   while (age := _now(path) - _touched(path)) < SECONDS_UNTIL_GONE:
     if not told:
       told = True
-      say(
-        f"{path.parent} belongs to {owner.words}; waiting up to {SECONDS_UNTIL_GONE - age:.0f} s to"
-        " see whether it lives."
-      )
+      say(watched(path, owner, SECONDS_UNTIL_GONE - age))
     time.sleep(min(1.0, SECONDS_UNTIL_GONE - age))
     if _touched(path) != touched:
       return True
@@ -173,19 +148,14 @@ def _keep_touching(path: Path, me: Owner, stop: threading.Event) -> None:
       if owner == me:
         os.utime(path)
       elif owner is not None:
-        # This process was stopped for so long that it counted as gone. Whatever it does from here
-        # on, two runs would write to one directory.
-        print(
-          visible(f"apo_jax: {path.parent} was taken over by {owner.words}; this process ends.")
-        )
-        os._exit(2)
+        taken_over(path, owner)
 
 
 def _read(path: Path) -> Owner | None:
   """Who owns it; None where there is no such file, or it is damaged, which nobody keeps alive."""
   try:
-    return Owner(**json.loads(path.read_bytes()))
-  except (OSError, ValueError, TypeError):
+    return owner_in(path.read_bytes())
+  except OSError:
     return None
 
 
@@ -204,38 +174,3 @@ def _now(path: Path) -> float:
     return probe.stat().st_mtime
   finally:
     probe.unlink(missing_ok=True)
-
-
-def _this_process() -> Owner:
-  process = os.getpid()
-  since = time.strftime("%Y-%m-%d %H:%M:%S")
-  return Owner(
-    socket.gethostname(), _space(), process, _began(process) or 0, since, uuid.uuid4().hex
-  )
-
-
-def _space() -> str:
-  """The running system, and which of its spaces of process ids this is."""
-  return f"{_text('/proc/sys/kernel/random/boot_id')} {_link('/proc/self/ns/pid')}"
-
-
-def _began(process: int) -> int | None:
-  """When a process was started, in ticks since the system was; None where there is none."""
-  stat = _text(f"/proc/{process}/stat")
-  # Its name, in parentheses, may hold anything. A dead one waits for its parent as Z.
-  fields: list[Any] = stat.rpartition(")")[2].split()
-  return int(fields[19]) if len(fields) > 19 and fields[0] != "Z" else None
-
-
-def _text(path: str) -> str:
-  try:
-    return Path(path).read_text(encoding="utf-8", errors="replace").strip()
-  except OSError:
-    return ""
-
-
-def _link(path: str) -> str:
-  try:
-    return os.readlink(path)
-  except OSError:
-    return ""

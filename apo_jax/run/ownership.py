@@ -20,6 +20,7 @@ from apo_jax.data.tokenised import TokenisedData
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.processes import barrier
 from apo_jax.logs import files
+from apo_jax.logs.places import Place, find_path, is_bucket
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.data_description import describe_data, examples
 from apo_jax.run.origins import Origins
@@ -61,11 +62,7 @@ def check_directory(directory: RunDirectory, config: Config) -> None:
     ConfigError: it belongs to another run, has lost files, or cannot be a directory that is
       written.
   """
-  if "://" in str(directory) or ":/" in str(directory):
-    raise ConfigError(
-      f"--run_dir is {str(directory)!r}; it must be a path of the file system: mount the bucket."
-    )
-  check_folder("--run_dir", directory.path)
+  _check_directory(directory)
   try:
     is_known = _is_there(directory, directory.config)
     known = files.read_json(directory.config) if is_known else None
@@ -109,7 +106,8 @@ def make_directory(directory: RunDirectory) -> None:
     ConfigError: it cannot be made.
   """
   try:
-    directory.path.mkdir(parents=True, exist_ok=True)
+    if not is_bucket(directory.path):  # which has no directories
+      directory.path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise _unusable(directory, error) from error
 
@@ -172,13 +170,25 @@ def _unusable(directory: RunDirectory, error: Exception, flag: str = "--run_dir"
   return ConfigError(f"{flag} is {str(directory)!r}, which cannot be used: {said}.")
 
 
-def _is_there(directory: RunDirectory, path: Path) -> bool:
+def _check_directory(directory: RunDirectory) -> None:
+  """Checks that a run can be kept there; whether a bucket may be written is known when the lock is.
+
+  Raises:
+    ConfigError: it can be no directory that is written.
+  """
+  if not is_bucket(directory.path):
+    check_folder("--run_dir", find_path(directory.path, "--run_dir"))
+  elif directory.path.is_file():
+    raise _unusable(directory, NotADirectoryError(f"{str(directory)!r} is no directory"))
+
+
+def _is_there(directory: RunDirectory, path: Place) -> bool:
   """Whether a run has written a file that says whose the directory is.
 
   Raises:
     ValueError: it has not, though phases of it were played: whose they are is no longer known.
   """
-  if os.path.lexists(path):
+  if path.exists() if is_bucket(path) else os.path.lexists(path):
     return True
   for played in (directory.rounds, directory.path / "checkpoints"):
     if played.exists():

@@ -9,11 +9,11 @@ import collections
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from apo_jax.logs.files import file_sha256, json_line, read_json, write_json
-from apo_jax.logs.metrics import good_lines
+from apo_jax.logs.metric_lines import good_lines, record_of
+from apo_jax.logs.places import Place
 from apo_jax.logs.run_directory import CHECKSUMS, PROVENANCE, RunDirectory
 from apo_jax.run.adoption import BESIDE
 from apo_jax.run.phase_inputs import PhaseName
@@ -32,7 +32,7 @@ class Damage(NamedTuple):
   """
 
   phase: PhaseName
-  path: Path
+  path: Place
   problem: str
 
   @property
@@ -93,7 +93,7 @@ def finished_phases(directory: RunDirectory, listed: Sequence[PhaseName]) -> lis
   ]
 
 
-def files_of(directory: RunDirectory, name: PhaseName) -> list[Path]:
+def files_of(directory: RunDirectory, name: PhaseName) -> list[Place]:
   """The files that a finished phase left in its round's directory, its result first."""
   paths = [directory.round(name.round) / file for file in _names(name)]
   return [path for path in paths if path.exists()]
@@ -135,8 +135,9 @@ def find_damage(
         found.append(Damage(name, place / PROVENANCE, problem))
     sha256 = known.get(_of_lines(name))
     if sha256 not in (None, _lines_sha256(lines[name.round, name.stem])):
-      problem = "has changed since" if directory.metrics.exists() else "is gone"
-      found.append(Damage(name, directory.metrics, problem))
+      record = record_of(directory.path)
+      problem = "has changed since" if record.exists() else "is gone"
+      found.append(Damage(name, record, problem))
   return found
 
 
@@ -160,12 +161,12 @@ def _names(name: PhaseName) -> tuple[str, ...]:
   return (name.result, *BESIDE.get(name.result, ()))
 
 
-def _known(place: Path) -> dict[str, str]:
+def _known(place: Place) -> dict[str, str]:
   path = place / CHECKSUMS
   return dict(read_json(path)) if path.exists() else {}
 
 
-def _known_if_readable(place: Path) -> dict[str, str]:
+def _known_if_readable(place: Place) -> dict[str, str]:
   """The same for whoever writes them: damaged ones were refused, or are being repaired."""
   try:
     return _known(place)
@@ -173,7 +174,7 @@ def _known_if_readable(place: Path) -> dict[str, str]:
     return {}
 
 
-def _problem(path: Path, known: str | None) -> str:
+def _problem(path: Place, known: str | None) -> str:
   """What is wrong with a file; empty where nothing is."""
   try:
     if known is None:

@@ -5,12 +5,12 @@ find_damage -> refuse_damage            a usual start
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable, Sequence
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
 from apo_jax.devices.processes import barrier
+from apo_jax.logs.places import remove_tree
 from apo_jax.logs.run_directory import CHECKSUMS, PROVENANCE, RunDirectory
 from apo_jax.run.branched import check_taken_over
 from apo_jax.run.parameters import load_last
@@ -130,4 +130,4 @@ def forget(directory: RunDirectory, names: Sequence[PhaseName]) -> None:
     with contextlib.suppress(FileNotFoundError):
       (directory.round(name.round) / name.result).unlink()
     if number and name.player:
-      shutil.rmtree(directory.checkpoints(name.player.name), ignore_errors=True)
+      remove_tree(directory.checkpoints(name.player.name))

@@ -1,7 +1,6 @@
 """Which checkpoints are dropped as rounds go by."""
 
-import shutil
-
+from apo_jax.logs.places import remove_tree
 from apo_jax.logs.run_directory import RunDirectory
 
 
@@ -13,4 +12,4 @@ def drop_old_checkpoints(directory: RunDirectory, round: int, keep: int) -> None
   for path in directory.all_checkpoints.glob("*"):
     number = path.name.partition("_")[0]
     if number.isdecimal() and 0 < int(number) <= round - keep:
-      shutil.rmtree(path)
+      remove_tree(path)

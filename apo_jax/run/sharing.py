@@ -29,6 +29,7 @@ from apo_jax.devices.cores import usable_cores
 from apo_jax.devices.processes import of_the_first
 from apo_jax.logs import files
 from apo_jax.logs.locks import holder_of, try_lock
+from apo_jax.logs.places import Place, find_path, is_bucket
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.adoption import copy_phase, phase_metrics
 from apo_jax.run.models import Models
@@ -123,15 +124,19 @@ class SharedPhases:
     os.rename(made, self._entry(name))
 
 
-def check_sharing(folder: Path) -> None:
-  """Checks that phases can be shared in a folder; it is not made.
+def check_sharing(folder: Path, run_dir: Place) -> None:
+  """Checks that a run can share phases in a folder; it is not made.
 
   Raises:
-    ConfigError: it can be no directory of the file system that is written.
+    ConfigError: the folder can be no directory that is written, or the run lies in a bucket: phases
+      are linked and renamed, which a bucket cannot.
   """
-  if "://" in str(folder) or ":/" in str(folder):
-    raise ConfigError(f"--share is {str(folder)!r}; it must be a directory of the file system.")
-  check_folder("--share", folder)
+  if is_bucket(run_dir):
+    raise ConfigError(
+      f"--share is given, but --run_dir is {str(run_dir)!r}; runs that share phases must lie in the"
+      " file system."
+    )
+  check_folder("--share", find_path(folder, "--share"))
 
 
 def make_folder(folder: Path) -> None:

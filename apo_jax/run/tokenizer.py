@@ -1,7 +1,7 @@
 """The tokenizer of a run: its own copy, or what the config says."""
 
 import contextlib
-import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from apo_jax.data.templates import find_template
 from apo_jax.data.tokens import Codec, load_tokenizer, make_codec, train_tokenizer
 from apo_jax.devices.processes import barrier
 from apo_jax.logs.files import file_sha256, read_json, write_json
+from apo_jax.logs.places import copy_files, is_bucket, local_copy, remove_tree
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.models.hugging_face.checkpoint import GENERATION_FILE, Checkpoint
 from apo_jax.models.hugging_face.config import read_ends
@@ -113,14 +114,18 @@ def shared_tokenizer(
   """
   makes = jax.process_index() == 0 and not directory.tokenizer_finished.exists()
   if makes:
-    tokenizer.save_pretrained(directory.tokenizer)
-    _keep_ends(tokenizer, directory)
+    with tempfile.TemporaryDirectory() as place:
+      # Files of a bucket are written whole, by nothing but our own.
+      made = Path(place) if is_bucket(directory.path) else directory.tokenizer
+      tokenizer.save_pretrained(made)
+      _keep_ends(tokenizer, made)
+      copy_files(made, directory.tokenizer)
   barrier("tokenizer")
   try:
     yield load_own_tokenizer(directory)
   except ConfigError:
     if makes:
-      shutil.rmtree(directory.tokenizer, ignore_errors=True)
+      remove_tree(directory.tokenizer)
     raise
 
 
@@ -148,11 +153,11 @@ def _ends_of(tokenizer: transformers.PreTrainedTokenizerBase) -> frozenset[int]:
   return read_ends(Path(name), "config.tokenizer.path")
 
 
-def _keep_ends(tokenizer: transformers.PreTrainedTokenizerBase, directory: RunDirectory) -> None:
+def _keep_ends(tokenizer: transformers.PreTrainedTokenizerBase, directory: Path) -> None:
   """Writes beside the run's copy what ends a response by the files beside the original."""
   ends = _ends_of(tokenizer)
   if ends:
-    write_json(directory.tokenizer / GENERATION_FILE, {"eos_token_id": sorted(ends)})
+    write_json(directory / GENERATION_FILE, {"eos_token_id": sorted(ends)})
 
 
 def load_own_tokenizer(directory: RunDirectory) -> transformers.PreTrainedTokenizerBase:
@@ -163,7 +168,7 @@ def load_own_tokenizer(directory: RunDirectory) -> transformers.PreTrainedTokeni
   """
   if directory.tokenizer_finished.exists():
     _check_unchanged(directory)
-  return load_tokenizer(directory.tokenizer, "the run directory's tokenizer")
+  return load_tokenizer(local_copy(directory.tokenizer), "the run directory's tokenizer")
 
 
 def _check_unchanged(directory: RunDirectory) -> None:

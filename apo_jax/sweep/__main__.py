@@ -45,13 +45,14 @@ def main(arguments: list[str]) -> int:
     if _JOBS.value < 1:
       raise ConfigError(f"--jobs is {_JOBS.value}; it must be at least 1.")
     from apo_jax.config.folders import check_folder
+    from apo_jax.logs.places import find_path
     from apo_jax.sweep.grid import make_grid
     from apo_jax.sweep.placement import places
     from apo_jax.sweep.runs import default_directory, plan
 
     grid = make_grid(_SET.value, _SEEDS.value)
     default = default_directory(config_file, _CONFIG.value)
-    sweep_dir = Path(_SWEEP_DIR.value or default)
+    sweep_dir = find_path(_SWEEP_DIR.value or default, "--sweep_dir")
     check_folder("--sweep_dir", sweep_dir)
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     runs, sentences = plan(config_file, overrides, grid, sweep_dir)

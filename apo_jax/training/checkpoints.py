@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +26,7 @@ from orbax.checkpoint import v1 as ocp
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.devices.processes import any_process
+from apo_jax.logs.places import Place, absolute
 from apo_jax.models.definition import Definition, Parameters
 from apo_jax.training.checksums import checksums
 from apo_jax.training.optimization import TrainState
@@ -53,7 +53,7 @@ class Restored(NamedTuple):
 class PhaseCheckpoints:
   """The checkpoints of one training phase; saves run in the background."""
 
-  def __init__(self, checkpointer: ocp.training.Checkpointer, directory: Path):
+  def __init__(self, checkpointer: ocp.training.Checkpointer, directory: Place):
     self._checkpointer = checkpointer
     self._directory = directory
     self._saving: Any = None
@@ -101,11 +101,11 @@ class PhaseCheckpoints:
 
 
 @contextlib.contextmanager
-def open_phase(directory: Path, *, keep: int) -> Iterator[PhaseCheckpoints]:
+def open_phase(directory: Place, *, keep: int) -> Iterator[PhaseCheckpoints]:
   """The checkpoints in `directory`, of which the newest `keep` stay; leaving waits for saves."""
   policy = ocp.training.preservation_policies.LatestN(keep)
   with ocp.training.Checkpointer(
-    directory.absolute(), preservation_policy=policy, cleanup_tmp_directories=True
+    absolute(directory), preservation_policy=policy, cleanup_tmp_directories=True
   ) as checkpointer:
     checkpoints = PhaseCheckpoints(checkpointer, directory)
     try:
@@ -114,7 +114,7 @@ def open_phase(directory: Path, *, keep: int) -> Iterator[PhaseCheckpoints]:
       checkpoints.wait()
 
 
-def load_state(directory: Path, abstract: TrainState, before: int) -> TrainState | None:
+def load_state(directory: Place, abstract: TrainState, before: int) -> TrainState | None:
   """The state of the newest good checkpoint of less than `before` updates; nothing is written.
 
   Args:
@@ -127,7 +127,7 @@ def load_state(directory: Path, abstract: TrainState, before: int) -> TrainState
   """
   if not directory.is_dir():
     return None
-  with ocp.training.Checkpointer(directory.absolute()) as checkpointer:
+  with ocp.training.Checkpointer(absolute(directory)) as checkpointer:
     steps = sorted((checkpoint.step for checkpoint in checkpointer.checkpoints), reverse=True)
     wanted = {name: part for name, part in _parts(abstract, None).items() if name != "input"}
     for step in steps:
@@ -140,7 +140,7 @@ def load_state(directory: Path, abstract: TrainState, before: int) -> TrainState
   return None
 
 
-def load_parameters(directory: Path, definition: Definition, step: int) -> Parameters:
+def load_parameters(directory: Place, definition: Definition, step: int) -> Parameters:
   """The trained parameters of a step's checkpoint, on the definition's shardings.
 
   Args:
@@ -151,7 +151,7 @@ def load_parameters(directory: Path, definition: Definition, step: int) -> Param
   Raises:
     DamagedCheckpoint: it is not there, cannot be read, or is not what was written.
   """
-  with ocp.training.Checkpointer(directory.absolute()) as checkpointer:
+  with ocp.training.Checkpointer(absolute(directory)) as checkpointer:
     steps = [checkpoint.step for checkpoint in checkpointer.checkpoints]
     if step not in steps:
       found = f"those of {', '.join(map(str, steps))}" if steps else "none"
@@ -188,7 +188,7 @@ def _json_hash(value: Any) -> str:
 
 
 def _load(
-  checkpointer: ocp.training.Checkpointer, directory: Path, step: int, wanted: dict[str, Any]
+  checkpointer: ocp.training.Checkpointer, directory: Place, step: int, wanted: dict[str, Any]
 ) -> dict[str, Any]:
   """The parts of a step that are asked for, found to be what was written.
 

@@ -112,7 +112,9 @@ def test_what_cannot_be_branched_is_one_sentence(source, tmp_path):
   assert f"--run is {str(tmp_path)!r}, which holds no config.json" in refused(nothing, tmp_path)
   with pytest.raises(ConfigError, match=r"--run_dir is .*, which is there already"):
     branch(source, tiny.config(), 1, source)
-  with pytest.raises(ConfigError, match=r"--run_dir is 'gs:/bucket/run'; it must be a path"):
+  with pytest.raises(
+    ConfigError, match=r"--run_dir is 'gs:/bucket/run'; it must be a path.* made there"
+  ):
     branch(source, tiny.config(), 1, RunDirectory(Path("gs://bucket/run")))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from apo_jax.config.fields import ConfigError
-from apo_jax.logs import metrics
+from apo_jax.logs import metric_lines
 from apo_jax.logs.files import read_jsonl
 from apo_jax.logs.metrics import MetricsWriter, read_metrics
 
@@ -84,7 +84,7 @@ def test_broken_lines_are_dropped_wherever_they_are_and_counted(tmp_path, broken
 
 def test_lines_are_on_the_disk_before_a_checkpoint_says_so(tmp_path, monkeypatch):
   synced = []
-  monkeypatch.setattr(metrics.os, "fsync", synced.append)
+  monkeypatch.setattr(metric_lines.os, "fsync", synced.append)
   with open_writer(tmp_path) as writer:
     writer.write({"loss": 1.0}, round=1, phase="reward", step=1)
     assert not synced
@@ -270,7 +270,7 @@ def test_what_is_new_reads_nothing_of_what_was_before(tmp_path, monkeypatch):
     writer.write({"loss": 1.0}, round=1, phase="reward", step=1)
   with open_writer(tmp_path) as writer:
     with monkeypatch.context() as patch:
-      patch.setattr(metrics, "read_metrics", None)
+      patch.setattr(metric_lines, "read_metrics", None)
       for round in (2, 3):
         writer.resume(round=round, phase="reward", step=0)
         writer.write({"loss": 0.1 * round}, round=round, phase="reward", step=1)

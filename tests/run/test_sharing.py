@@ -189,4 +189,4 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path, monkeypatch, folder):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "a_file").write_text("")
   with pytest.raises(ConfigError, match=f"--share is '{folder}'"):
-    check_sharing(Path(folder))
+    check_sharing(Path(folder), tmp_path / "run")

@@ -27,6 +27,7 @@ from apo_jax.data.locations.rows import Row, Rows
 from apo_jax.data.locations.saved import is_saved, saved_rows
 from apo_jax.data.locations.tables import arrow_rows, parquet_rows, separated_rows
 from apo_jax.data.locations.texts import checked, text_stream
+from apo_jax.logs.places import prepare_buckets
 
 
 def file_rows(location: str) -> Rows:
@@ -48,6 +49,8 @@ def _located(location: str) -> Rows:
   scheme, separator, _ = location.partition("://")
   if separator and scheme in ("http", "https"):
     return _of_web(location)
+  if scheme in ("gs", "gcs"):
+    prepare_buckets()
   if separator and scheme != "file":
     location, split = path_and_split(location)
     fs, path = fsspec.core.url_to_fs(location)
@@ -125,6 +128,9 @@ def _of_file(file: File, split: str, where: str) -> Iterator[Row]:
   try:
     with file.open() as opened:
       yield from _parsed(file, opened, split, bool(where))
+  except FileNotFoundError as error:  # gcsfs says nothing but its own name of the file
+    said = first_line(error) if error.errno else f"there is no such file: {first_line(error)}"
+    raise LocationError(f"{where}{said}") from error
   except Exception as error:
     raise LocationError(f"{where}{first_line(error)}") from error
 

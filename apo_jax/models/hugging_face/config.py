@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import ModelConfig
+from apo_jax.logs.places import is_bucket
 from apo_jax.models.architecture import Architecture
 from apo_jax.models.hugging_face.adapters import Adapter, base_name, read_adapter
 from apo_jax.models.hugging_face.checkpoint import (
@@ -69,6 +70,11 @@ def resolve_directory(name: str, field: str) -> Path:
     return Path(name)
   wanted = "it must be a directory or the name of a model on the Hugging Face hub, 'owner/model'"
   model, _, revision = name.partition("@")
+  if is_bucket(name):
+    raise ConfigError(
+      f"{field} is {name!r}; weights are read from the file system: copy them there first, as by"
+      f" gcloud storage cp -r {name} DIRECTORY, or mount the bucket to read."
+    )
   if not _HUB_NAME.fullmatch(model):
     raise ConfigError(f"{field} is {name!r}, which is not a directory; {wanted}.")
   try:

@@ -289,6 +289,11 @@ def test_a_directory_or_a_name_on_the_hub(tmp_path, monkeypatch):
   assert asked == [("owner/model", None), ("owner/model", "v1.0")]
 
 
+def test_weights_in_a_bucket_are_refused_with_how_they_are_copied():
+  with pytest.raises(ConfigError, match=r"gcloud storage cp -r gs://bucket/model DIRECTORY"):
+    resolve_directory("gs://bucket/model", FIELD)
+
+
 @pytest.mark.parametrize("name", ["no_such", "./checkpoint", "../checkpoint", "a--b/c", "a/b/c"])
 def test_what_is_neither_a_directory_nor_a_hub_name_is_named(name):
   with pytest.raises(ConfigError) as error:
