@@ -25,6 +25,7 @@ from apo_jax.logs.metrics import MetricsWriter
 from apo_jax.logs.places import Place
 from apo_jax.logs.progress import Progress
 from apo_jax.logs.run_directory import (
+  BASELINE_SAMPLES,
   EVALUATION,
   GOLDEN_SAMPLES,
   INITIAL_SAMPLES,
@@ -36,6 +37,7 @@ from apo_jax.logs.run_directory import (
 from apo_jax.phases.evaluation import evaluate
 from apo_jax.phases.health import check_all_health, check_health
 from apo_jax.phases.sampling import (
+  sample_baselines,
   sample_golden_queries,
   sample_initial_policy,
   sample_policy_queries,
@@ -101,6 +103,7 @@ class Phase:
 # By their results, in the order in which they are played (`phase_names`).
 _BEFORE_THE_FIRST_ROUND: dict[str, Callable[[Run], None]] = {
   INITIAL_SAMPLES: sample_initial_policy,
+  BASELINE_SAMPLES: sample_baselines,
   "supervised.json": train_supervised,
   SUPERVISED_SAMPLES: sample_supervised_start,
   "reward_base.json": train_reward_base,

@@ -226,6 +226,20 @@ def _check_policy_loss(config: Config) -> None:
       f" config.policy.loss {loss.name!r}, which takes a mean over the whole batch that"
       " micro-batches do not see."
     )
+  for shaping in policy.shapings:
+    unseen = None
+    if shaping.shifts_queries and not loss.across_queries:
+      unseen = (
+        "adds one number to all rewards of a query, which the loss reads within a query alone"
+      )
+    elif shaping.keeps_order and loss.order_only:
+      unseen = "keeps the order of a query's rewards, of which the loss reads nothing else"
+    if unseen:
+      raise ConfigError(
+        f"config.policy.shapings has {shaping.name!r} with config.policy.loss {loss.name!r}, which"
+        f" it would not change: it {unseen}; leave it out, or take a loss that sees it"
+        " (docs/losses.md)."
+      )
   if loss.reads_earlier_policy and config.checkpoints.keep < 2:
     raise ConfigError(
       f"config.checkpoints.keep is {config.checkpoints.keep}; it must be at least 2 with"

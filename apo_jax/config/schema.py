@@ -261,6 +261,16 @@ class PolicyConfig:
   reference: Literal["round_start", "initial"] = "round_start"  # the policy of the KL
   training: TrainingConfig = TrainingConfig()  # a round's policy step
 
+  @property
+  def reads_baselines(self) -> bool:
+    """Whether a shaping reads answers of the supervised start."""
+    return any(shaping.reads_baselines for shaping in self.shapings)
+
+  @property
+  def reads_embeddings(self) -> bool:
+    """Whether a shaping reads embeddings of the reward model."""
+    return any(shaping.reads_embeddings for shaping in self.shapings)
+
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
@@ -281,6 +291,9 @@ class SamplingConfig:
 
   training: SamplerConfig = SamplerConfig(num_samples=4)
   evaluation: SamplerConfig = SamplerConfig()
+  # Answers of the supervised start to each query of the policy step, drawn once a game as training
+  # samples are, where a shaping reads them.
+  baselines: Samples = 5
   batch_size: BatchSize = 64  # queries a sampler call
   cache_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of cached keys and values
   # Every device has whole weights while it samples, split along mesh.tensor alone. Else a mesh with

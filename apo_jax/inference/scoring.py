@@ -30,7 +30,7 @@ TokenSequence = tuple[Sequence[int], Response]  # query ids with bos, and one re
 
 
 class Scorer:
-  """One float32 number a sequence, for any number of sequences.
+  """One float32 number a sequence, or `width` of them, for any number of sequences.
 
   Sequences of one query that stand side by side share rows where that pays, and equal ones are one:
   scored once, they get the very same number. One function is compiled a padded length and number
@@ -46,12 +46,13 @@ class Scorer:
     query_length: tokens of the longest query.
     lengths: padded lengths of rows that hold one sequence.
     eos: the id behind every response.
+    width: how many numbers `score` says of a sequence, as its last axis; None is one, without.
   """
 
   def __init__(
     self,
     definition: Definition,
-    score: Callable[[Any, Rows, int], Float[Array, "N R"]],
+    score: Callable[[Any, Rows, int], Float[Array, "N R *width"]],
     identity: Callable[[Response], Hashable],
     mesh: Mesh,
     *,
@@ -59,6 +60,7 @@ class Scorer:
     query_length: int,
     lengths: Sequence[int],
     eos: int,
+    width: int | None = None,
   ):
     self._definition = definition
     self._identity = identity
@@ -67,8 +69,9 @@ class Scorer:
     self._query_length = query_length
     self._lengths = sorted(set(lengths))
     self._eos = eos
+    self._shape = () if width is None else (width,)
 
-    def bound(parameters: Parameters, rows: Rows, num_responses: int) -> Float[Array, "N R"]:
+    def bound(parameters: Parameters, rows: Rows, num_responses: int) -> Float[Array, "N R *width"]:
       return score(definition.bind(parameters), rows, num_responses)
 
     self._score = jax.jit(
@@ -84,7 +87,7 @@ class Scorer:
     sequences: Sequence[TokenSequence],
     on_batch: Callable[[int], None] = lambda done: None,
   ) -> np.ndarray:
-    """Float32[sequences]: the score of each (query ids, response).
+    """Float32[sequences], or [sequences, width]: the score of each (query ids, response).
 
     Raises:
       ValueError: a sequence with its eos is longer than the longest padded length.
@@ -98,7 +101,7 @@ class Scorer:
     equals = np.bincount(numbers, minlength=len(firsts))
     places, items = layout_items([sequences[index] for index in firsts], layout)
     buckets = np.searchsorted(layout.lengths, [layout.needed(item) for item in items])
-    scores = np.zeros((len(firsts),), np.float32)
+    scores = np.zeros((len(firsts), *self._shape), np.float32)
     rows = self.rows_a_call(layout)
     for bucket in range(len(layout.lengths)):
       chosen = np.flatnonzero(buckets == bucket)
@@ -132,7 +135,7 @@ class Scorer:
   def _score_items(
     self, parameters: Parameters, items: Sequence[Item], layout: RowLayout, bucket: int
   ) -> np.ndarray:
-    """Float32[items, R]."""
+    """Float32[items, R], or [items, R, width]."""
     size = self.rows_a_call(layout)
     padded = [*items, *[((), ())] * (size - len(items))]
     local = [padded[row] for row in local_rows(self._mesh, size)]
@@ -203,6 +206,18 @@ def make_reward_scorer(definition: Definition, mesh: Mesh, **settings: Any) -> S
     return reward_model(*rows.read, num_responses)
 
   return Scorer(definition, rewards, lambda response: response.key, mesh, **settings)
+
+
+def make_embedding_scorer(definition: Definition, mesh: Mesh, **settings: Any) -> Scorer:
+  """A scorer of what the head of a reward model reads; `settings` are those of `Scorer`."""
+
+  def embeddings(reward_model: RewardModel, rows: Rows, held: int) -> Float[Array, "N R D"]:
+    return reward_model.judge(rows, held, embeddings=True).embeddings
+
+  width = definition.architecture.embed_dim
+  return Scorer(
+    definition, embeddings, lambda response: response.key, mesh, width=width, **settings
+  )
 
 
 def make_logprob_scorer(definition: Definition, mesh: Mesh, **settings: Any) -> Scorer:

@@ -7,6 +7,7 @@ from apo_jax.logs.places import Place
 PROVENANCE = "provenance.json"
 ADOPTED = "adopted.json"  # which phases of the round another run played, and which run
 JUDGE = "judge.json"  # of round 0: how independent the judge is
+BASELINE_SAMPLES = "baseline_samples.jsonl"  # of round 0: what shapings hold samples against
 GOLDEN_SAMPLES = "golden_samples.jsonl"
 # Of round 0, to golden queries: of the policy before its supervised start, and after it.
 INITIAL_SAMPLES = "initial_samples.jsonl"

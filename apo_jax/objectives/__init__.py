@@ -6,8 +6,10 @@ with a batch it returns `Sums`, which whoever calls it divides.
 """
 
 from apo_jax.objectives.accuracy import preference_accuracy
+from apo_jax.objectives.advpo import AdvPO
 from apo_jax.objectives.apo import APO, ScoredRewards
 from apo_jax.objectives.calibration import calibration_errors
+from apo_jax.objectives.contrastive import Contrastive
 from apo_jax.objectives.dno import DNO
 from apo_jax.objectives.dno_prct import DNOPrct
 from apo_jax.objectives.dpo import DPO
@@ -16,6 +18,7 @@ from apo_jax.objectives.hinge import Hinge
 from apo_jax.objectives.infonca import InfoNCA
 from apo_jax.objectives.ipo import IPO
 from apo_jax.objectives.kto import KTO
+from apo_jax.objectives.length_penalty import LengthPenalty
 from apo_jax.objectives.likelihood import MaximumLikelihood
 from apo_jax.objectives.min_norm import MinNorm, head_gradients
 from apo_jax.objectives.missing_end import MissingEnd
@@ -25,6 +28,7 @@ from apo_jax.objectives.ndcg_diffsort import DiffsortNDCG
 from apo_jax.objectives.ndcg_neuralsort import NeuralNDCG
 from apo_jax.objectives.offline_clip import OfflineClip
 from apo_jax.objectives.orpo import ORPO
+from apo_jax.objectives.par import PreferenceAsReward
 from apo_jax.objectives.policy_loss import PolicyLoss, ScoredResponses
 from apo_jax.objectives.ranking import ranking_loss
 from apo_jax.objectives.relative_po import RelativePO
@@ -46,4 +50,5 @@ from apo_jax.objectives.spin import SPIN
 from apo_jax.objectives.sppo import SPPO
 from apo_jax.objectives.sums import Sums, mean
 from apo_jax.objectives.swepo import SWEPO
+from apo_jax.objectives.uncertainty_penalty import UncertaintyPenalty
 from apo_jax.objectives.weighting import FixedWeights, Weighting

@@ -120,9 +120,14 @@ def rewards_of(
 
 
 def with_shaped_rewards(
-  sampled: Sequence[SampledQuery], shapings: Sequence[Shaping]
+  sampled: Sequence[SampledQuery], shapings: Sequence[Shaping], **beside: Any
 ) -> list[SampledQuery]:
   """The same samples with the rewards that the policy learns from, shaped one after the other.
+
+  Args:
+    sampled: scored.
+    shapings: in their order.
+    beside: what else of `SampledRewards` they read.
 
   Raises:
     NotFinite: a shaping gives what is not a number.
@@ -132,6 +137,7 @@ def with_shaped_rewards(
     lengths=jnp.asarray(of_samples(sampled, "length")),
     finished=jnp.asarray(of_samples(sampled, "finished")),
     logprobs=jnp.asarray(of_samples(sampled, "logprob"), jnp.float32),
+    **beside,
   )
   query_ids = [query.asked.record.query_id for query in sampled for _ in query.samples]
   for shaping in shapings:

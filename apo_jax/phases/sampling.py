@@ -1,5 +1,6 @@
 """The phases that let the policy speak and the reward model judge."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from apo_jax.evaluation.length_order import agreement, rank_correlation
 from apo_jax.evaluation.text import repetition
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import (
+  BASELINE_SAMPLES,
   GOLDEN_SAMPLES,
   INITIAL_SAMPLES,
   POLICY_SAMPLES,
@@ -35,6 +37,7 @@ from apo_jax.phases.responses import (
   with_rewards,
   with_shaped_rewards,
 )
+from apo_jax.phases.shaping_inputs import num_read_by_shapings, shaping_inputs
 from apo_jax.run.run import Run
 from apo_jax.run.seeds import derive_seed
 from apo_jax.run.starts import first_policy
@@ -71,6 +74,13 @@ def sample_supervised_start(run: Run) -> None:
   _sample_to_file(run, 0, start, run.data.reward.golden, SUPERVISED_SAMPLES)
 
 
+def sample_baselines(run: Run) -> None:
+  """What the supervised start answers to the queries of the policy step, for shapings."""
+  start = functools.partial(run.parameters.of, run.players.policy_after(0))
+  number = run.config.sampling.baselines
+  _sample_to_file(run, 0, start, asked_of_policy(run), BASELINE_SAMPLES, number)
+
+
 def score_samples(run: Run, round: int) -> None:
   """Adds rewards by the round's reward model to all samples, for the policy step and the report.
 
@@ -87,11 +97,13 @@ def score_samples(run: Run, round: int) -> None:
   policies = 2 if loss.reads_earlier_policy else 1
   total = policies * _num_samples(unscored) + len(unscored) * loss.reads_golden
   total += sum(len(query.samples) + len(query.asked.responses) for query in (*unscored, *golden))
+  total += num_read_by_shapings(run, round, len(unscored), _num_samples(unscored))
   with run.logs.progress.phase(f"round {round} scores", total, unit="scores") as progress:
     scored = with_rewards(run, unscored, reward_model, progress)
     if golden:
       golden = with_rewards(run, golden, reward_model, progress)
-    scored = with_shaped_rewards(scored, run.config.policy.shapings)
+    beside, said = shaping_inputs(run, round, scored, reward_model, progress)
+    scored = with_shaped_rewards(scored, run.config.policy.shapings, **beside._asdict())
     allowed = selected(run.config, round, scored)
     read = read_by(loss, scored, allowed)
     progress.advance(policies * int(np.sum(~read)))
@@ -109,7 +121,7 @@ def score_samples(run: Run, round: int) -> None:
   if golden:
     _write(run, directory / GOLDEN_SAMPLES, golden)
   summary = describe_samples(run, scored[:number], "sample")
-  summary |= _best_reward(scored[:number], allowed[:number])
+  summary |= _best_reward(scored[:number], allowed[:number]) | said
   summary["read_samples"] = float(np.mean(read[:number]))
   if golden:
     summary |= describe_samples(run, golden, "golden_sample") | describe_golden(golden)
@@ -128,10 +140,18 @@ def _sample_players(run: Run, round: int, asked: Sequence[Asked], name: str) -> 
 
 
 def _sample_to_file(
-  run: Run, round: int, parameters: Callable[[], Parameters], asked: Sequence[Asked], name: str
+  run: Run,
+  round: int,
+  parameters: Callable[[], Parameters],
+  asked: Sequence[Asked],
+  name: str,
+  num_samples: int | None = None,
 ) -> None:
+  """Draws as in training, `num_samples` a query where it is given, and writes what was drawn."""
   title = f"round {round} {name.removesuffix('.jsonl').replace('_', ' ')}"
   config = run.config.sampling.training
+  if num_samples is not None:
+    config = dataclasses.replace(config, num_samples=num_samples)
   with run.logs.progress.phase(title, len(asked), unit="queries") as progress:
     sampled = draw_from(run, parameters(), asked, config, (round, name), progress)
   _write(run, run.directory.round(round) / name, sampled)

@@ -8,14 +8,10 @@ import optax
 from apo_jax.config.schema import Config, TrainingConfig
 from apo_jax.data.input import num_batches
 from apo_jax.data.records import Preference
-from apo_jax.data.samples import SampledQuery, read_samples
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import (
-  GOLDEN_SAMPLES,
-  INITIAL_SAMPLES,
   JUDGE,
-  SUPERVISED_SAMPLES,
 )
 from apo_jax.models.definition import Parameters
 from apo_jax.objectives import (
@@ -31,14 +27,13 @@ from apo_jax.phases.batches import (
   demonstration_batch,
   golden_layout,
   golden_rows,
-  ranked_golden,
   ranked_preference,
   ranked_rows,
-  ranked_supervised,
   sample_batch,
   sample_layout,
   scored_item,
 )
+from apo_jax.phases.contrasts import contrasted
 from apo_jax.phases.replay import policy_samples, replayed_samples
 from apo_jax.phases.stream import Batches, Record, Stream, make_stream
 from apo_jax.phases.training_phase import TrainingPhase, play
@@ -246,7 +241,7 @@ def _beside_golden(
 ) -> Batches:
   """Batches of preferences and of what the adversarial term contrasts."""
   training, eos = run.config.reward.training, run.codec.eos
-  ranked, layout_against = _contrasted(run, round), golden_layout(run.models, run.config)
+  ranked, layout_against = contrasted(run, round), golden_layout(run.models, run.config)
   size, epochs = training.batch_size, training.epochs
   golden = _stream(run, round, "reward_golden", layout_against, ranked, size, epochs)
 
@@ -262,21 +257,6 @@ def _beside_golden(
     return RewardBatch(*preferences.place(batch[:2]), *golden.place(batch[2:]))
 
   return Batches(len(golden.indices), golden.most, build, place)
-
-
-def _contrasted(run: Run, round: int) -> list[RankedItem]:
-  """What the adversarial term ranks, a query each, as `reward.contrast` says."""
-  reward = run.config.reward
-
-  def samples(round: int, name: str) -> list[SampledQuery]:
-    return read_samples(run.directory.round(round) / name, run.data.reward.golden)
-
-  if reward.reads_round_samples:
-    return list(map(ranked_golden, samples(round, GOLDEN_SAMPLES)))
-  initial = samples(0, INITIAL_SAMPLES)
-  if not reward.reads_supervised_samples:
-    return list(map(ranked_golden, initial))
-  return list(map(ranked_supervised, samples(0, SUPERVISED_SAMPLES), initial))
 
 
 def _policy(run: Run, round: int) -> TrainingPhase:

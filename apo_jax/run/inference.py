@@ -5,7 +5,12 @@ import dataclasses
 from apo_jax.config.schema import Config
 from apo_jax.data.tokens import Codec
 from apo_jax.inference.sampler import Sampler
-from apo_jax.inference.scoring import Scorer, make_logprob_scorer, make_reward_scorer
+from apo_jax.inference.scoring import (
+  Scorer,
+  make_embedding_scorer,
+  make_logprob_scorer,
+  make_reward_scorer,
+)
 from apo_jax.run.models import Models
 from apo_jax.run.players import Player
 
@@ -19,12 +24,14 @@ class Inference:
     reward_scorer: scores sequences with the game's reward model.
     testing_reward_scorer: the same with the judge; one scorer where they are of one model.
     logprob_scorer: log-probabilities of responses under a policy.
+    embedding_scorer: what the head of the game's reward model reads of sequences.
   """
 
   sampler: Sampler
   reward_scorer: Scorer
   testing_reward_scorer: Scorer
   logprob_scorer: Scorer
+  embedding_scorer: Scorer
 
   def scorer_of(self, player: Player) -> Scorer:
     """What scores sequences with a reward model."""
@@ -56,4 +63,5 @@ def make_inference(config: Config, models: Models, codec: Codec) -> Inference:
     reward_scorer,
     testing_reward_scorer,
     make_logprob_scorer(models.policy, models.mesh, **shape),
+    make_embedding_scorer(models.reward, models.mesh, **shape),
   )

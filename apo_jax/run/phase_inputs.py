@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from apo_jax.config.schema import Config
 from apo_jax.logs.run_directory import (
+  BASELINE_SAMPLES,
   EVALUATION,
   GOLDEN_SAMPLES,
   INITIAL_SAMPLES,
@@ -104,6 +105,8 @@ def phase_names(config: Config) -> list[PhaseName]:
     listed.insert(0, INITIAL_SAMPLES)
   if reward.reads_supervised_samples:
     listed.insert(2, SUPERVISED_SAMPLES)
+  if config.policy.reads_baselines:
+    listed.insert(listed.index("reward_base.json"), BASELINE_SAMPLES)
   if config.testing_reward.shape is not None:
     listed.append("testing_trunk.json")
   listed += ["testing_reward.json", EVALUATION]
@@ -139,6 +142,10 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
     return {
       INITIAL_SAMPLES: (samples, ()),
       SUPERVISED_SAMPLES: (samples, (supervised,)),
+      BASELINE_SAMPLES: (
+        (*samples, "sampling.baselines", *_golden_or_own(config)),
+        (supervised,),
+      ),
       "supervised.json": ((*_POLICY_MODEL, "supervised", *_TRAINING), ()),
       "reward_base.json": (
         (*_POLICY_MODEL, *_REWARD_MODEL, *_REWARD_LOSS, "reward.base", *_TRAINING),
@@ -196,13 +203,21 @@ def _table(config: Config, round: int) -> dict[str, tuple[tuple[str, ...], tuple
         *_SCORER,
         "reward.mode",
         "reward.contrast",
+        "sampling.baselines",
         "policy.loss",
         "policy.shapings",
         "policy.selections",
         "policy.replay",
         "policy.unfinished",
       ),
-      (PhaseName(round, POLICY_SAMPLES), *sampled, reward, *dict.fromkeys(references), *replayed),
+      (
+        PhaseName(round, POLICY_SAMPLES),
+        *(against if config.policy.reads_embeddings else sampled),
+        *([PhaseName(0, BASELINE_SAMPLES)] if config.policy.reads_baselines else []),
+        reward,
+        *dict.fromkeys(references),
+        *replayed,
+      ),
     ),
     "policy.json": (
       (

@@ -682,6 +682,23 @@ def test_a_flag_can_set_every_field(name):
       {"policy__selections": ("rso",), "policy__rso__number": 1},
       ["config.policy.selections leaves 1 sample", "'rso'", "at least 2", "'dpo'"],
     ),
+    (
+      {"policy__shapings": ("contrastive",)},
+      [
+        "config.policy.shapings has 'contrastive'",
+        "'dpo'",
+        "would not change",
+        "within a query alone",
+      ],
+    ),
+    (
+      {"policy__shapings": ("contrastive",), "policy__loss": "sppo"},
+      ["config.policy.shapings has 'contrastive'", "'sppo'", "would not change"],
+    ),
+    (
+      {"policy__shapings": ("missing_end", "par"), "policy__loss": "rjs"},
+      ["config.policy.shapings has 'par'", "'rjs'", "would not change", "order"],
+    ),
   ],
   ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -696,3 +713,10 @@ def test_a_loss_without_rewards_leaves_the_reward_model_as_it_is():
   assert demo(policy__loss="dpo").reward.mode == "adversarial"
   # One sample is enough: it is held against the golden response.
   assert demo(policy__loss="spin", sampling__training__num_samples=1).reward.mode == "fixed"
+
+
+def test_a_shaping_that_the_loss_sees_is_taken():
+  config = demo(policy__shapings=("contrastive",), policy__loss="kto", policy__kto__baseline="zero")
+  assert config.policy.reads_baselines and not config.policy.reads_embeddings
+  assert demo(policy__shapings=("par",), policy__loss="sppo").policy.reads_baselines
+  assert demo(policy__shapings=("advpo",)).policy.reads_embeddings

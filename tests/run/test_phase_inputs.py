@@ -89,6 +89,7 @@ def test_every_phase_is_in_the_table():
     {"rounds": 1, "reward__mode": "fixed", "testing_reward__shape": tiny.JUDGE},
     {"reward__mode": "preferences_only"},
     {"policy__loss": "spin"},
+    {"policy__shapings": ("par", "advpo"), "policy__loss": "sppo"},
     {"policy__loss": "sequential_po", "policy__replay": (0.5, 0.25), "rounds": 3},
   ]
   for change in changes:
