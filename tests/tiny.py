@@ -82,12 +82,12 @@ def config(**overrides: object) -> Config:
   return from_config_dict(config_dict(**overrides))
 
 
-def flags(**overrides: object) -> list[str]:
+def flags(config_file: Path = TWIN_DEMO, **overrides: object) -> list[str]:
   """The same as command-line flags."""
   given = {name.replace("__", "."): value for name, value in overrides.items()}
   pairs = itertools.chain(OVERRIDES.items(), given.items())
   return [
-    f"--config={TWIN_DEMO}",
+    f"--config={config_file}",
     *(f"--config.{name}={value}" for name, value in dict(pairs).items()),
   ]
 

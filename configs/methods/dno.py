@@ -1,0 +1,16 @@
+"""DNO (arXiv 2404.03715), with soft labels.
+
+python -m apo_jax.main --config=configs/methods/dno.py
+"""
+
+import runpy
+from pathlib import Path
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The demo with this method."""
+  config = runpy.run_path(str(Path(__file__).with_name("common.py")))["start"]()
+  config.policy.loss = "dno"
+  return config

@@ -1,0 +1,16 @@
+"""NDCG by a differentiable sorting network (arXiv 2410.18127).
+
+python -m apo_jax.main --config=configs/methods/ndcg_diffsort.py
+"""
+
+import runpy
+from pathlib import Path
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The demo with this method."""
+  config = runpy.run_path(str(Path(__file__).with_name("common.py")))["start"]()
+  config.policy.loss = "ndcg_diffsort"
+  return config

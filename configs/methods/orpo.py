@@ -1,0 +1,16 @@
+"""ORPO (arXiv 2403.07691), without a reference.
+
+python -m apo_jax.main --config=configs/methods/orpo.py
+"""
+
+import runpy
+from pathlib import Path
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The demo with this method."""
+  config = runpy.run_path(str(Path(__file__).with_name("common.py")))["start"]()
+  config.policy.loss = "orpo"
+  return config

@@ -1,0 +1,16 @@
+"""Rejection sampling: the best sample is imitated.
+
+python -m apo_jax.main --config=configs/methods/rjs.py
+"""
+
+import runpy
+from pathlib import Path
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The demo with this method."""
+  config = runpy.run_path(str(Path(__file__).with_name("common.py")))["start"]()
+  config.policy.loss = "rjs"
+  return config

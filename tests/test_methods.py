@@ -1,0 +1,36 @@
+"""A round with every method, by the command that a user types."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from apo_jax.logs.metrics import read_metrics
+from tests import tiny
+from tests.config.test_methods import METHODS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_a_round_by_the_command_line(name, tmp_path):
+  # All that comes before what a method changes is played once.
+  shared = Path(os.environ["APO_JAX_TESTS_FOLDER"]) / "methods"
+  judge = {f"testing_reward__shape__{field}": value for field, value in tiny.JUDGE.items()}
+  overrides = judge | {
+    "rounds": 1,
+    "policy__training__learning_rate": 1e-3,
+    "policy__training__warmup_steps": 0,
+  }
+  command = [sys.executable, "-m", "apo_jax.main", *tiny.flags(METHODS[name], **overrides)]
+  command += [f"--run_dir={tmp_path / 'run'}", f"--share={shared}"]
+  command += [f"--compilation_cache={shared / 'compiled'}"]
+  result = subprocess.run(command, cwd=tiny.ROOT, capture_output=True, text=True, timeout=1800)
+  assert result.returncode == 0, result.stdout + result.stderr
+  updates = [line for line in read_metrics(tmp_path / "run") if line["phase"] == "policy"]
+  assert updates
+  for line in updates:
+    assert math.isfinite(line["loss"]) and math.isfinite(line["gradient_norm"])
+  assert any(line["gradient_norm"] > 0 for line in updates)
