@@ -14,7 +14,7 @@ from apo_jax.models.definition import define_reward_model
 from apo_jax.models.logprobs import sequence_logprobs
 from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
-from apo_jax.rows.rows import Rows, flatten
+from apo_jax.rows.rows import SHARED_SEGMENT, Rows, flatten
 from apo_jax.training.optimization import (
   clip_by_global_norm,
   init_state,
@@ -27,7 +27,11 @@ CONFIG = tiny.config()
 TRAINING = dataclasses.replace(
   CONFIG.policy.training, learning_rate=1e-3, warmup_steps=0, schedule="constant", clip_norm=1e9
 )
-LOSSES = {name: loss() for name, loss in objectives.PolicyLoss.known.items()}
+# One of each kind: what others say of the same arrays is held in tests/objectives.
+LOSSES = {
+  name: objectives.PolicyLoss.known[name]()
+  for name in ("rjs", "rrhf", "dpo", "spin", "sequential_po", "relative_po")
+}
 
 
 @functools.cache
@@ -110,9 +114,28 @@ def test_reward_loss_is_the_objective_of_the_model_s_rewards(reduction):
   np.testing.assert_allclose(metrics["golden_margin"], margin, rtol=1e-4)
 
 
+def batch_for(loss):
+  """A batch with the arrays that a loss reads beside those of all."""
+  batch = batches.policy_batch()
+  rng, shape = np.random.default_rng(1), batch.valid.shape
+  if LOSSES[loss].reads_golden:
+    batch = batch._replace(golden=np.broadcast_to(np.arange(shape[1]) == 0, shape).copy())
+  if LOSSES[loss].reads_earlier_policy:
+    batch = batch._replace(earlier_logprobs=rng.normal(size=shape).astype(np.float32) - 10)
+  return batch
+
+
+def mean_hidden_states(policy, rows):
+  """Of each query of separate rows, by the first row of three."""
+  hidden, _ = policy(rows.tokens, rows.segment_ids, rows.positions, separate=True)
+  is_query = np.asarray(rows.segment_ids == SHARED_SEGMENT)[::3]
+  sums = np.einsum("bt,btd->bd", is_query, np.asarray(hidden, np.float32)[::3])
+  return jnp.asarray(sums / np.maximum(is_query.sum(axis=1, keepdims=True), 1))
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_policy_loss_is_the_objective_of_the_model_s_logprobs(loss):
-  batch = batches.policy_batch()
+  batch = batch_for(loss)
   definition, parameters = tiny.policy()
   rows = Rows(*map(jnp.asarray, flatten(batch.rows)))
   policy, shape = definition.bind(parameters), batch.valid.shape
@@ -127,6 +150,9 @@ def test_policy_loss_is_the_objective_of_the_model_s_logprobs(loss):
     jnp.asarray(batch.valid),
     sequence_logprobs(policy, with_ends).reshape(shape),
     jnp.asarray(with_ends.response_mask.sum(-1)).reshape(shape),
+    batch.golden,
+    batch.earlier_logprobs,
+    mean_hidden_states(policy, rows) if LOSSES[loss].reads_query_embeddings else None,
   )
   assert np.any(np.asarray(responses.imitated_lengths > responses.lengths))
   expected = LOSSES[loss](responses).mean
@@ -147,9 +173,9 @@ def test_reward_batch_of_8_equals_8_accumulated_micro_batches(reduction):
   )
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["rjs", "rrhf", "dpo", "spin"])
 def test_policy_batch_of_8_equals_8_accumulated_micro_batches(loss):
-  batch = batches.policy_batch()
+  batch = batch_for(loss)
   assert_same(run_policy(batch, loss=loss), run_policy(batch, loss=loss, accumulation=8))
 
 
