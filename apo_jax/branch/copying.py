@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from apo_jax.logs.files import read_json, write_jsonl
+from apo_jax.logs.files import read_json, write_bytes, write_jsonl
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.logs.places import Place, copy_here, is_bucket, sizes_below
 from apo_jax.logs.run_directory import RunDirectory
@@ -74,17 +74,22 @@ def _copy_tree(source: Place, target: Path) -> None:
   if not is_bucket(source):
     shutil.copytree(source, target, copy_function=_copy)
     return
-  found = sizes_below(source)
-  if not found:
-    raise FileNotFoundError(f"{source} is gone")
-  for path in found:
-    _copy(path, target / path.relative_to(source))
+  copy_here(source, target)
+  for path in sizes_below(target):
+    _sync(path)
 
 
 def _copy(source: Place | str, target: Path | str) -> None:
   """Copies a file onto the disk."""
-  target = Path(target)
-  target.parent.mkdir(parents=True, exist_ok=True)
-  copy_here(source, target)
-  with open(target, "rb") as file:
+  if is_bucket(source):
+    write_bytes(Path(target), source.read_bytes())
+    return
+  Path(target).parent.mkdir(parents=True, exist_ok=True)
+  shutil.copyfile(source, target)
+  _sync(target)
+
+
+def _sync(path: Path | str) -> None:
+  """Waits until a file is on the disk."""
+  with open(path, "rb") as file:
     os.fsync(file.fileno())

@@ -12,8 +12,9 @@ from apo_jax.branch import branching
 from apo_jax.branch.branching import branch
 from apo_jax.config import command_line
 from apo_jax.config.fields import ConfigError
-from apo_jax.logs.files import file_sha256, read_json
+from apo_jax.logs.files import file_sha256, read_json, write_bytes
 from apo_jax.logs.metrics import read_metrics
+from apo_jax.logs.places import find_place
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.branched import (
   Branch,
@@ -72,6 +73,29 @@ def test_a_branch_has_the_finished_rounds_and_says_where_from(source, tmp_path):
   assert find_damage(target, listed, None) == []
   # A run stands alone: no file is another's.
   assert {path.stat().st_nlink for path in target.path.rglob("*") if path.is_file()} == {1}
+
+
+@pytest.mark.slow  # hundreds of small files
+def test_a_run_in_a_bucket_is_branched_here(source, tmp_path, monkeypatch):
+  bucket = pytest.importorskip("tests.bucket", reason="needs gcsfs and gcp-storage-emulator")
+  with bucket.served() as served:
+    for name, value in served.environment().items():
+      monkeypatch.setenv(name, value)
+    there = RunDirectory(find_place(f"gs://{bucket.NAME}/runs/source", "--run"))
+    for path in source.path.rglob("*"):
+      if path.is_file():
+        write_bytes(there.path / path.relative_to(source.path), path.read_bytes())
+    target = RunDirectory(tmp_path / "new")
+    made = branch(there, tiny.config(rounds=3, **LOWER), 1, target)
+    assert made.run == str(there.path)
+    before, ours = hashes(source.path), hashes(target.path)
+    assert ours.keys() - {"branch.json"} == before.keys()
+    assert {name for name in before if ours[name] != before[name]} == {
+      "config.json",  # rounds, the learning rate
+      "metrics.jsonl",  # without a line of round 2
+    }
+    (there.round(1) / "score.json").unlink()
+    assert "has no score.json of round 1" in refused(there, tmp_path, rounds=3)
 
 
 def test_an_earlier_round_leaves_the_later_ones(source, tmp_path):

@@ -5,13 +5,23 @@ import os
 import threading
 import time
 
+import numpy as np
 import pytest
 
+from apo_jax.config.base import to_json
 from apo_jax.config.fields import ConfigError
+from apo_jax.config.schema import TrainingConfig
 from apo_jax.logs import files, metric_lines, places
 from apo_jax.logs.metrics import MetricsWriter, read_metrics
+from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.logs.storage import problem_of
+from apo_jax.phases.failed_batch import advice, keep_batch, last_failure, read_batch, same_arrays
 from apo_jax.run import bucket_lock
+from apo_jax.run.config_file import get_config
+from apo_jax.run.phase_inputs import PhaseName
+from apo_jax.run.players import Player
+from apo_jax.run.records import find_damage, record_phase
+from tests import tiny
 
 bucket = pytest.importorskip("tests.bucket", reason="needs gcsfs and gcp-storage-emulator")
 
@@ -58,6 +68,13 @@ def test_a_file_is_there_whole_or_not_at_all(served, run_dir):
   with pytest.raises(FileNotFoundError):
     files.read_json(run_dir / "nothing.json")
   assert len(files.file_sha256(path)) == 64
+
+
+def test_every_byte_is_written(run_dir):
+  """Also of what looks like the end of a request."""
+  for content in (b"", b"\r", b"a\r\n", b"\0\r\r", b"a\n--==0==\nb", b"a\r\n--==0==--\r\nb"):
+    files.write_bytes(run_dir / "a", content)
+    assert (run_dir / "a").read_bytes() == content
 
 
 def test_what_fails_now_and_then_is_tried_again(served, run_dir):
@@ -124,14 +141,59 @@ def test_a_run_that_was_copied_out_of_a_bucket_or_into_one_keeps_its_lines(run_d
   assert steps(back) == [("supervised", 1)]
 
 
-def test_a_directory_is_copied_here_and_deleted(run_dir):
+def test_lines_of_a_finished_phase_have_hashes(run_dir):
+  directory, name = RunDirectory(run_dir), PhaseName(1, "score.json")
+  with writer(run_dir) as one:
+    one.write({"share": 0.1, "norm": float("nan")}, round=1, phase="score", step=1)
+    one.sync()
+    assert one.of_round(1) == read_metrics(run_dir)
+    files.write_json(directory.round(1) / name.result, {})
+    record_phase(directory, name, one.of_round(1))
+  assert find_damage(directory, [name], None) == []
+  segment = directory.metrics_segments / "000001.jsonl"
+  whole = segment.read_text()
+  for content in (whole.replace("0.1", "0.2"), "{broken\n"):
+    files.write_text(segment, content)
+    found = find_damage(directory, [name], None)[0]
+    assert found.path == directory.metrics_segments and found.problem == "has changed since"
+  segment.unlink()
+  assert find_damage(directory, [name], None)[0].problem == "is gone"
+
+
+def test_a_failed_batch_is_kept_and_told_of(run_dir):
+  directory, player = RunDirectory(run_dir), Player("policy", 2)
+  batch = {"rows": np.arange(6).reshape(2, 3), "rewards": np.array([0.5, np.nan])}
+  keep_batch(directory, player, 3, {"loss": float("nan")}, batch)
+  assert last_failure(directory).update == 3
+  assert same_arrays(read_batch(directory, player, batch), batch)
+  said = advice(directory, player, TrainingConfig(), "config.policy.training")
+  assert f"replay --run={run_dir}`" in said
+  assert f"--run={run_dir} --from=1 --run_dir={run_dir.name}-from-1 " in said  # made here
+
+
+def test_the_config_of_a_run_is_read_from_there(run_dir):
+  files.write_json(run_dir / "config.json", to_json(tiny.config()))
+  # As `main` and `branch` have it: one word behind the name of a file.
+  assert get_config(f"--run_dir={run_dir}").policy.loss == tiny.config().policy.loss.name
+  with pytest.raises(ConfigError, match=rf"--run is '{run_dir}/none', which holds no config.json"):
+    get_config(f"--run={run_dir}/none")
+
+
+def test_a_directory_is_copied_here_and_deleted(run_dir, tmp_path):
   files.write_text(run_dir / "tokenizer/vocab.json", "{}")
   files.write_text(run_dir / "tokenizer/inner/more.json", "{}")
   copy = places.local_copy(run_dir / "tokenizer")
   assert [path.name for path in copy.iterdir()] == ["vocab.json"]
+  places.copy_here(run_dir / "tokenizer", tmp_path / "all")
+  assert places.sizes_below(tmp_path / "all") == {
+    tmp_path / "all/vocab.json": 2,
+    tmp_path / "all/inner/more.json": 2,
+  }
   places.remove_tree(run_dir / "tokenizer")
   places.remove_tree(run_dir / "tokenizer")
   assert not (run_dir / "tokenizer").exists()
+  with pytest.raises(FileNotFoundError, match="tokenizer is gone"):
+    places.copy_here(run_dir / "tokenizer", tmp_path / "none")
 
 
 def test_runs_are_found_below_a_folder(run_dir):
@@ -164,6 +226,15 @@ def test_errors_of_buckets_are_told_as_such(run_dir):
   ):
     assert f"{run_dir} cannot be read or written" in problem_of(error, run_dir)
   assert problem_of(KeyError("something of ours"), run_dir) is None
+
+
+def test_a_bucket_that_is_read_while_results_are_written_here_is_told_of(tmp_path):
+  import gcsfs
+  from google.api_core.exceptions import ServiceUnavailable
+
+  for error in (gcsfs.retry.HttpError({"code": 503}), ServiceUnavailable("later")):
+    assert "A bucket cannot be read" in problem_of(error, tmp_path)
+  assert problem_of(KeyError("gs://bucket/something-of-ours"), tmp_path) is None
 
 
 @pytest.fixture

@@ -114,7 +114,10 @@ def test_an_owner_touches_it_as_long_as_it_lives(path, hurried):
       time.sleep(0.02)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", json.dumps({"host": "node7"}), "\0" * 40])
+NUMBERS = json.dumps(dict.fromkeys(lock.Owner._fields, 1))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"host": "node7"}', NUMBERS, "\0" * 40])
 def test_a_damaged_one_keeps_nobody_out(path, content):
   path.write_text(content)
   with lock.owned(path, print):
