@@ -93,6 +93,7 @@ def test_a_file_s_line_has_the_documented_fields(tmp_path, golden):
     "golden",
     "golden_reward",
     "golden_utility",
+    "golden_reference_logprob",
   ]
   assert json.loads(line) == {
     "query_id": "q",
@@ -100,6 +101,7 @@ def test_a_file_s_line_has_the_documented_fields(tmp_path, golden):
     "golden": golden,
     "golden_reward": None,
     "golden_utility": None,
+    "golden_reference_logprob": None,
     "samples": [
       {
         "text": " Ann has it.",
@@ -127,9 +129,3 @@ def test_a_response_is_empty_if_it_says_nothing(text, empty):
 def test_response_is_the_sampled_ids(finished):
   sample = dataclasses.replace(UNSCORED, finished=finished)
   assert sample.response == Response((5, 6, 7), finished)
-
-
-def test_rows_are_made_of_the_samples():
-  (asked,) = tokenise_records(tiny.codec(), [QUERY])
-  query = SampledQuery(asked, (UNSCORED, dataclasses.replace(UNSCORED, finished=False)))
-  assert query.item == (asked.query, (Response((5, 6, 7), True), Response((5, 6, 7), False)))

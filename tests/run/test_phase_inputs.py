@@ -54,6 +54,9 @@ MADE_FROM = {
 # Read by phases, without a change of what they give.
 WITHOUT_EFFECT = {
   "testing_reward.json": ("reward.mode",),  # the reward model of round 0 is one in all modes
+  # Whose queries are answered: the entry names it for a loss that reads golden responses.
+  "policy_samples.jsonl": ("policy.loss",),
+  "baseline_samples.jsonl": ("policy.loss",),
 }
 
 
