@@ -54,6 +54,7 @@ MADE_FROM = {
 # Read by phases, without a change of what they give.
 WITHOUT_EFFECT = {
   "testing_reward.json": ("reward.mode",),  # the reward model of round 0 is one in all modes
+  "policy_samples.jsonl": ("policy.loss",),  # asks whether golden responses are read: named then
 }
 
 
