@@ -20,7 +20,7 @@ from apo_jax.data.tokenised import TokenisedData
 from apo_jax.data.tokens import Codec
 from apo_jax.devices.processes import barrier
 from apo_jax.logs import files
-from apo_jax.logs.places import Place, find_path, is_bucket
+from apo_jax.logs.places import Place, find_place, is_bucket
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run.data_description import describe_data, examples
 from apo_jax.run.origins import Origins
@@ -177,7 +177,7 @@ def _check_directory(directory: RunDirectory) -> None:
     ConfigError: it can be no directory that is written.
   """
   if not is_bucket(directory.path):
-    check_folder("--run_dir", find_path(directory.path, "--run_dir"))
+    check_folder("--run_dir", find_place(directory.path, "--run_dir"))
   elif directory.path.is_file():
     raise _unusable(directory, NotADirectoryError(f"{str(directory)!r} is no directory"))
 
