@@ -201,6 +201,9 @@ def _flags() -> Iterator[BadInput]:
     (f"--compilation_cache={AT}/folders/dangling", "--compilation_cache", "a link to"),
     (f"--share={AT}/folders/file", "--share", "is no directory"),
     ("--share=gs://bucket/share", "--share", "file system"),
+    ("--run_dir=s3://bucket/run", "--run_dir", "or gs://BUCKET/DIRECTORY"),
+    ("--run_dir=gs:/bucket/run", "--run_dir", "write gs://bucket/run"),
+    ("--run_dir=gs://bucket", "--run_dir", "gs://BUCKET/DIRECTORY"),
   ):
     yield BadInput(f"flag {flag}", MAIN, (DEMO, flag), tuple(said))
   for address, count, number, *said in (
