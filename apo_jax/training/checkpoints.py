@@ -25,6 +25,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from apo_jax.config.fields import ConfigError
+from apo_jax.devices import interrupts
 from apo_jax.devices.processes import any_process
 from apo_jax.logs.places import Place, absolute
 from apo_jax.models.definition import Definition, Parameters
@@ -203,6 +204,7 @@ def _load(
     problem = _difference(loaded)
   # Whatever was done to a file comes as some exception of Orbax, TensorStore or Python.
   except Exception as error:
+    interrupts.check()  # Orbax turns an interruption into an error of its own
     problem = f"cannot be read: {_first_line(error)}"
   if any_process(bool(problem)):
     problem = problem or "cannot be read by another process"

@@ -20,11 +20,11 @@ import dataclasses
 import random
 import shutil
 import sys
-import types
 from collections.abc import Sequence
 from pathlib import Path
 
 from apo_jax.logs.run_directory import CHECKSUMS
+from apo_jax.models.definition import Definition
 from apo_jax.training.checkpoints import DamagedCheckpoint, load_parameters
 from tests.reliability import playing, same
 
@@ -156,7 +156,8 @@ def is_refused(whole: Path, run_dir: Path, player: str, step: str) -> bool:
   """Whether reading a player's damaged step is refused, or gives what was written."""
   if not step.isdecimal():
     return True  # beside the steps, where nothing of the player is
-  anything = types.SimpleNamespace(trained=None)
+  anything = object.__new__(Definition)
+  vars(anything)["trained"] = None  # whatever was written
   try:
     found = load_parameters(run_dir / "checkpoints" / player, anything, int(step))
   except DamagedCheckpoint:

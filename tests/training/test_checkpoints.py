@@ -1,12 +1,15 @@
 import functools
 import os
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
+from apo_jax.devices import interrupts
 from apo_jax.training.checkpoints import DamagedCheckpoint, load_parameters, open_phase
 from apo_jax.training.optimization import abstract_state, init_state, make_optimizer
 from tests import tiny
@@ -184,6 +187,22 @@ def test_what_cannot_be_read_is_damaged(saved, tmp_path, part, how):
   restored = restore(directory)
   assert_bits_equal(restored.state, state_at(1))
   assert len(restored.damaged) == 1 and "\n" not in restored.damaged[0]
+
+
+def test_an_interruption_that_orbax_keeps_is_no_damage(saved, tmp_path, monkeypatch):
+  """Raised within a load it comes out as an error of Orbax's, and no step may be deleted for it."""
+  directory = shutil.copytree(saved, tmp_path / "phase")
+
+  def load(*arguments):
+    try:
+      signal.raise_signal(signal.SIGTERM)
+    except interrupts.Interrupted as interrupted:
+      raise ValueError("Failed to load checkpointable") from interrupted
+
+  monkeypatch.setattr(ocp.training.Checkpointer, "load_checkpointables", load)
+  with pytest.raises(interrupts.Interrupted), interrupts.listening():
+    restore(directory)
+  assert names(directory) == ["1", "2"]
 
 
 def test_where_all_are_damaged_the_phase_begins_again(saved, tmp_path):
