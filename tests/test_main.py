@@ -132,12 +132,12 @@ def test_a_killed_run_continues_and_ends_like_one_that_was_not(tmp_path):
 @pytest.mark.slow
 def test_a_reward_that_is_no_number_ends_the_run_with_a_sentence(tmp_path):
   """It was written as null, and ended in a TypeError of another thread."""
-  penalty = {"policy__missing_end__penalty": 1e300}  # beyond float32
-  flags = tiny.flags(rounds=1, policy__shapings="('missing_end',)", **penalty)
+  price = {"policy__length_penalty__coefficient": 3e38}  # a float32, but not for two tokens
+  flags = tiny.flags(rounds=1, policy__shapings="('length_penalty',)", **price)
   result = run(*flags, f"--run_dir={tmp_path}")
   lines = [line for line in result.stderr.splitlines() if line.strip()]
   assert result.returncode and "Traceback" not in result.stderr, result.stderr
-  assert "the reward as missing_end shapes it is not a finite number" in lines[-1]
+  assert "the reward as length_penalty shapes it is not a finite number" in lines[-1]
   # What was played before is kept, and nothing of the phase that ended is written.
   kept = tmp_path / "rounds/01"
   assert (kept / "reward.json").exists() and not (kept / "score.json").exists()
