@@ -57,14 +57,10 @@ from apo_jax.report.page import write_report
 from apo_jax.run.adoption import adopt
 from apo_jax.run.branched import read_branch, refuse_sharing
 from apo_jax.run.checking import Checked, check, read_as_tokens
-from apo_jax.run.inference import make_inference
 from apo_jax.run.judge import describe_judge, judge_facts, training_of_judge
 from apo_jax.run.lock import owned_by_run
-from apo_jax.run.models import make_models
 from apo_jax.run.ownership import claim, make_directory
-from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.phase_inputs import PhaseName, phase_names
-from apo_jax.run.players import Players
 from apo_jax.run.provenance import write_provenance
 from apo_jax.run.records import (
   finished_phases,
@@ -74,7 +70,7 @@ from apo_jax.run.records import (
 )
 from apo_jax.run.repair import mend
 from apo_jax.run.retention import drop_old_checkpoints
-from apo_jax.run.run import Logs, Run
+from apo_jax.run.run import Logs, Run, make_run
 from apo_jax.run.sharing import SharedPhases, check_sharing, make_folder, shared_phases
 from apo_jax.run.starts import describe, describe_sharing
 from apo_jax.run.tokenizer import shared_tokenizer
@@ -186,18 +182,7 @@ def _play_all(
   claim(directory, config, origins, texts, data, codec)
   mesh = make_mesh(checked.sizes)
   with jax.set_mesh(mesh), logs.metrics:
-    models = make_models(config, origins, mesh)
-    run = Run(
-      config=config,
-      data=data,
-      codec=codec,
-      directory=directory,
-      players=Players(config),
-      models=models,
-      parameters=ParameterStore(models, directory, park_idle_player=config.memory.park_idle_player),
-      inference=make_inference(config, models, codec),
-      logs=logs,
-    )
+    run = make_run(config, directory, origins, data, codec, mesh, logs)
     if logs.is_writer:
       if logs.metrics.mended:
         logs.progress.message(
@@ -210,14 +195,14 @@ def _play_all(
     own = 0 if branch is None else branch.round + 1  # what was taken over had other fields
     # An earlier process may have had other thresholds.
     check_all_health(run, range(own, config.rounds + 1))
+    finished = finished_phases(directory, phase_names(config))
     if logs.is_writer:
-      record_last(directory, finished_phases(directory, phase_names(config)))
+      record_last(directory, finished)
     shared = None
     if share is not None:
-      shared = shared_phases(share, config, models, codec, directory, logs.progress.message)
-    finished = of_the_first(len(finished_phases(directory, phase_names(config))))
+      shared = shared_phases(share, config, run.models, codec, directory, logs.progress.message)
     reports = OccasionalReports(directory.path)
-    for phase in phases(config)[finished:]:
+    for phase in phases(config)[of_the_first(len(finished)) :]:
       interrupts.check()  # a library may have kept one to itself
       _play(run, phase, shared)
       if logs.is_writer and phase.result == EVALUATION and phase.round < config.rounds:

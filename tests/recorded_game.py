@@ -12,7 +12,7 @@ import pytest
 
 from apo_jax import game
 from apo_jax.config.schema import Config
-from apo_jax.run import checking
+from apo_jax.run import checking, run
 from apo_jax.run.adoption import BESIDE
 from apo_jax.run.phase_inputs import PhaseName
 from apo_jax.run.players import Player, Players
@@ -22,8 +22,8 @@ from apo_jax.run.run import Run
 # looked up.
 PARTS = {
   "origins": (checking, "find_origins"),
-  "models": (game, "make_models"),
-  "inference": (game, "make_inference"),
+  "models": (run, "make_models"),
+  "inference": (run, "make_inference"),
 }
 
 

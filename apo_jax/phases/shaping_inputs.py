@@ -15,7 +15,7 @@ from apo_jax.logs.run_directory import BASELINE_SAMPLES
 from apo_jax.phases.batches import ranked_preference
 from apo_jax.phases.contrasts import contrasted
 from apo_jax.phases.replay import asked_of_policy
-from apo_jax.phases.responses import rewards_of
+from apo_jax.phases.responses import of_samples, rewards_of
 from apo_jax.run.players import Player
 from apo_jax.run.run import Run
 
@@ -49,12 +49,11 @@ def shaping_inputs(
   if run.config.policy.reads_baselines:
     rewards = _baseline_rewards(run, sampled, reward_model, progress)
     found = found._replace(baseline_rewards=jnp.asarray(rewards))
-    own = np.array([[sample.reward for sample in query.samples] for query in sampled])
-    leads = own - rewards.mean(axis=1, keepdims=True)
+    leads = of_samples(sampled, "reward") - rewards.mean(axis=1, keepdims=True)
     said |= {"baseline_lead": float(leads.mean()), "above_baseline": float(np.mean(leads > 0))}
   if run.config.policy.reads_embeddings:
-    of_samples, golden, numbers = _whitened(run, round, sampled, reward_model, progress)
-    found = found._replace(whitened=jnp.asarray(of_samples), golden_whitened=jnp.asarray(golden))
+    whitened, golden, numbers = _whitened(run, round, sampled, reward_model, progress)
+    found = found._replace(whitened=jnp.asarray(whitened), golden_whitened=jnp.asarray(golden))
     said |= numbers
   return found, said
 
@@ -97,17 +96,17 @@ def _whitened(
   def whitened(sequences: Sequence[TokenSequence]) -> Float[np.ndarray, "N D"]:
     return np.concatenate([change(some) for some in _embed(run, sequences, reward_model, progress)])
 
-  of_samples = whitened([(query.asked.query, one) for query in sampled for one in query.responses])
+  own = whitened([(query.asked.query, one) for query in sampled for one in query.responses])
   golden = whitened([(one.query, one.responses[0]) for one in run.data.reward.golden])
   held_out = whitened(
     [(one.query, response) for one in run.data.test.preferences for response in one.responses]
   )
   numbers = {
     f"{name}_uncertainty": float(np.linalg.norm(of, axis=-1).mean())
-    for name, of in (("sample", of_samples), ("golden", golden), ("preference", held_out))
+    for name, of in (("sample", own), ("golden", golden), ("preference", held_out))
   }
   shape = len(sampled), len(sampled[0].samples), -1
-  return of_samples.reshape(shape), golden, numbers
+  return own.reshape(shape), golden, numbers
 
 
 def _second_moment(

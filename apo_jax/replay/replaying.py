@@ -20,12 +20,9 @@ from apo_jax.phases.training_phase import TrainingPhase
 from apo_jax.replay.examination import Examination, examine
 from apo_jax.replay.rows import RowFindings, rows_of
 from apo_jax.run.checking import check, read_as_tokens
-from apo_jax.run.inference import make_inference
-from apo_jax.run.models import make_models
 from apo_jax.run.opening import read_run_config
-from apo_jax.run.parameters import ParameterStore
-from apo_jax.run.players import Players, made_by
-from apo_jax.run.run import Logs, Run
+from apo_jax.run.players import made_by
+from apo_jax.run.run import Logs, Run, make_run
 from apo_jax.training.checkpoints import load_state
 from apo_jax.training.optimization import TrainState, abstract_state, init_state
 
@@ -90,18 +87,8 @@ def replay(run_dir: Place, say: Callable[[str], None]) -> Replay:
     run_dir, tensorboard=False, wandb=False, wandb_project="", config=to_dict(config), enabled=False
   )
   with jax.set_mesh(mesh):
-    models = make_models(config, checked.origins, mesh)
-    run = Run(
-      config=config,
-      data=data,
-      codec=codec,
-      directory=directory,
-      players=Players(config),
-      models=models,
-      parameters=ParameterStore(models, directory, park_idle_player=config.memory.park_idle_player),
-      inference=make_inference(config, models, codec),
-      logs=Logs(Progress(False), silent, False),
-    )
+    logs = Logs(Progress(False), silent, False)
+    run = make_run(config, directory, checked.origins, data, codec, mesh, logs)
     return _again(run, training_phase(run, player), failure, say)
 
 

@@ -11,8 +11,8 @@ has says whether it had succeeded.
 """
 
 import contextlib
+import functools
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,9 +22,9 @@ from typing import NamedTuple
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.places import Place, bucket_and_name, bucket_client, reason_of
 from apo_jax.run.owner import (
-  SECONDS_BETWEEN_TOUCHES,
   SECONDS_UNTIL_GONE,
   Owner,
+  kept_alive,
   known_to_live,
   owner_in,
   refusal,
@@ -72,14 +72,10 @@ def owned(path: Place, say: Callable[[str], None]) -> Iterator[None]:
     raise ConfigError(
       f"--run_dir is {str(path.parent)!r}, which cannot be written: {reason_of(error)}."
     ) from error
-  stop = threading.Event()
-  toucher = threading.Thread(target=_keep_touching, args=(place, me, stop), daemon=True)
-  toucher.start()
   try:
-    yield
+    with kept_alive(functools.partial(_touch, place, me), Exception):
+      yield
   finally:
-    stop.set()
-    toucher.join()
     with contextlib.suppress(Exception):  # whoever comes next finds this process gone
       seen = place.read()
       if seen.owner == me:
@@ -174,12 +170,9 @@ def _is_alive(place: _Object, seen: _Seen, say: Callable[[str], None]) -> bool:
   return False
 
 
-def _keep_touching(place: _Object, me: Owner, stop: threading.Event) -> None:
-  while not stop.wait(SECONDS_BETWEEN_TOUCHES):
-    # A bucket that does not answer for a while is no reason to end a run.
-    with contextlib.suppress(Exception):
-      seen = place.read()
-      if seen.owner in (me, None):
-        place.write(me, seen.generation)
-      else:
-        taken_over(place.path, seen.owner)
+def _touch(place: _Object, me: Owner) -> None:
+  seen = place.read()
+  if seen.owner in (me, None):
+    place.write(me, seen.generation)
+  else:
+    taken_over(place.path, seen.owner)

@@ -8,8 +8,8 @@ of the last touch is told by the file system itself.
 """
 
 import contextlib
+import functools
 import os
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,9 +25,9 @@ from apo_jax.logs.places import is_bucket
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.run import bucket_lock
 from apo_jax.run.owner import (
-  SECONDS_BETWEEN_TOUCHES,
   SECONDS_UNTIL_GONE,
   Owner,
+  kept_alive,
   known_to_live,
   owner_in,
   refusal,
@@ -53,14 +53,10 @@ def owned(path: Path, say: Callable[[str], None]) -> Iterator[None]:
   """
   me = this_process()
   _take(path, me, say)
-  stop = threading.Event()
-  toucher = threading.Thread(target=_keep_touching, args=(path, me, stop), daemon=True)
-  toucher.start()
   try:
-    yield
+    with kept_alive(functools.partial(_touch, path, me), OSError):
+      yield
   finally:
-    stop.set()
-    toucher.join()
     if _read(path) == me:
       path.unlink(missing_ok=True)
 
@@ -140,15 +136,12 @@ def _is_alive(path: Path, owner: Owner, say: Callable[[str], None]) -> bool:
   return False
 
 
-def _keep_touching(path: Path, me: Owner, stop: threading.Event) -> None:
-  while not stop.wait(SECONDS_BETWEEN_TOUCHES):
-    # A file that cannot be read or touched for a while is no reason to end a run.
-    with contextlib.suppress(OSError):
-      owner = _read(path)
-      if owner == me:
-        os.utime(path)
-      elif owner is not None:
-        taken_over(path, owner)
+def _touch(path: Path, me: Owner) -> None:
+  owner = _read(path)
+  if owner == me:
+    os.utime(path)
+  elif owner is not None:
+    taken_over(path, owner)
 
 
 def _read(path: Path) -> Owner | None:

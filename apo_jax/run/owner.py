@@ -1,10 +1,13 @@
 """Who plays in a run directory, and whether a process of this machine still lives."""
 
+import contextlib
 import json
 import os
 import socket
+import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -59,6 +62,30 @@ def this_process() -> Owner:
   return Owner(
     socket.gethostname(), _space(), process, _began(process) or 0, since, uuid.uuid4().hex
   )
+
+
+@contextlib.contextmanager
+def kept_alive(touch: Callable[[], None], unless: type[Exception]) -> Iterator[None]:
+  """Touches an owner's file again and again while the block runs.
+
+  Args:
+    touch: does it once.
+    unless: what it may raise: a place that cannot be reached for a while is no reason to end a run.
+  """
+  stop = threading.Event()
+
+  def keep() -> None:
+    while not stop.wait(SECONDS_BETWEEN_TOUCHES):
+      with contextlib.suppress(unless):
+        touch()
+
+  toucher = threading.Thread(target=keep, daemon=True)
+  toucher.start()
+  try:
+    yield
+  finally:
+    stop.set()
+    toucher.join()
 
 
 def refusal(path: Place, owner: Owner | None) -> ConfigError:

@@ -2,14 +2,17 @@
 
 import dataclasses
 
+from jax.sharding import Mesh
+
 from apo_jax.config.schema import Config
 from apo_jax.data.tokenised import TokenisedData
 from apo_jax.data.tokens import Codec
 from apo_jax.logs.metrics import MetricsWriter
 from apo_jax.logs.progress import Progress
 from apo_jax.logs.run_directory import RunDirectory
-from apo_jax.run.inference import Inference
-from apo_jax.run.models import Models
+from apo_jax.run.inference import Inference, make_inference
+from apo_jax.run.models import Models, make_models
+from apo_jax.run.origins import Origins
 from apo_jax.run.parameters import ParameterStore
 from apo_jax.run.players import Players
 
@@ -54,3 +57,27 @@ class Run:
   parameters: ParameterStore
   inference: Inference
   logs: Logs
+
+
+def make_run(
+  config: Config,
+  directory: RunDirectory,
+  origins: Origins,
+  data: TokenisedData,
+  codec: Codec,
+  mesh: Mesh,
+  logs: Logs,
+) -> Run:
+  """The run that a checked config describes; the mesh is the one that is set."""
+  models = make_models(config, origins, mesh)
+  return Run(
+    config=config,
+    data=data,
+    codec=codec,
+    directory=directory,
+    players=Players(config),
+    models=models,
+    parameters=ParameterStore(models, directory, park_idle_player=config.memory.park_idle_player),
+    inference=make_inference(config, models, codec),
+    logs=logs,
+  )

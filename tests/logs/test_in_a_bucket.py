@@ -16,7 +16,7 @@ from apo_jax.logs.metrics import MetricsWriter, read_metrics
 from apo_jax.logs.run_directory import RunDirectory
 from apo_jax.logs.storage import problem_of
 from apo_jax.phases.failed_batch import advice, keep_batch, last_failure, read_batch, same_arrays
-from apo_jax.run import bucket_lock
+from apo_jax.run import bucket_lock, owner
 from apo_jax.run.config_file import get_config
 from apo_jax.run.phase_inputs import PhaseName
 from apo_jax.run.players import Player
@@ -239,7 +239,7 @@ def test_a_bucket_that_is_read_while_results_are_written_here_is_told_of(tmp_pat
 
 @pytest.fixture
 def hurried(monkeypatch):
-  monkeypatch.setattr(bucket_lock, "SECONDS_BETWEEN_TOUCHES", 0.1)
+  monkeypatch.setattr(owner, "SECONDS_BETWEEN_TOUCHES", 0.1)
   monkeypatch.setattr(bucket_lock, "SECONDS_UNTIL_GONE", 1.5)
   monkeypatch.setattr(bucket_lock, "_SECONDS_TO_CONFIRM", 0.01)
 

@@ -11,7 +11,7 @@ import pytest
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import read_json, write_json
-from apo_jax.run import lock
+from apo_jax.run import lock, owner
 from tests.tiny import ROOT
 
 HOLD = (
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def hurried(monkeypatch):
-  monkeypatch.setattr(lock, "SECONDS_BETWEEN_TOUCHES", 0.05)
+  monkeypatch.setattr(owner, "SECONDS_BETWEEN_TOUCHES", 0.05)
   monkeypatch.setattr(lock, "SECONDS_UNTIL_GONE", 0.6)
 
 
