@@ -103,12 +103,22 @@ def _check_phases(known: Config, config: Config, round: int) -> None:
       f"config.rounds is {config.rounds}, so that behind --from={round} no round is left to play;"
       f" give --config.rounds={round + 1} or more."
     )
+  if known.policy.reads_baselines != config.policy.reads_baselines:
+    raise ConfigError(
+      f"config.policy.shapings is {_names(config)}, but in the run to branch from it is"
+      f" {_names(known)}, and answers of the supervised start, which only one of the two reads, are"
+      " drawn before the first round; start a new run."
+    )
   before, after = (phase_names(dataclasses.replace(one, rounds=round)) for one in (known, config))
   if before != after:
     raise ConfigError(
       f"config.reward.mode is {config.reward.mode!r}, but rounds 1 to {round} were played with"
       f" {known.reward.mode!r}, whose rounds have other phases; give --from=0, or the old mode."
     )
+
+
+def _names(config: Config) -> list[str]:
+  return [type(shaping).name for shaping in config.policy.shapings]
 
 
 def _check_target(target: RunDirectory) -> None:

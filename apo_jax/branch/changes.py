@@ -41,7 +41,7 @@ MAY_CHANGE = (
 # the rounds before it. `model.compute_dtype` is that of the judge's rewards too.
 COMPARED_BY = ("evaluation", "sampling.evaluation", "sampling.cache_dtype", "model.compute_dtype")
 # What was played before the first round, and not again.
-PLAYED = ("supervised", "reward.base", "reward.contrast", "testing_reward")
+PLAYED = ("supervised", "sampling.baselines", "reward.base", "reward.contrast", "testing_reward")
 # What players, samples and data of the finished rounds are of.
 MADE_OF = (
   "seed",
@@ -82,7 +82,7 @@ def _reason(path: str) -> str:
   if _is_within(path, COMPARED_BY):
     return "rounds are compared by it"
   if _is_within(path, PLAYED):
-    return "what it trains is finished before the first round"
+    return "what it is for was finished before the first round"
   return "what the finished rounds left was made with it"
 
 

@@ -113,6 +113,7 @@ def test_a_file_s_line_has_the_documented_fields(tmp_path, golden):
         "shaped_reward": None,
         "utility": None,
         "drew_end": True,
+        "earlier_logprob": None,
       }
     ],
   }
