@@ -131,7 +131,7 @@ def test_what_cannot_be_branched_is_one_sentence(source, tmp_path):
   assert "config.rounds is 1" in said and "--config.rounds=2 or more" in said
   said = refused(source, tmp_path, reward__mode="preferences_only")
   assert "is 'preferences_only', but rounds 1 to 1 were played with 'adversarial'" in said
-  said = refused(source, tmp_path, policy__shapings=("par",))
+  said = refused(source, tmp_path, policy__loss="infonca", policy__shapings=("par",))
   assert "policy.shapings is ['par'], but in the run to branch from it is []" in said
   assert "config.seed is 3" in refused(source, tmp_path, seed=3)
   nothing = RunDirectory(tmp_path)
