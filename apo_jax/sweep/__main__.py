@@ -21,7 +21,8 @@ _SET = flags.DEFINE_multi_string(
   "set",
   [],
   "FIELD=VALUE,VALUE: a run for each value; again for another field, then for each pair of values."
-  " FIELD,FIELD=VALUE:VALUE,VALUE:VALUE sets fields together.",
+  " FIELD,FIELD=VALUE:VALUE,VALUE:VALUE sets fields together. config=FILE,FILE: a run for each"
+  " config file, in --config's stead.",
 )
 _SEEDS = flags.DEFINE_string(
   "seeds", None, "How many seeds, from 0, of each; or which, as in 3,7 (one seed: 7,)."

@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from apo_jax.config.fields import ConfigError
@@ -13,13 +14,15 @@ _OPENING, _CLOSING = "([{", ")]}"
 _AWKWARD = re.compile(r"[^\w.,=+-]+")
 _LONGEST_NAME = 200
 MOST_RUNS = 10_000
+CONFIG_FILE = "config"  # in the place of a field: the run's own --config
 
 
 class Cell(NamedTuple):
   """One run of the grid.
 
   Attributes:
-    overrides: the fields in which it differs, by dotted path, with values as a user types them.
+    overrides: the fields in which it differs, by dotted path, with values as a user types them;
+      under `CONFIG_FILE` the file that it starts from.
   """
 
   overrides: dict[str, str]
@@ -27,7 +30,10 @@ class Cell(NamedTuple):
   @property
   def name(self) -> str:
     """What it is called, and its directory: "policy.loss=dpo,seed=3"."""
-    pairs = (f"{field}={value}" for field, value in self.overrides.items())
+    pairs = (
+      f"{field}={_stem(value) if field == CONFIG_FILE else value}"
+      for field, value in self.overrides.items()
+    )
     return _AWKWARD.sub("_", ",".join(pairs)).strip("_") or "run"
 
 
@@ -74,6 +80,12 @@ def make_grid(sets: Sequence[str], seeds: str | None) -> list[Cell]:
         " '_'; give values that differ in others."
       )
   return cells
+
+
+def _stem(config_file: str) -> str:
+  """A config file's name, with what is passed to its get_config."""
+  file, *passed = config_file.split(":")
+  return ":".join([Path(file).stem, *passed])
 
 
 def _axis(text: str) -> list[dict[str, str]]:

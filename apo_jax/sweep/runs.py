@@ -23,7 +23,7 @@ from apo_jax.logs.run_directory import EVALUATION, RunDirectory
 from apo_jax.run.adoption import adopted_phases
 from apo_jax.run.ownership import fixed_fields, identity
 from apo_jax.run.phase_inputs import PhaseName, phase_keys, phase_names
-from apo_jax.sweep.grid import Cell
+from apo_jax.sweep.grid import CONFIG_FILE, Cell
 
 SHARED, COMPILED = "shared", "compilation_cache"
 LOG = "log.txt"
@@ -99,7 +99,7 @@ def plan(
   """The runs of a grid, each read and checked as its own command would.
 
   Args:
-    config_file: what --config names.
+    config_file: what --config names, for the runs of which the grid says none.
     overrides: fields that all runs have otherwise than the file, by dotted path.
     cells: the grid.
     sweep_dir: where the runs' directories are.
@@ -115,7 +115,8 @@ def plan(
   known: dict[str, str] = {}
   for cell in cells:
     fields = {**overrides, **cell.overrides}
-    given = [f"--config={config_file}", *(f"--config.{k}={v}" for k, v in fields.items())]
+    given = [f"--config={fields.pop(CONFIG_FILE, config_file)}"]
+    given += [f"--config.{k}={v}" for k, v in fields.items()]
     try:
       config = from_config_dict(read_config(given))
     except ConfigError as error:

@@ -43,6 +43,8 @@ def test_a_name_is_a_directory_within_the_sweep():
     "data.queries=.._other_q.jsonl",
     "data.queries=hf_a_b",
   ]
+  # A config file by its name, with what is passed to it.
+  assert names(["config=configs/a.py,b/c.py:toy"]) == ["config=a", "config=c_toy"]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,7 @@ def test_a_name_is_a_directory_within_the_sweep():
     ([], "-1", "--seeds is '-1'"),
     ([], "1,x", "--seeds is '1,x'"),
     ([f"x={'y' * 300}"], None, "302 characters"),
+    (["config=a/x.py,b/x.py"], None, "Two runs would be called 'config=x'"),
     (["x=a/b,a*b"], None, "Two runs would be called 'x=a_b'"),
   ],
 )

@@ -36,9 +36,13 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
       ["--set", "policy.losss=rjs"],
       ["policy.losss=rjs", "losss is 'rjs', but there is no", "loss"],
     ),
+    (
+      ["--set", "config=configs/demo.py,configs/no.py"],
+      ["config=no", "configs/no.py", "no such file"],
+    ),
     (["--set", "policy.loss=rjs,ppo"], ["policy.loss=ppo", "must be", "'rjs'"]),
   ],
-  ids=("no field", "no choice"),
+  ids=("no field", "no file", "no choice"),
 )
 def test_a_wrong_run_is_refused_before_any_is_started(tmp_path, arguments, said):
   result = run(DEMO, *arguments, f"--sweep_dir={tmp_path / 'sweep'}")
@@ -70,6 +74,20 @@ def test_a_dry_run_prints_what_a_user_would_type(tmp_path):
   assert "--config.policy.shapings=('missing_end',)" in lines[-1]
   assert "--config.policy.dpo.beta=0.5" in lines[-1] and "--config.seed=7" in lines[-1]
   assert not list(tmp_path.iterdir())
+
+
+def test_config_files_are_swept_over(tmp_path):
+  files = ("configs/methods/kto.py", "configs/methods/ipo.py")
+  grid = ["--set", f"config,policy.training.learning_rate={files[0]}:1e-4,{files[1]}:2e-4"]
+  result = run(
+    DEMO, "--config.rounds=1", *grid, "--seeds=3,", "--dry_run", f"--sweep_dir={tmp_path}"
+  )
+  assert not result.returncode, result.stderr
+  lines = [shlex.split(line) for line in result.stdout.splitlines()]
+  for line, file, rate in zip(lines, files, ("1e-4", "2e-4"), strict=True):
+    assert [one for one in line if one.startswith("--config=")] == [f"--config={file}"]
+    assert f"--config.policy.training.learning_rate={rate}" in line and "--config.rounds=1" in line
+    assert f"--run_dir={tmp_path}/config={Path(file).stem},policy.training" in " ".join(line)
 
 
 def content(run_dir: Path) -> dict:
