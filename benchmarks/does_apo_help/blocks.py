@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from apo_jax.compare.statistics import Estimate
 from benchmarks.does_apo_help.estimates import (
   TESTED,
   Contrast,
@@ -28,6 +27,7 @@ from benchmarks.does_apo_help.parts import (
   Factor,
 )
 from benchmarks.does_apo_help.results import Results
+from benchmarks.pages import NONE, cell, signed, table
 
 # Columns by number, and their decimals.
 _OUTCOMES = {
@@ -59,7 +59,6 @@ _DESCRIBED = (
   "kl_to_start",
   "improper_ending",
 )
-_NONE = "—"
 _NOT_YET = "Not played yet."
 
 
@@ -108,7 +107,7 @@ def _runs(parts: Mapping[str, Results]) -> str:
         f"`{known['played']}`",
       ]
     )
-  return _table(["part", "runs", "settings", "seeds", "commit", "date", "played by"], rows)
+  return table(["part", "runs", "settings", "seeds", "commit", "date", "played by"], rows)
 
 
 def _world(
@@ -140,12 +139,12 @@ def _of_arms(results: Results, round: int, columns: Mapping[str, tuple[str, int]
     for mode in MODES:
       numbers = [results.by_seed(arm(mode, loss), round, number) for number in columns]
       cells = [
-        _cell(mean_of(one), digits)
+        cell(mean_of(one), digits)
         for one, (_, digits) in zip(numbers, columns.values(), strict=True)
       ]
       rows.append([f"{LOSSES[loss]}, {MODES[mode]}", f"{len(numbers[0])}", *cells])
   titles = [title for title, _ in columns.values()]
-  return f"After round {round}:\n\n" + _table(["", "seeds", *titles], rows)
+  return f"After round {round}:\n\n" + table(["", "seeds", *titles], rows)
 
 
 def _by_round(results: Results) -> str:
@@ -155,12 +154,12 @@ def _by_round(results: Results) -> str:
   for loss in LOSSES:
     for mode in MODES:
       each = [results.by_seed(arm(mode, loss), round, TESTED) for round in rounds]
-      later = _signed(mean_of(minus(each[-1], each[1])), 3)
+      later = signed(mean_of(minus(each[-1], each[1])), 3)
       rows.append(
-        [f"{LOSSES[loss]}, {MODES[mode]}", *(_cell(mean_of(one), 3) for one in each), later]
+        [f"{LOSSES[loss]}, {MODES[mode]}", *(cell(mean_of(one), 3) for one in each), later]
       )
   heading = ["", *(f"round {round}" for round in rounds), f"round {rounds[-1]} − round 1"]
-  return _table(heading, rows)
+  return table(heading, rows)
 
 
 def _tested(tested: Mapping[tuple, Contrast]) -> str:
@@ -173,11 +172,11 @@ def _tested(tested: Mapping[tuple, Contrast]) -> str:
           _minus(contrast),
           LOSSES.get(loss, "mean of the three"),
           f"{one.estimate.count}",
-          _signed(one.estimate, 3),
+          signed(one.estimate, 3),
           *_test(one),
         ]
       )
-  return _table(["", "loss", "seeds", "true utility", "t", "p", "p, Holm"], rows)
+  return table(["", "loss", "seeds", "true utility", "t", "p", "p, Holm"], rows)
 
 
 def _described(results: Results, round: int) -> str:
@@ -187,10 +186,10 @@ def _described(results: Results, round: int) -> str:
   for contrast in CONTRASTS:
     for loss in (*LOSSES, ""):
       cells = [
-        _signed(mean_of(found[number][contrast, loss]), titles[number][1]) for number in _DESCRIBED
+        signed(mean_of(found[number][contrast, loss]), titles[number][1]) for number in _DESCRIBED
       ]
       rows.append([_minus(contrast), LOSSES.get(loss, "mean of the three"), *cells])
-  return _table(["", "loss", *(titles[number][0] for number in _DESCRIBED)], rows)
+  return table(["", "loss", *(titles[number][0] for number in _DESCRIBED)], rows)
 
 
 def _first_round(results: Results) -> str:
@@ -209,15 +208,15 @@ def _first_round(results: Results) -> str:
     [
       MODES[mode],
       f"{len(found['own_accuracy'])}",
-      *(_cell(mean_of(found[one]), places) for one, places in zip(numbers, digits, strict=True)),
+      *(cell(mean_of(found[one]), places) for one, places in zip(numbers, digits, strict=True)),
     ]
     for mode, found in of_modes.items()
   ]
   for ours, theirs in CONTRASTS:
     paired = [minus(of_modes[ours][number], of_modes[theirs][number]) for number in numbers]
-    cells = [_signed(mean_of(one), places) for one, places in zip(paired, digits, strict=True)]
+    cells = [signed(mean_of(one), places) for one, places in zip(paired, digits, strict=True)]
     rows.append([_minus((ours, theirs)), f"{len(paired[0])}", *cells])
-  return _table(["", "seeds", *(_REWARD_MODELS[number][0] for number in numbers)], rows)
+  return table(["", "seeds", *(_REWARD_MODELS[number][0] for number in numbers)], rows)
 
 
 def _whatever_the_loss(results: Results, mode: str, number: str) -> dict[int, float]:
@@ -263,13 +262,13 @@ def _factor_table(
   tested = dict(zip(others, as_family(paired), strict=True))
   rows = []
   for value in values:
-    cells = [_cell(mean_of(of(value, number)), titles[number][1]) for number in columns]
+    cells = [cell(mean_of(of(value, number)), titles[number][1]) for number in columns]
     against = tested.get(value)
-    more = ["", "", ""] if against is None else [_signed(against.estimate, 3), *_test(against)[1:]]
+    more = ["", "", ""] if against is None else [signed(against.estimate, 3), *_test(against)[1:]]
     rows.append([names.get(value, value), f"{len(of(value, TESTED))}", *cells, *more])
   heading = [factor.name, "seeds", *(titles[number][0] for number in columns)]
   usual = names.get(factor.usual, factor.usual)
-  return _table([*heading, f"utility less that of {usual}", "p", "p, Holm"], rows)
+  return table([*heading, f"utility less that of {usual}", "p", "p, Holm"], rows)
 
 
 def _golden_once(once: Results | None, grid: Results | None) -> str:
@@ -288,10 +287,10 @@ def _golden_once(once: Results | None, grid: Results | None) -> str:
       more = minus(game, kept)
       is_tested = number == TESTED and round == last
       test = _test(as_family([more])[0])[:2] if is_tested else ["", ""]
-      cells = [_cell(mean_of(one), digits) for one in (game, kept)]
-      rows.append([f"{round}", name, f"{len(more)}", *cells, _signed(mean_of(more), digits), *test])
+      cells = [cell(mean_of(one), digits) for one in (game, kept)]
+      rows.append([f"{round}", name, f"{len(more)}", *cells, signed(mean_of(more), digits), *test])
   heading = ["round", "", "seeds", "the game", "kept from round 1 on", "difference", "t", "p"]
-  return f"With {LOSSES[loss]}:\n\n" + _table(heading, rows)
+  return f"With {LOSSES[loss]}:\n\n" + table(heading, rows)
 
 
 def _reward_size(sizes: Results | None, grid: Results | None) -> str:
@@ -308,8 +307,9 @@ def _reward_size(sizes: Results | None, grid: Results | None) -> str:
   ]
   last = min(sizes.last_round, grid.last_round)
   factor = Factor(REWARD_SIZE, field, "reward model", "usual")
-  table = _factor_table(factor, Results(rows, {}), last, list(SIZES), SIZES)
-  return f"With {LOSSES[loss]}:\n\n" + table
+  results = Results(rows, {})
+  found = _factor_table(factor, results, last, list(SIZES), SIZES)
+  return f"With {LOSSES[loss]}:\n\n" + found
 
 
 def _number(value: str) -> float:
@@ -326,28 +326,9 @@ def _minus(contrast: tuple[str, str]) -> str:
 
 def _test(one: Contrast) -> list[str]:
   if one.test is None:
-    return [_NONE] * 3
+    return [NONE] * 3
   return [f"{one.test.t:.1f}".replace("-", "−"), _p(one.test.p), _p(one.corrected_p)]
 
 
 def _p(value: float) -> str:
   return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
-
-
-def _signed(estimate: Estimate, digits: int) -> str:
-  return _cell(estimate, digits, "+")
-
-
-def _cell(estimate: Estimate, digits: int, sign: str = "") -> str:
-  """The value with its standard error between seeds, where there are two."""
-  if not estimate.count:
-    return _NONE
-  value = f"{estimate.value:{sign}.{digits}f}".replace("-", "−")
-  if math.isnan(estimate.standard_error):
-    return value
-  return f"{value} ± {estimate.standard_error:.{digits}f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  lines = [header, ["---"] * len(header), *rows]
-  return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -8,7 +8,6 @@ what the round's reward model says of the policy's own samples, against the trut
 rewards ran ahead of utility. Unfinished runs are left out and named. No model is read.
 """
 
-import argparse
 import datetime
 import platform
 import shlex
@@ -17,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from apo_jax.compare.runs import ComparedRun, Found, find_runs
 from apo_jax.compare.settings import Setting, make_settings
@@ -29,21 +28,14 @@ from benchmarks.does_apo_help.failures import improper_ending
 from benchmarks.does_apo_help.gaps import gap_numbers
 from benchmarks.does_apo_help.own_samples import own_sample_numbers, read_sampled
 from benchmarks.does_apo_help.results import FIELDS, Row, write_results
+from benchmarks.pages import Parser
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
-class _Parser(argparse.ArgumentParser):
-  """Says what is wrong in one sentence, without a usage."""
-
-  def error(self, message: str) -> NoReturn:
-    """Ends the command."""
-    sys.exit(refuse(f"{message}; see --help."))
-
-
 def main(arguments: Sequence[str]) -> int:
   """Collects what the flags say; returns the exit code."""
-  parser = _Parser(
+  parser = Parser(
     prog="python -m benchmarks.does_apo_help.collect",
     description=__doc__.split("\n")[0],
     allow_abbrev=False,
@@ -65,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
   )
   given = parser.parse_args(arguments)
   try:
-    commit = given.commit or _commit(given.sweep)
+    commit = given.commit or commit_of(given.sweep)
     rows, facts = collect(given.sweep, given.only)
     command = shlex.join(("python", "-m", "benchmarks.does_apo_help.collect", *arguments))
     provenance = {"played": given.played, "collected": command, "commit": commit, **facts}
@@ -91,7 +83,7 @@ def collect(sweep: Path, only: str = "*") -> tuple[list[Row], dict[str, Any]]:
     ConfigError: no run is finished, or two are the same (`find_runs`, `make_settings`).
     OSError, ValueError: a file of samples is not there or is damaged.
   """
-  runs, left_out = _finished(sweep, only)
+  runs, left_out = finished_runs(sweep, only)
   settings = make_settings(runs)
   fields = telling_fields(settings)
   rows = [
@@ -100,13 +92,16 @@ def collect(sweep: Path, only: str = "*") -> tuple[list[Row], dict[str, Any]]:
     for run in setting.runs
     for round, numbers in ((one, numbers_of(run, one)) for one in run.rounds)
   ]
+  return rows, {"settings": len(settings), "left_out": left_out, **facts_of(runs)}
+
+
+def facts_of(runs: Sequence[ComparedRun]) -> dict[str, Any]:
+  """What is to be known of where runs come from."""
   versions = {name: metadata.version(name) for name in _PACKAGES}
-  return rows, {
+  return {
     "date": datetime.date.today().isoformat(),
     "runs": len(runs),
-    "settings": len(settings),
     "seeds": sorted({run.seed for run in runs}),
-    "left_out": left_out,
     "devices": sorted({_devices(run) for run in runs}),
     "versions": {"python": platform.python_version(), **versions},
   }
@@ -147,7 +142,7 @@ def _value(config: Mapping[str, Any], field: str) -> str:
   return str(value)
 
 
-def _finished(sweep: Path, only: str) -> Found:
+def finished_runs(sweep: Path, only: str) -> Found:
   """The finished runs, and a sentence for each other one.
 
   Raises:
@@ -171,7 +166,7 @@ def _devices(run: ComparedRun) -> str:
   return read_json(RunDirectory(run.path).round(1) / "provenance.json")["devices"]
 
 
-def _commit(path: Path) -> str:
+def commit_of(path: Path) -> str:
   """The commit of the checkout that a path lies in, with "+ changes" where it has some.
 
   Raises:

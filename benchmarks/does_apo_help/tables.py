@@ -7,12 +7,9 @@ It reads the committed CSV files alone. In the page, what stands between `<!-- b
 `<!-- end NAME -->` is its own; the rest is left as it is.
 """
 
-import argparse
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from apo_jax.config.command_line import refuse
 from apo_jax.config.fields import ConfigError
@@ -20,21 +17,12 @@ from apo_jax.logs.files import write_text
 from benchmarks.does_apo_help.blocks import all_blocks
 from benchmarks.does_apo_help.parts import FOLDERS, WORLDS
 from benchmarks.does_apo_help.results import Results, read_results
-
-_BLOCK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
-
-
-class _Parser(argparse.ArgumentParser):
-  """Says what is wrong in one sentence, without a usage."""
-
-  def error(self, message: str) -> NoReturn:
-    """Ends the command."""
-    sys.exit(refuse(f"{message}; see --help."))
+from benchmarks.pages import Parser, filled
 
 
 def main(arguments: Sequence[str]) -> int:
   """Fills or checks the page; returns the exit code."""
-  parser = _Parser(
+  parser = Parser(
     prog="python -m benchmarks.does_apo_help.tables",
     description=__doc__.split("\n")[0],
     allow_abbrev=False,
@@ -79,19 +67,6 @@ def read_parts(folder: Path) -> dict[str, Results]:
     if name not in FOLDERS:
       raise ConfigError(f"{folder / name} is no part of the experiment: {', '.join(FOLDERS)}.")
   return {name: read_results(folder / name) for name in FOLDERS if name in there}
-
-
-def filled(page: str, blocks: Mapping[str, str]) -> str:
-  """The page with every marker's text.
-
-  Raises:
-    ConfigError: the page has a marker that nothing is known of, or lacks one.
-  """
-  named = [match[2] for match in _BLOCK.finditer(page)]
-  for name in sorted(set(named) ^ set(blocks)):
-    said = "has markers" if name in named else "lacks the markers"
-    raise ConfigError(f"The page {said} of {name!r}; they must be those of: {', '.join(blocks)}.")
-  return _BLOCK.sub(lambda match: f"{match[1]}\n{blocks[match[2]]}\n\n{match[3]}", page)
 
 
 if __name__ == "__main__":
