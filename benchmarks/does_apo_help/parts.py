@@ -79,4 +79,4 @@ REWARD_SIZE = "reward_size"
 SIZES = {"half": "half as wide", "usual": "as wide as the policy", "double": "twice as wide"}
 FOLDERS = (*(part.folder for part in (*WORLDS, *FACTORS)), GOLDEN_ONCE, REWARD_SIZE)
 # What values are called that say little by themselves.
-VALUES = {"data.golden": {"": "of the stronger source", "chosen": "chosen"}}
+VALUES = {"data.golden": {"": "the stronger source's", "chosen": "chosen"}}
