@@ -275,7 +275,11 @@ def _golden_once(once: Results | None, grid: Results | None) -> str:
   """The game against its own reward model of round 1, kept as it is, round by round."""
   if once is None or grid is None:
     return _NOT_YET
-  loss = once.rows[0].setting["policy.loss"]
+  played = {row.setting["policy.loss"] for row in once.rows}
+  return "\n\n".join(_golden_once_with(loss, once, grid) for loss in LOSSES if loss in played)
+
+
+def _golden_once_with(loss: str, once: Results, grid: Results) -> str:
   last = min(once.last_round, grid.last_round)
   titles = {**_OUTCOMES, **_REWARD_MODELS}
   rows = []

@@ -1,0 +1,85 @@
+"""One small CSV of finished runs of a sweep over configs/methods.
+
+    python -m benchmarks.compare_methods.collect runs/sweeps/methods --seeds=5,6 \
+      --output=docs/methods_compared/search --played="python -m apo_jax.sweep --config=… --set …"
+
+A row is a run after a round. No model is read.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from apo_jax.config.command_line import refuse
+from apo_jax.config.fields import ConfigError
+from benchmarks.compare_methods.methods import RATE, RATES
+from benchmarks.does_apo_help.collect import commit_of, facts_of, finished_runs, numbers_of
+from benchmarks.does_apo_help.results import Row, write_results
+from benchmarks.pages import Parser
+
+_KEPT = (
+  "true_utility",
+  "testing_reward",
+  "judge_gap",
+  "win_rate_golden",
+  "kl_to_start",
+  "response_length",
+  "unfinished",
+  "improper_ending",
+  "repetition",
+  "own_accuracy",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Collects what the flags say; returns the exit code."""
+  parser = Parser(
+    prog="python -m benchmarks.compare_methods.collect",
+    description=__doc__.split("\n")[0],
+    allow_abbrev=False,
+  )
+  parser.add_argument("sweep", type=Path, metavar="SWEEP_DIR")
+  parser.add_argument("--seeds", required=True, help="Whose runs, such as 5,6.")
+  parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+  parser.add_argument("--played", required=True, metavar="COMMAND", help="What played them.")
+  parser.add_argument("--commit", help="Of the code; by default of the checkout they lie in.")
+  given = parser.parse_args(arguments)
+  try:
+    rows, facts = collect(given.sweep, {int(seed) for seed in given.seeds.split(",")})
+    command = shlex.join(("python", "-m", "benchmarks.compare_methods.collect", *arguments))
+    commit = given.commit or commit_of(given.sweep)
+    provenance = {"played": given.played, "collected": command, "commit": commit, **facts}
+    write_results(given.output, rows, provenance)
+  except ConfigError as error:
+    return refuse(str(error))
+  except (OSError, ValueError) as error:
+    return refuse(f"The runs cannot be collected: {error}.")
+  print(f"{facts['runs']} runs: {given.output}")
+  return 0
+
+
+def collect(sweep: Path, seeds: set[int]) -> tuple[list[Row], dict]:
+  """The rows of the finished runs of these seeds, and what is to be known of them.
+
+  Raises:
+    ConfigError: no run is finished.
+    OSError, ValueError: a file is not there or is damaged, or a run's name is no method's.
+  """
+  found = finished_runs(sweep, "config=*")
+  runs = [run for run in found.runs if run.seed in seeds]
+  rows = []
+  for run in runs:
+    method = run.path.name.split(",")[0].removeprefix("config=")
+    rate = run.config["policy"]["training"]["learning_rate"]
+    (typed,) = [one for one in RATES if float(one) == rate]
+    for round in run.rounds:
+      numbers = numbers_of(run, round)
+      kept = {name: numbers[name] for name in _KEPT if name in numbers}
+      rows.append(Row({"method": method, RATE: typed}, run.seed, round, kept))
+  rows.sort(key=lambda row: (row.setting["method"], float(row.setting[RATE]), row.seed, row.round))
+  return rows, facts_of(runs)
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,21 @@
+"""What is compared: every config of configs/methods, and which results of it are kept."""
+
+from pathlib import Path
+
+METHODS = Path("configs/methods")
+START = "common"  # what the configs start from; no config by itself
+RATE = "policy.training.learning_rate"
+# The search, the same for each method: these rates on these seeds, which are in no comparison.
+RATES = ("7e-5", "2e-4", "6e-4")
+TUNING_SEEDS = (5, 6)
+SEARCH, GAME = "search", "game"  # the folders of results
+
+
+def config_of(method: str) -> Path:
+  """The method's config file."""
+  return METHODS / f"{method}.py"
+
+
+def all_methods() -> list[str]:
+  """The names of the methods, by their files."""
+  return sorted(path.stem for path in METHODS.glob("*.py") if path.stem != START)

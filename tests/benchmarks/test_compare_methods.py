@@ -1,0 +1,84 @@
+"""The comparison of methods: what the search takes, and the tables made of results."""
+
+import shlex
+
+import pytest
+
+from apo_jax.config.fields import ConfigError
+from apo_jax.sweep.grid import make_grid
+from benchmarks.compare_methods import search, tables
+from benchmarks.compare_methods.methods import GAME, RATE, RATES, SEARCH, all_methods, config_of
+from benchmarks.does_apo_help.results import Results, Row, write_results
+from tests.tiny import ROOT
+
+KNOWN = {"commit": "c", "played": "a command"}
+
+
+def results(utility, methods, rates, seeds, rounds=(0, 1)):
+  """`utility(method, rate, seed, round)` for each."""
+  return [
+    Row(
+      {"method": method, RATE: rate},
+      seed,
+      round,
+      {"true_utility": utility(method, rate, seed, round)},
+    )
+    for method in methods
+    for rate in rates
+    for seed in seeds
+    for round in rounds
+  ]
+
+
+def searched(method, rate, seed, round):
+  """Best at the highest rate for ipo and at the lowest for dpo, after round 1; not before."""
+  worth = RATES.index(rate) * (1 if method == "ipo" else -1)
+  return (0.1 * worth if round else -worth) + 0.01 * seed
+
+
+def test_the_search_is_a_grid_of_all_methods_and_rates(capsys, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  assert search.main([]) == 0
+  cells = make_grid([capsys.readouterr().out.strip()], "5,6")
+  assert len(cells) == len(all_methods()) * len(RATES) * 2 and len(all_methods()) > 25
+  assert all(config_of(method).is_file() for method in all_methods())
+
+
+def test_the_rate_of_the_highest_mean_after_the_last_round_is_taken(tmp_path, capsys):
+  rows = results(searched, ("dpo", "ipo"), RATES, (5, 6))
+  assert search.best_rates(Results(rows, {})) == {"dpo": RATES[0], "ipo": RATES[-1]}
+  write_results(tmp_path / SEARCH, rows, KNOWN)
+  assert search.main(["--found", f"--results={tmp_path}"]) == 0
+  (axis,) = shlex.split(capsys.readouterr().out)
+  assert [cell.overrides for cell in make_grid([axis], None)] == [
+    {"config": "configs/methods/dpo.py", RATE: RATES[0]},
+    {"config": "configs/methods/ipo.py", RATE: RATES[-1]},
+  ]
+
+
+def test_methods_are_told_by_utility_and_beside_dpo_seed_by_seed(tmp_path):
+  def utility(method, rate, seed, round):
+    return 0.5 + 0.1 * seed + (0.25 + 0.01 * seed) * (method == "ipo")
+
+  text = tables.compared(Results(results(utility, ("dpo", "ipo"), ("2e-4",), (0, 1, 2)), {}))
+  first, second = text.splitlines()[4:]
+  assert first.startswith("| [`ipo`]") and second.startswith("| [`dpo`]")
+  # The mean of 0.75, 0.86, 0.97, and of the differences 0.25, 0.26, 0.27.
+  assert "| 3 | 0.860 ± 0.064 | +0.260 ± 0.006 |" in first and first.endswith("| 2e-4 |")
+
+
+def test_the_page_is_filled_and_held_to_its_results(tmp_path, capsys):
+  write_results(tmp_path / SEARCH, results(searched, ("dpo",), RATES, (5,)), KNOWN)
+  write_results(tmp_path / GAME, results(searched, ("dpo",), RATES[:1], (0,)), KNOWN)
+  page = tmp_path / "page.md"
+  page.write_text(
+    "".join(f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in ("compared", "search"))
+  )
+  flags = [f"--results={tmp_path}", f"--page={page}"]
+  assert tables.main([*flags, "--check"]) == 2
+  assert tables.main(flags) == 0 and tables.main([*flags, "--check"]) == 0
+  assert "| dpo | 0.050 | -0.050 | -0.150 | 7e-5 |" in page.read_text()
+  page.write_text("")
+  assert tables.main(flags) == 2 and "lacks the markers" in capsys.readouterr().err
+  with pytest.raises(ConfigError):
+    search.read_results(tmp_path)
