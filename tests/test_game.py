@@ -360,8 +360,10 @@ def test_a_directory_in_which_another_process_plays_is_left_alone(finished, tmp_
   run_dir = shutil.copytree(
     finished, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints")
   )
-  half_written = run_dir / "rounds/01/.score.json.0123.tmp"
+  half_written = run_dir / f"rounds/01/.score.json.{'0123' * 8}.tmp"
+  strangers = run_dir / "rounds/01/.notes.tmp"
   half_written.touch()
+  strangers.touch()
   with (
     lock.owned(run_dir / "owner.json", print),
     pytest.raises(ConfigError, match=rf"in which process {os.getpid()} of .* plays; wait for it"),
@@ -370,6 +372,7 @@ def test_a_directory_in_which_another_process_plays_is_left_alone(finished, tmp_
   assert half_written.exists()
   game.play(tiny.config(), run_dir)  # the owner has ended
   assert not half_written.exists() and not (run_dir / "owner.json").exists()
+  assert strangers.exists()
 
 
 def change_a_digit(path: Path) -> None:

@@ -10,6 +10,7 @@ of the last touch is told by the file system itself.
 import contextlib
 import functools
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -35,6 +36,9 @@ from apo_jax.run.owner import (
   this_process,
   watched,
 )
+
+# A name that ours have before they take their own, with the number of a UUID in it.
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
 @contextlib.contextmanager
@@ -86,7 +90,7 @@ def remove_leftovers(directory: RunDirectory) -> None:
   # In a bucket, whose every write is one act, only the lock leaves anything.
   find = directory.path.glob if is_bucket(directory.path) else directory.path.rglob
   for path in find(".*.tmp"):
-    if path.is_file():
+    if _LEFTOVER.fullmatch(path.name) and path.is_file():
       path.unlink(missing_ok=True)
 
 

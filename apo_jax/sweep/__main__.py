@@ -63,27 +63,32 @@ def main(arguments: list[str]) -> int:
   if _DRY_RUN.value:
     print("\n".join(run.command for run in runs))
     return 0
+  from apo_jax.logs.endings import ended
   from apo_jax.sweep.schedule import Schedule
   from apo_jax.sweep.table import Display
 
   received: list[int] = []
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: received.append(number))
-  schedule = Schedule(runs, taken, sweep_dir)
-  with Display() as display:
-    for sentence in sentences:
-      display.message(sentence)
-    display.message(f"{len(runs)} runs in {sweep_dir}, {_JOBS.value} at once.")
-    schedule.play(display.show, lambda: bool(received))
-    display.last(schedule.rows())
-  if received:
-    name = signal.Signals(received[0]).name
-    print(f"Stopped by {name}; what is finished is kept, and the same command goes on.")
-    return 128 + received[0]
-  for name, said in schedule.failed.items():
-    refuse(f"the run {name} failed: {said}")
-  _compare([run.run_dir for run in runs if run.name not in schedule.failed], sweep_dir)
-  return 1 if schedule.failed else 0
+
+  def work() -> int:
+    schedule = Schedule(runs, taken, sweep_dir)
+    with Display() as display:
+      for sentence in sentences:
+        display.message(sentence)
+      display.message(f"{len(runs)} runs in {sweep_dir}, {_JOBS.value} at once.")
+      schedule.play(display.show, lambda: bool(received))
+      display.last(schedule.rows())
+    if received:
+      name = signal.Signals(received[0]).name
+      print(f"Stopped by {name}; what is finished is kept, and the same command goes on.")
+      return 128 + received[0]
+    for name, said in schedule.failed.items():
+      refuse(f"the run {name} failed: {said}")
+    _compare([run.run_dir for run in runs if run.name not in schedule.failed], sweep_dir)
+    return 1 if schedule.failed else 0
+
+  return ended(work, sweep_dir)
 
 
 def _compare(finished: list[Path], sweep_dir: Path) -> None:
