@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from apo_jax import game
-from apo_jax.config.base import FORMAT
+from apo_jax.config.base import FORMAT, to_json
 from apo_jax.config.fields import ConfigError
-from apo_jax.logs.files import json_text, read_json, read_jsonl
+from apo_jax.logs.files import json_text, read_json, read_jsonl, write_json
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.models import row_cost
 from apo_jax.preview import previewing
@@ -218,6 +218,13 @@ def test_stopping_within_a_training_phase_changes_nothing(finished, tmp_path, ph
   assert sorted(ours["metrics"], key=key) == sorted(theirs["metrics"], key=key)
 
 
+def keep_rows_of_the_start(run_dir: Path) -> None:
+  """Leaves of metrics.jsonl the lines of round 0, as they are."""
+  metrics = run_dir / "metrics.jsonl"
+  lines = metrics.read_text().splitlines(keepends=True)
+  metrics.write_text("".join(line for line in lines if json.loads(line)["round"] == 0))
+
+
 @pytest.mark.slow
 def test_parking_the_idle_player_changes_no_number(finished, tmp_path, monkeypatch):
   """The first round again, with parameters that go to the host and back between phases."""
@@ -225,7 +232,7 @@ def test_parking_the_idle_player_changes_no_number(finished, tmp_path, monkeypat
   shutil.copytree(finished, run_dir)
   for path in (*run_dir.glob("rounds/0[12]"), *run_dir.glob("checkpoints/0[12]_*")):
     shutil.rmtree(path)
-  (run_dir / "metrics.jsonl").unlink()
+  keep_rows_of_the_start(run_dir)
   moved = []
 
   def park(tree, kind, in_use=()):
@@ -240,8 +247,8 @@ def test_parking_the_idle_player_changes_no_number(finished, tmp_path, monkeypat
   # Before the reward step the policy, after it has begun its start; the reward model for the
   # policy's samples; and so on.
   assert sum(moved) >= 6
-  first_round = [line for line in numbers(finished)["metrics"] if line["round"] == 1]
-  assert numbers(run_dir)["metrics"] == first_round
+  first = [line for line in numbers(finished)["metrics"] if line["round"] <= 1]
+  assert numbers(run_dir)["metrics"] == first
   for path in ("evaluation.json", "golden_samples.jsonl", "policy_samples.jsonl"):
     ours, theirs = (run / "rounds/01" / path for run in (run_dir, finished))
     assert ours.read_bytes() == theirs.read_bytes()
@@ -296,15 +303,14 @@ def test_baselines_are_one_field_apart():
 )
 def test_other_ways_to_play(finished, tmp_path, changes):
   """Each option plays on from the finished supervised start, and plays differently."""
-  run_dir = tmp_path / "run"
-  for part in ("rounds/00", "tokenizer", "checkpoints"):
-    shutil.copytree(finished / part, run_dir / part)
-  for path in (run_dir / "checkpoints").iterdir():
-    if not path.name.startswith("00"):
-      shutil.rmtree(path)
   # A second round only where what it starts from is the question.
   last = 2 if "policy__start" in changes else 1
   config = tiny.config(rounds=last, **changes)
+  run_dir = shutil.copytree(
+    finished, tmp_path / "run", ignore=shutil.ignore_patterns("0[12]", "0[12]_*", "report.html")
+  )
+  keep_rows_of_the_start(run_dir)
+  write_json(run_dir / "config.json", to_json(config))
   check_table(config, recorded_game.play(config, run_dir))
   ours = read_json(run_dir / f"rounds/0{last}/evaluation.json")
   assert np.isfinite(ours["testing_reward"])
@@ -393,6 +399,15 @@ def test_a_changed_result_is_named_before_anything_is_read(finished, tmp_path, n
   with pytest.raises(
     ConfigError, match=rf"rounds/{name}, which .* wrote, has changed since.*repair"
   ):
+    game.play(tiny.config(), run_dir)
+
+
+def test_a_missing_result_before_finished_phases_is_named(finished, tmp_path):
+  run_dir = shutil.copytree(
+    finished, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints")
+  )
+  (run_dir / "rounds/00/reward_base.json").unlink()
+  with pytest.raises(ConfigError, match=r"rounds/00/reward_base\.json, which .* is gone.*repair"):
     game.play(tiny.config(), run_dir)
 
 

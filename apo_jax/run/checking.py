@@ -26,7 +26,7 @@ from apo_jax.run.origins import Origins, find_origins
 from apo_jax.run.ownership import check_data, check_directory, check_weights
 from apo_jax.run.phase_inputs import phase_names
 from apo_jax.run.positions import check_positions
-from apo_jax.run.records import Damage, find_damage, finished_phases
+from apo_jax.run.records import Damage, find_damage, find_missing, finished_phases
 from apo_jax.run.repair import refuse_damage
 from apo_jax.run.tokenizer import make_run_codec, make_tokenizer
 
@@ -89,7 +89,7 @@ def _find_damage(config: Config, directory: RunDirectory) -> tuple[Damage, ...]:
   if jax.process_index() == 0:
     finished = finished_phases(directory, listed)
     playing = listed[len(finished)] if len(finished) < len(listed) else None
-    found = find_damage(directory, finished, playing)
+    found = [*find_damage(directory, finished, playing), *find_missing(directory, listed)]
   if of_the_first(len(found)) and not found:
     found = [Damage(listed[0], directory.path, "is damaged, as process 0 says")]
   return tuple(found)

@@ -93,6 +93,15 @@ def finished_phases(directory: RunDirectory, listed: Sequence[PhaseName]) -> lis
   ]
 
 
+def find_missing(directory: RunDirectory, listed: Sequence[PhaseName]) -> list[Damage]:
+  """The first phase of `listed` that has no result though a later one has: no stop leaves that."""
+  number = len(finished_phases(directory, listed))
+  results = [directory.round(name.round) / name.result for name in listed[number:]]
+  if not any(result.exists() for result in results[1:]):
+    return []
+  return [Damage(listed[number], results[0], "is gone, though later phases are finished")]
+
+
 def files_of(directory: RunDirectory, name: PhaseName) -> list[Place]:
   """The files that a finished phase left in its round's directory, its result first."""
   paths = [directory.round(name.round) / file for file in _names(name)]
