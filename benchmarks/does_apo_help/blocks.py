@@ -18,6 +18,7 @@ from benchmarks.does_apo_help.parts import (
   FACTORS,
   FIGURES,
   GOLDEN_ONCE,
+  LONGER,
   LOSSES,
   MODES,
   REWARD_SIZE,
@@ -85,7 +86,7 @@ def all_blocks(parts: Mapping[str, Results]) -> dict[str, str]:
   blocks["family"] = _family(tested)
   for factor in FACTORS:
     blocks[factor.folder] = _factor(factor, parts.get(factor.folder))
-  blocks[GOLDEN_ONCE] = _golden_once(parts.get(GOLDEN_ONCE), parts.get(WORLDS[0].folder))
+  blocks[GOLDEN_ONCE] = _golden_once(parts.get(GOLDEN_ONCE), parts.get(LONGER))
   blocks[REWARD_SIZE] = _reward_size(parts.get(REWARD_SIZE), parts.get(WORLDS[0].folder))
   return blocks
 
@@ -271,30 +272,36 @@ def _factor_table(
   return table([*heading, f"utility less that of {usual}", "p", "p, Holm"], rows)
 
 
-def _golden_once(once: Results | None, grid: Results | None) -> str:
+def _golden_once(once: Results | None, longer: Results | None) -> str:
   """The game against its own reward model of round 1, kept as it is, round by round."""
-  if once is None or grid is None:
+  if once is None or longer is None:
     return _NOT_YET
   played = {row.setting["policy.loss"] for row in once.rows}
-  return "\n\n".join(_golden_once_with(loss, once, grid) for loss in LOSSES if loss in played)
+  return "\n\n".join(_golden_once_with(loss, once, longer) for loss in LOSSES if loss in played)
 
 
-def _golden_once_with(loss: str, once: Results, grid: Results) -> str:
-  last = min(once.last_round, grid.last_round)
+def _golden_once_with(loss: str, once: Results, longer: Results) -> str:
+  last = min(once.last_round, longer.last_round)
   titles = {**_OUTCOMES, **_REWARD_MODELS}
+  numbers = (TESTED, "own_accuracy", "kl_to_start")
   rows = []
   for round in range(1, last + 1):
-    for number in (TESTED, "own_accuracy", "judge_gap"):
-      game = grid.by_seed(arm("adversarial", loss), round, number)
-      kept = once.by_seed(arm("fixed", loss), round, number)
-      name, digits = titles[number]
-      more = minus(game, kept)
-      is_tested = number == TESTED and round == last
-      test = _test(as_family([more])[0])[:2] if is_tested else ["", ""]
-      cells = [cell(mean_of(one), digits) for one in (game, kept)]
-      rows.append([f"{round}", name, f"{len(more)}", *cells, signed(mean_of(more), digits), *test])
-  heading = ["round", "", "seeds", "the game", "kept from round 1 on", "difference", "t", "p"]
-  return f"With {LOSSES[loss]}:\n\n" + table(heading, rows)
+    game = [longer.by_seed(arm("adversarial", loss), round, number) for number in numbers]
+    kept = [once.by_seed(arm("fixed", loss), round, number) for number in numbers]
+    more = minus(game[0], kept[0])
+    cells = [
+      cell(mean_of(one), titles[number][1])
+      for number, both in zip(numbers, zip(game, kept, strict=True), strict=True)
+      for one in both
+    ]
+    test = _test(as_family([more])[0])[1] if round == last else ""
+    rows.append([f"{round}", *cells[:2], signed(mean_of(more), 3), test, *cells[2:]])
+  heading = ["round", "true utility: the game", "kept", "difference", "p"]
+  heading += [
+    title for number in numbers[1:] for title in (f"{titles[number][0]}: the game", "kept")
+  ]
+  seeds = len(longer.by_seed(arm("adversarial", loss), last, TESTED))
+  return f"With {LOSSES[loss]}, {seeds} seeds:\n\n" + table(heading, rows)
 
 
 def _reward_size(sizes: Results | None, grid: Results | None) -> str:

@@ -74,9 +74,11 @@ FACTORS = (
 )
 # Golden responses without adaptation: the game's reward model of round 1, kept as it is.
 GOLDEN_ONCE = "golden_once"
+# The game itself for as many rounds.
+LONGER = "longer"
 # Reward models of other sizes: by the folder that their checkpoints lie in, what they are called.
 REWARD_SIZE = "reward_size"
 SIZES = {"half": "half as wide", "usual": "as wide as the policy", "double": "twice as wide"}
-FOLDERS = (*(part.folder for part in (*WORLDS, *FACTORS)), GOLDEN_ONCE, REWARD_SIZE)
+FOLDERS = (*(part.folder for part in (*WORLDS, *FACTORS)), GOLDEN_ONCE, LONGER, REWARD_SIZE)
 # What values are called that say little by themselves.
 VALUES = {"data.golden": {"": "the stronger source's", "chosen": "chosen"}}
