@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from apo_jax.config.fields import ConfigError, allowed, hint_of
+from apo_jax.config.said_once import say_errors_once
 from apo_jax.config.visible import make_logs_visible, visible_lines
 
 _CONFIG_OF_RUN = Path(__file__).resolve().parent.parent / "run" / "config_file.py"
@@ -148,6 +149,7 @@ def parse_flags(
   the answer.
   """
   make_logs_visible()
+  say_errors_once()
   end_without_traceback()
   if _HELP & set(itertools.takewhile(lambda argument: argument != "--", arguments[1:])):
     print(_help())

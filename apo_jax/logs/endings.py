@@ -46,6 +46,9 @@ def sentence_of(error: Exception, place: Place, *told: type[Exception]) -> str |
   """
   if isinstance(error, (ConfigError, *told)):
     return str(error)
+  problem = problem_of(error, place)  # first: TensorStore calls a full disk as XLA a full memory
+  if problem is not None:
+    return problem
   for one in chain(error):
     if isinstance(one, MemoryError) or _NO_MEMORY in str(one):
       lines = str(one).strip().splitlines()
@@ -54,4 +57,4 @@ def sentence_of(error: Exception, place: Place, *told: type[Exception]) -> str |
         f"The memory is full{said}; take smaller batches, lengths or models, or more devices"
         " (docs/memory.md). What is finished is kept, and the same command goes on."
       )
-  return problem_of(error, place)
+  return None

@@ -148,8 +148,9 @@ def names(one: Try, sentence: str) -> bool:
     return "/".join(one.path.parts[:2]) in sentence
   if str(one.path) in _SAID_BY_THE_RUN:
     return str(one.run_dir) in sentence
-  place = one.path.parent if one.path.name == CHECKSUMS else one.path
-  return str(place) in sentence
+  if one.path.name == CHECKSUMS:  # of a round's files, and of its lines of metrics.jsonl
+    return str(one.path.parent) in sentence or "metrics.jsonl" in sentence
+  return str(one.path) in sentence
 
 
 def is_refused(whole: Path, run_dir: Path, player: str, step: str) -> bool:

@@ -1,0 +1,24 @@
+"""What libraries log of an error that they raise as well is dropped: commands say it, once."""
+
+import logging
+import pathlib
+
+# Orbax saves and loads in threads and tasks; what fails there reaches whoever waits for them.
+_RAISES_TOO = "orbax"
+
+
+def say_errors_once() -> None:
+  """From now on tracebacks that come as errors anyway are not in the logs too."""
+  logger = logging.getLogger("absl")
+  if not any(isinstance(one, _Filter) for one in logger.filters):
+    logger.addFilter(_Filter())
+  # A task whose error another task has raised first is told of when it is collected.
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+class _Filter(logging.Filter):
+  """Lets pass all but the tracebacks of `_RAISES_TOO`."""
+
+  def filter(self, record: logging.LogRecord) -> bool:
+    """Whether the record is written."""
+    return not record.exc_info or _RAISES_TOO not in pathlib.Path(record.pathname).parts
