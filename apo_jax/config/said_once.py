@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import threading
 
 # Orbax saves and loads in threads and tasks; what fails there reaches whoever waits for them.
 _RAISES_TOO = "orbax"
@@ -14,6 +15,16 @@ def say_errors_once() -> None:
     logger.addFilter(_Filter())
   # A task whose error another task has raised first is told of when it is collected.
   logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def is_said_elsewhere(error: BaseException) -> bool:
+  """Whether an error that Python is about to print is TensorStore's, which ended too late.
+
+  When one of several saves has failed, its event loop is closed, and the others' threads, which
+  report to it, find it so.
+  """
+  is_main = threading.current_thread() is threading.main_thread()
+  return not is_main and str(error) == "Event loop is closed"
 
 
 class _Filter(logging.Filter):

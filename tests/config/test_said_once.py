@@ -1,11 +1,12 @@
 """Which errors of libraries are dropped from the logs."""
 
 import logging
+import threading
 
 import pytest
 from absl import logging as absl_logging
 
-from apo_jax.config.said_once import say_errors_once
+from apo_jax.config.said_once import is_said_elsewhere, say_errors_once
 
 
 @pytest.fixture
@@ -42,3 +43,13 @@ def test_tracebacks_of_what_orbax_raises_are_dropped_and_all_else_stays(written)
   assert written == ["a sentence", "another's"]
   assert not logging.getLogger("asyncio").isEnabledFor(logging.ERROR)
   assert sum(type(one).__name__ == "_Filter" for one in logging.getLogger("absl").filters) == 1
+
+
+def test_another_thread_s_closed_loop_alone_is_said_elsewhere():
+  closed, found = RuntimeError("Event loop is closed"), []
+  thread = threading.Thread(
+    target=lambda: found.extend([is_said_elsewhere(closed), is_said_elsewhere(RuntimeError("x"))])
+  )
+  thread.start()
+  thread.join()
+  assert found == [True, False] and not is_said_elsewhere(closed)
