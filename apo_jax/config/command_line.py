@@ -15,7 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from apo_jax.config.fields import ConfigError, allowed, hint_of
-from apo_jax.config.said_once import is_said_elsewhere, say_errors_once
+from apo_jax.config.said_once import say_errors_once
 from apo_jax.config.visible import make_logs_visible, visible_lines
 
 _CONFIG_OF_RUN = Path(__file__).resolve().parent.parent / "run" / "config_file.py"
@@ -80,7 +80,7 @@ def end_without_traceback() -> None:
   ) -> None:
     if issubclass(kind, KeyboardInterrupt):
       refuse("Ended by SIGINT.")  # Python then ends by that signal: 130, as shells have it
-    elif not is_said_elsewhere(error):
+    else:
       report(kind, error, trace)
 
   sys.excepthook = say_why

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import sys
 import threading
 
 # Orbax saves and loads in threads and tasks; what fails there reaches whoever waits for them.
@@ -15,13 +16,20 @@ def say_errors_once() -> None:
     logger.addFilter(_Filter())
   # A task whose error another task has raised first is told of when it is collected.
   logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+  report = sys.unraisablehook
+
+  def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+    if not is_said_elsewhere(unraisable.exc_value):
+      report(unraisable)
+
+  sys.unraisablehook = report_others
 
 
-def is_said_elsewhere(error: BaseException) -> bool:
-  """Whether an error that Python is about to print is TensorStore's, which ended too late.
+def is_said_elsewhere(error: BaseException | None) -> bool:
+  """Whether what Python reports, as nobody is there to catch it, is of a save that has failed.
 
-  When one of several saves has failed, its event loop is closed, and the others' threads, which
-  report to it, find it so.
+  When one of several writes has failed, the event loop that waits for them is closed, and the
+  others' threads of TensorStore, which report to it, find it so.
   """
   is_main = threading.current_thread() is threading.main_thread()
   return not is_main and str(error) == "Event loop is closed"
