@@ -12,8 +12,9 @@ _RAISES_TOO = "orbax"
 def say_errors_once() -> None:
   """From now on tracebacks that come as errors anyway are not in the logs too."""
   logger = logging.getLogger("absl")
-  if not any(isinstance(one, _Filter) for one in logger.filters):
-    logger.addFilter(_Filter())
+  if any(isinstance(one, _Filter) for one in logger.filters):
+    return
+  logger.addFilter(_Filter())
   # A task whose error another task has raised first is told of when it is collected.
   logging.getLogger("asyncio").setLevel(logging.CRITICAL)
   report = sys.unraisablehook

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     return refuse(str(error))
   except (OSError, ValueError) as error:
     return refuse(f"The runs cannot be collected: {error}.")
+  for sentence in facts["left_out"]:
+    print(f"Left out: {sentence}")
   print(f"{facts['runs']} runs: {given.output}")
   return 0
 
@@ -78,7 +80,7 @@ def collect(sweep: Path, seeds: set[int]) -> tuple[list[Row], dict]:
       kept = {name: numbers[name] for name in _KEPT if name in numbers}
       rows.append(Row({"method": method, RATE: typed}, run.seed, round, kept))
   rows.sort(key=lambda row: (row.setting["method"], float(row.setting[RATE]), row.seed, row.round))
-  return rows, facts_of(runs)
+  return rows, {"left_out": found.left_out, **facts_of(runs)}
 
 
 if __name__ == "__main__":
