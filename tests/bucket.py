@@ -7,6 +7,7 @@ the service does. On request some answers are 503s, late or lost.
 
 import contextlib
 import dataclasses
+import functools
 import http.server
 import json
 import random
@@ -29,6 +30,8 @@ from gcp_storage_emulator.storage import Storage  # noqa: E402
 
 NAME = "emulated"
 _CONDITION = "ifGenerationMatch"
+# The last answer of each upload that is finished.
+_FINISHED: dict[str, str] = {}
 
 
 @dataclasses.dataclass
@@ -163,21 +166,25 @@ class _Answer(bytearray):
     pass
 
 
+@functools.cache
 def _hold_conditions() -> None:
   """Makes the emulator refuse conditional writes and deletions where they are to be."""
+  plain = objects.upload_partial
+  # gcsfs sends its parts by POST, which `insert` hands on to the module's function.
+  objects.upload_partial = remembered = partial(_remembered, plain)
   for _, handlers in emulator.HANDLERS:
     for method, handler in handlers.items():
       if handler in (objects.insert, objects.delete):
         handlers[method] = partial(_conditional, handler)
-      if handler is objects.upload_partial:
-        handlers[method] = partial(_remembered, {}, handler)
+      if handler is plain:
+        handlers[method] = remembered
       if handler in (objects.get, objects.download):
         handlers[method] = partial(_with_generation, handler)
 
 
 def _conditional(handler, request, response, storage, *rest) -> None:
   asked = request.query.get(_CONDITION)
-  if asked is not None:
+  if asked is not None and _upload_of(request) not in _FINISHED:
     name = request.params.get("object_id") or request.query.get("name", [None])[0]
     name = name or request.data["meta"]["name"]
     try:
@@ -194,15 +201,19 @@ def _conditional(handler, request, response, storage, *rest) -> None:
   handler(request, response, storage, *rest)
 
 
-def _remembered(answers: dict[str, str], handler, request, response, storage, *rest) -> None:
+def _upload_of(request) -> str | None:
+  return request.query.get("upload_id", [None])[0]
+
+
+def _remembered(handler, request, response, storage, *rest) -> None:
   """A part of an upload that is finished is answered as the last was: its answer may be lost."""
-  upload = request.query["upload_id"][0]
-  if upload in answers:
-    response.write_file(answers[upload], content_type="application/json")
+  upload = _upload_of(request)
+  if upload in _FINISHED:
+    response.write_file(_FINISHED[upload], content_type="application/json")
     return
   handler(request, response, storage, *rest)
   if response.status is HTTPStatus.OK:
-    answers[upload] = response._content
+    _FINISHED[upload] = response._content
 
 
 def _with_generation(handler, request, response, storage, *rest) -> None:

@@ -71,17 +71,19 @@ class Watch:
     self._processes = processes
     self._note = Note(host)
     self._notes: dict[int, Note] = {}
-    # Before the first has spoken, its host is where the coordinator is.
+    # Should the first never speak, its host is where the coordinator is.
     self._news = News(host if process == 0 else "the coordinator's host")
     self._verdict: tuple[int, str] | None = None
     self._asked_since: float | None = None
     self._leaving = self._stopped = False
-    self._wake, self._writing = threading.Event(), threading.Lock()
+    self._wake, self._heard = threading.Event(), threading.Event()
+    self._writing = threading.Lock()
 
   def start(self) -> None:
-    """Starts to tell and to listen."""
+    """Starts to tell and to listen; returns when the hosts of those it listens to are known."""
     for work in (self._tell, self._listen):
       threading.Thread(target=work, daemon=True, name="apo_jax watch").start()
+    self._heard.wait(SECONDS_OF_SILENCE)
 
   def wake(self) -> None:
     """Has this process's note sent at once."""
@@ -133,7 +135,7 @@ class Watch:
       # Where the coordinator is gone, the other thread knows what to do.
       with contextlib.suppress(jax.errors.JaxRuntimeError, RuntimeError, ValueError):
         self._exchange()
-      self._wake.wait(_TICK)
+      self._wake.wait(_TICK if self._heard.is_set() else _TICK / 10)
 
   def _exchange(self) -> None:
     asked, position = interrupts.asked(), interrupts.position()
@@ -152,7 +154,14 @@ class Watch:
         news = next_news(news, self._notes, self._asked_for())
       self._client.key_value_set(_NEWS, to_text(news), allow_overwrite=True)
       self._news = news
+    if self._process or len(self._notes) == self._processes:
+      self._heard.set()
     interrupts.decided(self._news.asked, self._news.save_at)
+
+  def _host_of(self, process: int) -> str:
+    if process == 0:
+      return self._news.host
+    return self._notes[process].host if process in self._notes else "a host that never spoke"
 
   def _asked_for(self) -> float:
     if self._news.asked is None:
@@ -182,8 +191,7 @@ class Watch:
       who, seconds = silences.after(passed, beats)
       suspects = any(note.suspects for note in (self._note, *notes.values()))
       if seconds > (SECONDS_OF_A_SUSPECT if suspects else SECONDS_OF_SILENCE):
-        host = notes[who].host if who in notes else news.host
-        self._verdict = TRY_AGAIN, lost(who, host, seconds)
+        self._verdict = TRY_AGAIN, lost(who, self._host_of(who), seconds)
         self._end(*self._verdict)
 
   def _end(self, code: int, sentence: str) -> None:

@@ -14,7 +14,7 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import SamplerConfig
 from apo_jax.devices.processes import barrier
 from apo_jax.evaluate import data
-from apo_jax.evaluate.implicit import Values, implicit_section
+from apo_jax.evaluate.implicit import Values, implicit_section, ranking_section
 from apo_jax.evaluate.judge.endpoint import Endpoint
 from apo_jax.evaluate.judge.prompt import Comparison
 from apo_jax.evaluate.judge.section import judge_section, of_preference
@@ -102,7 +102,7 @@ def evaluate(asked: Request, say: Say = lambda line: None) -> Path:
     answered = None
     if found.queries is not None and found.policy is not None:
       answered = _answers(asked, found, mesh, say)
-      sections.append(_policy(asked, found, answered, mesh))
+      sections += _policy(asked, found, answered, mesh, say)
   if jax.process_index() == 0:
     record = dataclasses.asdict(asked)
     _tell(output, record, sections, sections, say)
@@ -257,16 +257,28 @@ def _matrix(asked: Request, found: _Found, mesh: Mesh, say: Say) -> list[Section
 
 
 def _policy(
-  asked: Request, found: _Found, answered: tuple[Answered, Answered | None], mesh: Mesh
-) -> Section:
-  (ours, theirs), queries = answered, found.queries
+  asked: Request,
+  found: _Found,
+  answered: tuple[Answered, Answered | None],
+  mesh: Mesh,
+  say: Say,
+) -> list[Section]:
+  """The policy's answers, and whether the policy orders them as the judge does."""
+  (ours, theirs), queries, judge = answered, found.queries, found.judge
   assert queries is not None  # else nothing was answered
-  rewards = None
-  if found.judge is not None:
-    items = items_of(queries, ours, *([] if theirs is None else [theirs]))
-    rewards = rewards_of(found.judge, mesh, items, asked.batch_size or _USUAL_BATCH_SIZE)
-  judge = None if found.judge is None else found.judge.name
-  return policy_section(queries, ours, theirs, rewards, judge)
+  if judge is None:
+    return [policy_section(queries, ours, theirs, None, None)]
+  items = items_of(queries, ours, *([] if theirs is None else [theirs]))
+  size = asked.batch_size or _USUAL_BATCH_SIZE
+  rewards = rewards_of(judge, mesh, items, size)
+  sections = [policy_section(queries, ours, theirs, rewards, judge.name)]
+  policy, reference = found.policy, found.reference
+  if policy is not None and reference is not None:
+    say(f"{policy.name} and {reference.name}: log-probabilities of {len(items):,} queries' answers")
+    logprobs = [logprobs_of(one, mesh, items, size) for one in (policy, reference)]
+    name = f"{policy.name} to {reference.name}"
+    sections.append(ranking_section(name, queries, items, *logprobs, rewards, judge.name))
+  return sections
 
 
 def _answers(

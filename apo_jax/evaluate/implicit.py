@@ -13,10 +13,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from apo_jax.evaluate.data import Preferences
+from apo_jax.evaluate.data import Preferences, Queries
 from apo_jax.evaluate.preferences import left_out_note, padded, text_lengths
+from apo_jax.evaluate.reading import Item
 from apo_jax.evaluate.section import Section
 from apo_jax.evaluation.accuracy import accuracy, accuracy_by_length
+from apo_jax.evaluation.ndcg import ndcg
 from apo_jax.evaluation.uncertainty import Estimate, Measured
 from apo_jax.rows.rows import NO_SCORE
 
@@ -85,5 +87,64 @@ def implicit_section(
     items=[
       {"query_id": record.query_id, **{kind: kinds[kind][row] for kind in kinds}}
       for row, record in enumerate(records)
+    ],
+  )
+
+
+def ranking_section(
+  name: str,
+  queries: Queries,
+  items: Sequence[Item],
+  policy: Values,
+  reference: Values,
+  rewards: Values,
+  judge: str,
+) -> Section:
+  """Whether the implicit reward orders the answers to a query as a reward model does.
+
+      ndcg, ndcg_of_chance   by log pi - log pi_ref (evaluation/ndcg.py), and by no order at all
+      ranking_accuracy       share of pairs of different rewards in the same order, ties half
+
+  The trainer of OPO (arXiv 2410.04346) logs both of held-out data.
+
+  Args:
+    name: of the policy and its reference.
+    queries: that were answered.
+    items: the queries with the answers, of one policy or two.
+    policy: log pi of every answer, in nats; nan where an item fits no row.
+    reference: log pi_ref.
+    rewards: by the reward model.
+    judge: its name.
+  """
+  values = [ours - theirs for ours, theirs in zip(policy, reference, strict=True)]
+  kept = [
+    index
+    for index, value in enumerate(values)
+    if len(value) > 1 and np.all(np.isfinite(value)) and np.all(np.isfinite(rewards[index]))
+  ]
+  implicit = padded([values[index] for index in kept], np.nan)
+  explicit = padded([rewards[index] for index in kept], np.nan)
+  there = np.isfinite(explicit)
+  # `accuracy` reads an order alone, and numbers below 0 as no response.
+  order = np.where(there, np.sum(explicit[:, :, None] > explicit[:, None, :], axis=2), NO_SCORE)
+  left_out = {**queries.left_out, "without two answers that fit": len(items) - len(kept)}
+  left_out = {reason: number for reason, number in left_out.items() if number}
+  return Section(
+    key="ranking",
+    title=f"Order of answers by {name} beside {judge}, on {len(kept):,} queries of {queries.name}",
+    measured=Measured(
+      [items[index].query_id for index in kept],
+      ndcg(implicit, explicit)
+      | {"ranking_accuracy": accuracy(np.where(there, implicit, 0.0), order.astype(float))},
+    ),
+    plain={"policy": name, "judge": judge, "left_out": left_out},
+    notes=left_out_note(left_out),
+    items=[
+      {
+        "query_id": items[index].query_id,
+        "implicit": values[index],
+        "reward": rewards[index],
+      }
+      for index in kept
     ],
   )

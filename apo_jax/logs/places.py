@@ -180,13 +180,24 @@ def directories_below(folder: Place) -> Iterator[tuple[Place, list[str]]]:
 
 
 def sizes_below(directory: Place) -> dict[Place, int]:
-  """The files below a directory, each with its bytes; none where it is not there."""
+  """The files below a directory, each with its bytes; none where it is not there.
+
+  What goes while it looks, as what an ended process left there does, is left out.
+  """
   if not is_bucket(directory):
-    return {path: path.stat().st_size for path in directory.rglob("*") if path.is_file()}
+    return dict(_sizes_here(directory))
   found = fsspec.filesystem("gcs").find("/".join(bucket_and_name(directory)), detail=True)
   # A name that ends with a slash is how consoles show an empty directory.
   files = {name: info for name, info in found.items() if not name.endswith("/")}
   return {epath.Path(_SCHEME + name): info["size"] for name, info in files.items()}
+
+
+def _sizes_here(directory: Path) -> Iterator[tuple[Path, int]]:
+  for folder, _, names in os.walk(directory):  # passes over directories that are gone
+    for name in names:
+      path = Path(folder, name)
+      with contextlib.suppress(FileNotFoundError):
+        yield path, path.stat().st_size
 
 
 def copy_here(source: Place, target: Path) -> None:

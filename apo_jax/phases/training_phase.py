@@ -13,7 +13,7 @@ from jaxtyping import UInt32
 from apo_jax.config.schema import TrainingConfig
 from apo_jax.data.input import batches
 from apo_jax.logs import files
-from apo_jax.logs.places import is_bucket
+from apo_jax.logs.places import is_bucket, sizes_below
 from apo_jax.logs.storage import check_room
 from apo_jax.models.definition import Parameters
 from apo_jax.models.parameters import size_in_bytes
@@ -166,7 +166,7 @@ def _check_room(run: Run, player: Player, state: TrainState) -> None:
   directory = run.directory.checkpoints(player.name)
   if is_bucket(directory):
     return
-  there = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+  there = sum(sizes_below(directory).values())
   size = int(size_in_bytes({"state": state}))
   needed = size * (run.config.checkpoints.keep + 1) - there
   what = f"what phase {player.phase} of round {player.round} keeps as checkpoints"

@@ -1,6 +1,7 @@
 """Evaluations of models that no run has made, and of runs, as a user asks for them."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -231,6 +232,17 @@ def test_a_run_again_is_what_its_round_found(tmp_path):
   assert implicit["explicit_accuracy"] == pytest.approx(expected["reward_accuracy"])
   gap = implicit["explicit_accuracy"] - implicit["implicit_accuracy"]
   assert implicit["gap"] == pytest.approx(gap)
+  ranked, items = numbers(output, "ranking"), read_jsonl(output / "ranking.jsonl")
+  judged = read_jsonl(output / "policy.jsonl")
+  pairs = []
+  for one, answers in zip(items, judged, strict=True):
+    responses = [*answers["responses"], *answers["against"]]
+    assert one["reward"] == pytest.approx([response["reward"] for response in responses])
+    for first, second in itertools.combinations(range(len(responses)), 2):
+      by_judge, by_policy = (one[key][first] - one[key][second] for key in ("reward", "implicit"))
+      pairs += [(1 + np.sign(by_judge * by_policy)) / 2] if by_judge else []
+  assert ranked["ranking_accuracy"] == pytest.approx(np.mean(pairs))
+  assert ranked["ndcg_of_chance"] < 1 and 0 < ranked["ndcg"] <= 1
   assert {path: path.read_bytes() for path in played.rglob("*") if path.is_file()} == before
 
 
