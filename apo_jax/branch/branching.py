@@ -12,6 +12,7 @@ import jax
 
 from apo_jax.branch.changes import changed_fields
 from apo_jax.branch.copying import copy_rounds, size_of_copy
+from apo_jax.branch.replayed import check_replayed
 from apo_jax.config.base import to_json
 from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config
@@ -57,6 +58,7 @@ def branch(source: RunDirectory, config: Config, round: int, target: RunDirector
   _check_round(source, known, round)
   changed = changed_fields(known, config)
   _check_phases(known, config, round)
+  check_replayed(source, config, round)
   _check_target(target)
   players = _players_to_take(source, known, config, round)
   branch = Branch(
@@ -110,6 +112,12 @@ def _check_phases(known: Config, config: Config, round: int) -> None:
       " drawn before the first round; start a new run."
     )
   before, after = (phase_names(dataclasses.replace(one, rounds=round)) for one in (known, config))
+  if before != after and known.policy.loss.reads_rewards != config.policy.loss.reads_rewards:
+    raise ConfigError(
+      f"config.policy.loss is {config.policy.loss.name!r}, but rounds 1 to {round} were played"
+      f" with {known.policy.loss.name!r}, and only one of the two has reward steps; give --from=0,"
+      " or the old loss."
+    )
   if before != after:
     raise ConfigError(
       f"config.reward.mode is {config.reward.mode!r}, but rounds 1 to {round} were played with"

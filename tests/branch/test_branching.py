@@ -12,10 +12,10 @@ from apo_jax.branch import branching
 from apo_jax.branch.branching import branch
 from apo_jax.config import command_line
 from apo_jax.config.fields import ConfigError
-from apo_jax.logs.files import file_sha256, read_json, write_bytes
+from apo_jax.logs.files import file_sha256, read_json, write_bytes, write_jsonl
 from apo_jax.logs.metrics import read_metrics
 from apo_jax.logs.places import find_place
-from apo_jax.logs.run_directory import RunDirectory
+from apo_jax.logs.run_directory import POLICY_SAMPLES, RunDirectory
 from apo_jax.run.branched import (
   Branch,
   check_taken_over,
@@ -26,7 +26,7 @@ from apo_jax.run.branched import (
 from apo_jax.run.config_file import get_config
 from apo_jax.run.opening import read_run_config
 from apo_jax.run.phase_inputs import PhaseName, phase_names
-from apo_jax.run.records import find_damage
+from apo_jax.run.records import find_damage, record_phase
 from tests import tiny
 from tests.branch import written
 
@@ -131,6 +131,8 @@ def test_what_cannot_be_branched_is_one_sentence(source, tmp_path):
   assert "config.rounds is 1" in said and "--config.rounds=2 or more" in said
   said = refused(source, tmp_path, reward__mode="preferences_only")
   assert "is 'preferences_only', but rounds 1 to 1 were played with 'adversarial'" in said
+  said = refused(source, tmp_path, policy__loss="spin")
+  assert "policy.loss is 'spin', but rounds 1 to 1 were played with" in said
   said = refused(source, tmp_path, policy__loss="infonca", policy__shapings=("par",))
   assert "policy.shapings is ['par'], but in the run to branch from it is []" in said
   assert "config.seed is 3" in refused(source, tmp_path, seed=3)
@@ -142,6 +144,32 @@ def test_what_cannot_be_branched_is_one_sentence(source, tmp_path):
     ConfigError, match=r"--run_dir is 'gs:/bucket/run'; it must be a path.* made there"
   ):
     branch(source, tiny.config(), 1, RunDirectory(Path("gs://bucket/run")))
+
+
+def test_samples_that_a_later_round_cannot_learn_from_again(tmp_path):
+  directory = RunDirectory(tmp_path / "source")
+  written.make(directory.path, reward__mode="fixed")
+  rows = [{"samples": [{"tokens": [1, 2, 3]}, {"tokens": []}]}, {"samples": [{"tokens": [4]}]}]
+  write_jsonl(directory.round(1) / POLICY_SAMPLES, rows)
+  record_phase(directory, PhaseName(1, POLICY_SAMPLES))
+
+  def said(**overrides):
+    overrides = {"reward__mode": "fixed", "rounds": 3, **overrides}
+    return refused(directory, tmp_path, **overrides)
+
+  sampler = "sampling__training__"
+  found = said(policy__loss="spin", policy__replay=(0.5,))
+  assert "policy.replay=(0.5,) takes answers of round 1, but 'spin' learns from" in found
+  assert "queries of data.golden" in found
+  few = {f"{sampler}num_samples": 1, "policy__loss": "rjs"}
+  found = said(policy__replay=(0.0, 0.5), **few)
+  assert "training.num_samples is 1, but config.policy.replay=(0.0, 0.5)" in found
+  found = said(policy__replay=(0.5,), **{f"{sampler}max_new_tokens": 2})
+  assert "training.max_new_tokens is 2, but" in found and "need 3" in found
+  # Nothing is read again of a round that is not taken over, or without replay.
+  for number, (round, replay) in enumerate(((0, (0.5,)), (1, ()))):
+    config = tiny.config(reward__mode="fixed", rounds=3, policy__replay=replay, **few)
+    branch(directory, config, round, RunDirectory(tmp_path / f"made_{number}"))
 
 
 def test_a_damaged_run_is_not_branched(source, tmp_path):
