@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from apo_jax.models.definition import Definition
 from apo_jax.models.reward_model import Judged, RewardModel
@@ -23,6 +23,7 @@ from apo_jax.objectives import (
   mean,
 )
 from apo_jax.objectives.reward_term import RankedData
+from apo_jax.objectives.subsets import subset_sums, term_of
 from apo_jax.rows.reading import as_sequences, own_slots
 from apo_jax.rows.rows import Rows
 from apo_jax.training.update import LossParts, Metrics, Update, make_update
@@ -39,6 +40,8 @@ class RewardBatch(NamedTuple):
     golden_scores: Float[C, 1 + S]: 1 for the golden response, 0 for samples, below 0 for padding.
     golden_twins: Float[C], samples that are the golden response itself and not in the rows; None
       where there is none.
+    preference_subsets: Int[B], which subset each preference belongs to; None where none are told
+      apart.
   """
 
   preferences: Rows
@@ -46,6 +49,7 @@ class RewardBatch(NamedTuple):
   golden: Rows | None = None
   golden_scores: Float[Array, "C K"] | None = None
   golden_twins: Float[Array, "C"] | None = None
+  preference_subsets: Int[Array, "B"] | None = None
 
 
 class JudgedBatch(NamedTuple):
@@ -69,19 +73,26 @@ def make_reward_update(
   num_samples: int,
   terms: Sequence[RewardTerm] = (),
   weighting: Weighting = FixedWeights(),
+  subsets: Sequence[str] = (),
   accumulation: int = 1,
 ) -> Update:
   """The function `state, metrics = reward_update(state, batch, frozen, key)`; see `make_update`.
 
   Minimises `loss`, for `num_samples` a golden query, and further `terms`; a `weighting` may replace
-  the coefficients of `loss`. Metrics: `loss`; its unweighted terms `preference_loss`, `golden_loss`
-  (over their divisors) and one for each of `terms`; means over pairs `preference_margin` and
-  `preference_accuracy` (chosen against rejected), `golden_margin` and `golden_accuracy` (golden
-  against samples that differ from it); `preference_weight` and `golden_weight` where the weighting
+  the coefficients of `loss`, and then weighs `subsets` of preferences each by itself. Metrics:
+  `loss`; its unweighted terms `preference_loss`, `golden_loss` (over their divisors) and one for
+  each of `terms`; means over pairs `preference_margin` and `preference_accuracy` (chosen against
+  rejected), `golden_margin` and `golden_accuracy` (golden against samples that differ from it);
+  the same three of each subset, as `preference_<subset>_loss`; `<term>_weight` where the weighting
   gives them; `gradient_norm`. A batch without golden rows has no metrics of them.
   """
   parts = reward_loss_parts(
-    loss, num_samples=num_samples, terms=terms, weighting=weighting, accumulation=accumulation
+    loss,
+    num_samples=num_samples,
+    terms=terms,
+    weighting=weighting,
+    subsets=subsets,
+    accumulation=accumulation,
   )
   return make_update(parts, definition, optimizer, mesh, accumulation=accumulation)
 
@@ -92,6 +103,7 @@ def reward_loss_parts(
   num_samples: int,
   terms: Sequence[RewardTerm] = (),
   weighting: Weighting = FixedWeights(),
+  subsets: Sequence[str] = (),
   accumulation: int = 1,
 ) -> LossParts:
   """What the reward model's loss is made of: of a `RewardBatch`, by what the model says of it."""
@@ -105,11 +117,13 @@ def reward_loss_parts(
 
   def measure(judged: JudgedBatch, batch: RewardBatch) -> dict[str, Sums]:
     scored = _scored(judged, batch)
-    return loss(scored) | {term.name: term(scored).named(term.name) for term in terms}
+    further = {term.name: term(scored).named(term.name) for term in terms}
+    return loss(scored) | subset_sums(loss, scored, subsets) | further
 
   def gather(judged: JudgedBatch, batch: RewardBatch) -> tuple[dict[str, Array], dict[str, Array]]:
     scored = _scored(judged, batch)
-    gradients, parts = head_gradients(loss, scored), loss(scored)
+    gradients = head_gradients(loss, scored, subsets)
+    parts = loss(scored) | subset_sums(loss, scored, subsets)
     return gradients, {name: parts[name].total for name in gradients}
 
   def combine(
@@ -124,7 +138,10 @@ def reward_loss_parts(
         for part in gathered
       )
       weights = weighting.weights(gradients, whole, counts)
-    value, means = loss.combine(totals, counts, num_samples=num_samples, weights=weights)
+    value, means = loss.combine(totals, counts, num_samples=num_samples)
+    means |= {name: mean(totals[name], counts[name]) for name in map(term_of, subsets)}
+    if weights is not None:
+      value = sum(weight * means[name] for name, weight in weights.items())
     for term in terms:
       means[term.name] = mean(totals[term.name], counts[term.name])
       value += term.coefficient * means[term.name]
@@ -144,6 +161,7 @@ def _scored(judged: JudgedBatch, batch: RewardBatch) -> ScoredRewards:
     batch.preference_scores,
     preference_embeddings=preferences.embeddings,
     preference_logprobs=preferences.logprobs,
+    preference_subsets=batch.preference_subsets,
   )
   if golden is None:
     return scored

@@ -16,6 +16,23 @@ from tests.config.test_methods import METHODS
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_round_by_the_command_line(name, tmp_path):
+  play(name, tmp_path)
+
+
+@pytest.mark.slow
+def test_more_weighs_subsets_of_preferences(tmp_path):
+  play("more", tmp_path, data__subset_column="family")
+  lines = [line for line in read_metrics(tmp_path / "run") if line["phase"] == "reward"]
+  weights = [
+    {name: value for name, value in line.items() if name.endswith("_weight")} for line in lines
+  ]
+  assert {"golden_weight", "preference_owner_weight"} <= set(weights[0])
+  assert "preference_weight" not in weights[0]
+  assert [sum(each.values()) for each in weights] == pytest.approx([1.0] * len(lines), rel=1e-4)
+
+
+def play(name, tmp_path, **changes):
+  """A round of a method's config with changed fields."""
   # All that comes before what a method changes is played once.
   shared = Path(os.environ["APO_JAX_TESTS_FOLDER"]) / "methods"
   judge = {f"testing_reward__shape__{field}": value for field, value in tiny.JUDGE.items()}
@@ -23,6 +40,7 @@ def test_a_round_by_the_command_line(name, tmp_path):
     "rounds": 1,
     "policy__training__learning_rate": 1e-3,
     "policy__training__warmup_steps": 0,
+    **changes,
   }
   command = [sys.executable, "-m", "apo_jax.main", *tiny.flags(METHODS[name], **overrides)]
   command += [f"--run_dir={tmp_path / 'run'}", f"--share={shared}"]

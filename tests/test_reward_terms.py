@@ -90,8 +90,12 @@ def test_a_reward_model_speaks_as_the_policy_of_its_weights(shared):
   np.testing.assert_allclose(found.rewards, product, rtol=1e-5, atol=1e-6)
 
 
+# Of the batch's preferences, the last of which is padding.
+SUBSETS = np.array([0, 1, 2, 1, 0, 2, 0, -1], np.int32)
+
+
 @functools.cache
-def updated(accumulation: int = 1, terms=(TERM,), weighting=None, shared: bool = True):
+def updated(accumulation: int = 1, terms=(TERM,), weighting=None, shared: bool = True, subsets=()):
   definition, parameters = reward_model()
   optimizer = make_optimizer(TRAINING, 10)
   update = make_reward_update(
@@ -102,9 +106,12 @@ def updated(accumulation: int = 1, terms=(TERM,), weighting=None, shared: bool =
     num_samples=3,
     terms=terms,
     weighting=MinNorm() if weighting is None else weighting,
+    subsets=subsets,
     accumulation=accumulation,
   )
   batch = batches.reward_batch(shared=shared)
+  if subsets:
+    batch = batch._replace(preference_subsets=SUBSETS)
   return update(init_state(definition, optimizer, parameters), batch, {}, tiny.NO_KEY)
 
 
@@ -148,13 +155,29 @@ def test_the_loss_is_that_of_the_whole_batch_s_parts():
 
 
 @pytest.mark.slow
-def test_micro_batches_have_the_whole_batch_s_weights():
-  (state, metrics), (others, other_metrics) = updated(), updated(accumulation=4)
+@pytest.mark.parametrize("subsets", [(), ("a", "b", "c")])
+def test_micro_batches_have_the_whole_batch_s_weights(subsets):
+  (state, metrics), (others, other_metrics) = (
+    updated(accumulation, subsets=subsets) for accumulation in (1, 4)
+  )
   assert metrics.keys() == other_metrics.keys()
   for name, value in metrics.items():
     np.testing.assert_allclose(value, other_metrics[name], rtol=1e-4, atol=1e-5, err_msg=name)
   same = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
   jax.tree.map(same, state.parameters, others.parameters)
+
+
+def test_subsets_of_preferences_are_weighed_by_themselves():
+  _, metrics = updated(4, subsets=("a", "b", "c"))
+  names = ["preference_a", "preference_b", "preference_c", "golden"]
+  weights = [float(metrics[f"{name}_weight"]) for name in names]
+  assert sum(weights) == pytest.approx(1.0, rel=1e-5) and min(weights) >= 0.00099
+  assert len({round(one, 3) for one in weights}) > 2  # not all at the edge
+  value = sum(weight * metrics[f"{name}_loss"] for weight, name in zip(weights, names, strict=True))
+  np.testing.assert_allclose(metrics["loss"], value + 0.25 * metrics["grm_loss"], rtol=1e-5)
+  _, plain = updated(4)
+  np.testing.assert_allclose(metrics["preference_loss"], plain["preference_loss"], rtol=1e-6)
+  np.testing.assert_allclose(metrics["golden_loss"], plain["golden_loss"], rtol=1e-6)
 
 
 @pytest.mark.slow

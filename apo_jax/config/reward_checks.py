@@ -12,6 +12,7 @@ def check_reward(config: Config) -> None:
     ConfigError: one of them asks for what the game does not have, or cannot do.
   """
   _check_contrast(config)
+  _check_subsets(config)
   weighting = config.reward.weighting
   if isinstance(weighting, MinNorm):
     _check_min_norm(config, weighting)
@@ -46,23 +47,45 @@ def _check_contrast(config: Config) -> None:
     )
 
 
+def _check_subsets(config: Config) -> None:
+  data, weighting = config.data, config.reward.weighting
+  if not data.subset_column:
+    return
+  if not isinstance(weighting, MinNorm):
+    raise ConfigError(
+      f"config.data.subset_column is {data.subset_column!r}, but config.reward.weighting is"
+      f" {weighting.name!r}, which tells no subsets apart; it must be '', or the weighting"
+      " 'min_norm'."
+    )
+  if data.source == "embedded" and data.subset_column != "family":
+    raise ConfigError(
+      f"config.data.subset_column is {data.subset_column!r}; it must be 'family' or '' with"
+      " config.data.source 'embedded'."
+    )
+
+
 def _check_min_norm(config: Config, weighting: MinNorm) -> None:
-  reward, name = config.reward, weighting.normalisation
-  if reward.mode != "adversarial":
+  reward, name, has_subsets = (
+    config.reward,
+    weighting.normalisation,
+    config.data.subset_column != "",
+  )
+  if reward.mode == "fixed" or (reward.mode == "preferences_only" and not has_subsets):
     raise ConfigError(
       f"config.reward.weighting is 'min_norm', but config.reward.mode is {reward.mode!r}, whose"
-      " loss has one term; it must be 'fixed', or the mode 'adversarial'."
+      f" loss has {'none' if reward.mode == 'fixed' else 'one term'}; it must be 'fixed', or the"
+      " mode 'adversarial'."
     )
   if reward.apo.reduction != "mean":
     raise ConfigError(
       f"config.reward.apo.reduction is {reward.apo.reduction!r} with config.reward.weighting"
       " 'min_norm', which weighs each term's own mean; it must be 'mean'."
     )
-  if name == "l2":
+  if name == "l2" and not has_subsets:
     raise ConfigError(
       "config.reward.min_norm.normalisation is 'l2', which weighs two terms always by 1/2 each, as"
       " two gradients of equal length are shortest at their mean; it must be 'none', 'loss' or"
-      " 'loss_and_norm'."
+      " 'loss_and_norm', or config.data.subset_column tell subsets of preferences apart."
     )
   if name != "none" and reward.apo.kind == "difference":
     raise ConfigError(

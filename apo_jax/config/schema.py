@@ -134,6 +134,9 @@ class DataConfig:
   # model's side.
   golden: str = ""
   queries: str = ""  # "preferences" takes the queries of the preferences
+  # The column of the preferences that names the subset of each, for reward.weighting="min_norm",
+  # which weighs them one by one; of embedded data "family"; "" tells none apart.
+  subset_column: str = ""
   on_bad_row: Literal["skip", "error"] = "skip"  # a row that cannot be used is counted, or the end
   chat_template: str = ""  # "" the tokenizer's own or else "hh"; "hh"; a Jinja file, or its text
   # Tokens with all that the template adds; longer queries lose their left.

@@ -5,6 +5,7 @@
 A format's parser only finds the parts; what a record must fulfil is checked here, once.
 """
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ class Candidate(NamedTuple):
     scores: one for each response, finite and at least 0.
     unfit: why the row is good for its query alone, if it is.
     joined_for: the kinds for which the rows of one query are one candidate.
+    subset: of a preference, the part that it belongs to; "" where none are told apart.
   """
 
   query_id: str | None
@@ -38,6 +40,7 @@ class Candidate(NamedTuple):
   scores: tuple[float, ...] = ()
   unfit: BadRow | None = None
   joined_for: frozenset[Kind] = frozenset()
+  subset: str = ""
 
 
 def to_record(candidate: Candidate, kind: Kind, queries: Mapping[str, str]) -> Record:
@@ -64,8 +67,10 @@ def to_record(candidate: Candidate, kind: Kind, queries: Mapping[str, str]) -> R
     return Query(query_id, query)
   if candidate.unfit is not None:
     raise candidate.unfit
-  make = _preference if kind == "preferences" else _demonstration
-  return make(query_id, query, candidate.responses, candidate.scores)
+  if kind == "demonstrations":
+    return _demonstration(query_id, query, candidate.responses, candidate.scores)
+  preference = _preference(query_id, query, candidate.responses, candidate.scores)
+  return dataclasses.replace(preference, subset=candidate.subset)
 
 
 def _preference(

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -15,10 +16,13 @@ from apo_jax.data.formats.table import FORMATS, format_of, parse_row
 from apo_jax.data.formats.trees import Node, join_nodes
 from apo_jax.data.locations import LocationError, read_rows
 from apo_jax.data.messages import unread_keys
+from apo_jax.data.values import shown
 
 # A file of which no row among so many is in a form of the wanted kind is refused as a whole.
 _HEAD = 100
 _EXAMPLES = 3
+# It is a part of metrics' names.
+_SUBSET = re.compile(r"[\w.-]{1,40}")
 
 _WORDS: dict[Kind, str] = {
   "preferences": "two or more responses of one query and which is better",
@@ -52,6 +56,7 @@ def read_records(
   kind: Kind,
   on_bad_row: Literal["skip", "error"],
   queries: Mapping[str, str] | None = None,
+  subset_column: str = "",
 ) -> Reading:
   """The records that a path or URI holds.
 
@@ -61,6 +66,7 @@ def read_records(
     kind: the records that are wanted.
     on_bad_row: "skip" counts rows that cannot be used, "error" ends at the first.
     queries: the queries by id, for golden responses without one.
+    subset_column: the column that names the subset of a preference; "" where none are told apart.
 
   Raises:
     ConfigError: the location cannot be read, its format is unknown or holds no such records, a row
@@ -69,7 +75,9 @@ def read_records(
   subject = f"{name} is {location!r}"
   try:
     rows = read_rows(location)
-    return to_records(rows, subject, kind, on_bad_row, queries or {}, place=rows.place)
+    return to_records(
+      rows, subject, kind, on_bad_row, queries or {}, place=rows.place, subset_column=subset_column
+    )
   except LocationError as error:
     raise ConfigError(f"{subject}, which cannot be read: {error}.") from error
 
@@ -82,6 +90,7 @@ def to_records(
   queries: Mapping[str, str],
   numbers: Iterable[int] | None = None,
   place: Callable[[int], str] = "row {}".format,
+  subset_column: str = "",
 ) -> Reading:
   """The records of rows, each read by its own shape.
 
@@ -96,7 +105,7 @@ def to_records(
   if not head:
     raise ConfigError(f"{subject}, which holds no record; give at least one.")
   _check_head(head, subject, kind, place(1))
-  ledger = _Ledger(subject, kind, on_bad_row, queries, place)
+  ledger = _Ledger(subject, kind, on_bad_row, queries, place, subset_column)
   numbers = itertools.count(1) if numbers is None else numbers
   for row, number in zip(itertools.chain(head, rows), numbers, strict=False):
     ledger.add(row, number)
@@ -114,9 +123,10 @@ class _Ledger:
     on_bad_row: Literal["skip", "error"],
     queries: Mapping[str, str],
     place: Callable[[int], str],
+    subset_column: str,
   ) -> None:
     self._subject, self._kind, self._queries, self._place = subject, kind, queries, place
-    self._strict = on_bad_row == "error"
+    self._strict, self._subset_column = on_bad_row == "error", subset_column
     self._records: list[tuple[int, Record]] = []
     self._dropped: collections.Counter[str] = collections.Counter()
     self._examples: dict[str, list[str]] = {}
@@ -132,6 +142,8 @@ class _Ledger:
     self._rows += 1
     try:
       found = self._parsed(row)
+      if self._subset_column:
+        found = self._in_subset(found, row)
       if not isinstance(found, Candidate):
         self._nodes += [(number, node) for node in found]
       elif self._kind in found.joined_for:
@@ -198,6 +210,23 @@ class _Ledger:
       for name in view.read:
         for key in unread_keys(view.peek(name)):
           self._seen[f"{view.own_name(name)}.{key}"] = None
+
+  def _in_subset(
+    self, found: Candidate | tuple[Node, ...], row: Row | BadRow
+  ) -> Candidate | tuple[Node, ...]:
+    """The candidate with its subset."""
+    column = self._subset_column
+    if not isinstance(found, Candidate) or isinstance(row, BadRow):
+      raise BadRow("wrong field", f"it is a message of a tree, of which no {column!r} is read")
+    value = row.get(column)
+    if not isinstance(value, str) or not _SUBSET.fullmatch(value):
+      raise BadRow(
+        "wrong field",
+        f"its {column!r}, which config.data.subset_column names, is {shown(value)}; it must be up"
+        " to 40 letters, digits, '_', '-' and '.'",
+      )
+    self._read[column] = None
+    return found._replace(subset=value)
 
   def _keep(self, number: int, candidate: Candidate) -> None:
     self._records.append((number, to_record(candidate, self._kind, self._queries)))

@@ -1,7 +1,7 @@
 """The typed records of text that every data source yields and every later step reads."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from apo_jax.data.reports import SourceReport
 
@@ -25,12 +25,21 @@ class Demonstration:
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
-  """A query with K >= 2 responses and one score each; the higher score is preferred."""
+  """A query with K >= 2 responses and one score each; the higher score is preferred.
+
+  `subset` is the part of the preferences that it belongs to (`data.subset_column`), or "".
+  """
 
   query_id: str
   query: str
   responses: tuple[str, ...]
   scores: tuple[float, ...]
+  subset: str = ""
+
+
+def subsets_of(preferences: Iterable[Preference]) -> tuple[str, ...]:
+  """The names of the subsets that preferences belong to, in order; none if none are told apart."""
+  return tuple(sorted({one.subset for one in preferences if one.subset}))
 
 
 @dataclasses.dataclass(frozen=True)

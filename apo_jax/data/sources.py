@@ -18,9 +18,16 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.config.schema import Config, DataConfig
 from apo_jax.data.candidates import Kind
 from apo_jax.data.reading import Reading, read_records, to_records
-from apo_jax.data.records import Demonstration, GameData, Preference, Query, Split
+from apo_jax.data.records import (
+  Demonstration,
+  GameData,
+  Preference,
+  Query,
+  Split,
+  subsets_of,
+)
 from apo_jax.data.reports import SourceReport
-from apo_jax.data.toy import dialogues
+from apo_jax.data.toy import dialogues, world
 from apo_jax.logs.files import json_line
 
 Record = TypeVar("Record", Query, Demonstration, Preference)
@@ -36,6 +43,8 @@ _READ = {
   "queries": ("policy",),
   "demonstrations": ("reward", "policy"),
 }
+# Of preferences: each is a term of the reward model's loss (objectives/min_norm.py).
+MOST_SUBSETS = 9
 # What no game can do without.
 _NEEDED = (
   ("reward", "preferences"),
@@ -53,12 +62,15 @@ def load_data(config: Config) -> GameData:
 
   Raises:
     ConfigError: a source cannot be read, is in no form that holds what its field needs, has a bad
-      row under on_bad_row="error", or leaves nothing for a side of the split; the message names
-      the field, the location and the row.
+      row under on_bad_row="error", leaves nothing for a side of the split, or has one subset or too
+      many; the message names the field, the location and the row.
   """
+  game = _embedded(config) if config.data.source == "embedded" else _files(config)
+  return _check_subsets(config.data.subset_column, game)
+
+
+def _files(config: Config) -> GameData:
   data = config.data
-  if data.source == "embedded":
-    return _embedded(config)
   readings = _read_sources(data)
   for side, field in (*_NEEDED, *_NEEDED_BY_JUDGE[config.testing_reward.preferences]):
     if not any(side_of(record.query) == side for record in readings[field].records):
@@ -93,7 +105,9 @@ def fingerprint(data: GameData) -> str:
     # With its length first, no record can move to the next list unnoticed.
     digest.update(f"{len(records)}\n".encode())
     for record in records:
-      digest.update(json_line(vars(record)).encode())
+      # A field that says nothing is left out, as it was before it was there.
+      said = {name: value for name, value in vars(record).items() if name != "subset" or value}
+      digest.update(json_line(said).encode())
   return digest.hexdigest()
 
 
@@ -118,7 +132,31 @@ def _embedded(config: Config) -> GameData:
     )
   except ValueError as error:
     raise ConfigError(f"config.data: {error}") from error
+  if data.subset_column:
+    game = _by_family(game)
   return _with_chosen(game, data.num_golden) if data.golden == "chosen" else game
+
+
+def _by_family(game: GameData) -> GameData:
+  """The game whose preferences of the reward side are told apart by the family of their query."""
+  told_apart = tuple(
+    dataclasses.replace(one, subset=world.parse(one.query).family.name)
+    for one in game.reward.preferences
+  )
+  return dataclasses.replace(game, reward=dataclasses.replace(game.reward, preferences=told_apart))
+
+
+def _check_subsets(column: str, game: GameData) -> GameData:
+  names = subsets_of(game.reward.preferences)
+  if len(names) == 1 or len(names) > MOST_SUBSETS:
+    more = ", …" if len(names) > MOST_SUBSETS else ""
+    listed = ", ".join(map(repr, names[:MOST_SUBSETS])) + more
+    raise ConfigError(
+      f"config.data.subset_column is {column!r}, by which the reward side's preferences fall into"
+      f" {len(names)} {'subset' if len(names) == 1 else 'subsets'} ({listed}); it must have 2 to"
+      f" {MOST_SUBSETS} different values."
+    )
+  return game
 
 
 def _with_chosen(game: GameData, number: int) -> GameData:
@@ -135,7 +173,14 @@ def _read_sources(data: DataConfig) -> dict[str, Reading]:
   """The records of every field that is given, of all sides."""
 
   def read(field: str, kind: Kind, by_id: Mapping[str, str] | None = None) -> Reading:
-    return read_records(f"config.data.{field}", getattr(data, field), kind, data.on_bad_row, by_id)
+    return read_records(
+      f"config.data.{field}",
+      getattr(data, field),
+      kind,
+      data.on_bad_row,
+      by_id,
+      data.subset_column if field == "preferences" else "",
+    )
 
   def of_preferences(field: str, kind: Kind) -> Reading:
     # A preference is a row in one of the formats itself.

@@ -2,11 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from apo_jax.objectives.ranges import NonNegativeFloat
 from apo_jax.objectives.ranking import ranking_loss
@@ -33,6 +32,8 @@ class ScoredRewards(NamedTuple):
       language-model head, in nats, summed over what the reward model reads of a response, its end
       included; 0 where no term reads it, None unless a term needs them.
     golden_logprobs: Float[C, K], the same of `golden`.
+    preference_subsets: Int[B], which subset each preference belongs to; None where none are told
+      apart.
   """
 
   preferences: Float[Array, "B R"]
@@ -44,6 +45,7 @@ class ScoredRewards(NamedTuple):
   golden_embeddings: Float[Array, "C K D"] | None = None
   preference_logprobs: Float[Array, "B R"] | None = None
   golden_logprobs: Float[Array, "C K"] | None = None
+  preference_subsets: Int[Array, "B"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,6 @@ class APO:
     counts: dict[str, Float[Array, ""]],
     *,
     num_samples: int,
-    weights: Mapping[str, Float[Array, ""]] | None = None,
   ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Returns the loss and its unweighted terms "preference" and "golden".
 
@@ -107,14 +108,12 @@ class APO:
       totals: of the terms, as `__call__` sums them.
       counts: pairs of the whole batch, of which `totals` may hold a part.
       num_samples: S, the samples drawn a golden query, which "reference" divides by.
-      weights: of the terms, in the place of both coefficients (`Weighting`).
     """
     terms = [name for name in ("preference", "golden") if name in totals]
     coefficients = {"preference": self.preference_coefficient, "golden": self.golden_coefficient}
     if self.reduction == "reference":
       counts = dict.fromkeys(terms, sum(counts[name] for name in terms))
       coefficients["golden"] /= num_samples
-    coefficients |= weights or {}
     means = {name: mean(totals[name], counts[name]) for name in terms}
     loss = coefficients["preference"] * means["preference"]
     if "golden" in means:

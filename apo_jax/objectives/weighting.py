@@ -1,4 +1,4 @@
-"""How the two terms of the min player's loss are weighed against each other."""
+"""How the terms of the min player's loss are weighed against each other."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,7 +11,10 @@ from apo_jax.objectives.choice import Choice
 
 @dataclasses.dataclass(frozen=True)
 class Weighting(Choice):
-  """A rule for the coefficients of "preference" and "golden"; its fields are hyper-parameters.
+  """A rule for the coefficients of the terms; its fields are hyper-parameters.
+
+  Terms are "preference" and "golden"; where subsets of preferences are told apart, one for each of
+  them (`subsets.term_of`) in the place of "preference".
 
   Attributes:
     needs_head_gradients: it reads the gradients of the terms by the reward head, which takes the

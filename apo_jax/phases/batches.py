@@ -12,12 +12,15 @@ from apo_jax.data.samples import SampledQuery
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.objectives import PolicyLoss
 from apo_jax.policy_step import PolicyBatch
+from apo_jax.reward_step import RewardBatch
 from apo_jax.rows.layouts import RowLayout
 from apo_jax.rows.rows import NO_SCORE, Item, Response, Rows
 from apo_jax.run.models import Models
 
 GOLDEN_SCORE = 1.0
 SAMPLE_SCORE = 0.0
+# Of padding.
+_NO_SUBSET = -1
 
 
 def golden_layout(models: Models, config: Config) -> RowLayout:
@@ -50,16 +53,19 @@ class RankedItem(NamedTuple):
     item: what a row is made from.
     scores: one a response: the higher is better, equals are no pair.
     twins: samples that are the golden response itself, which are not in the row.
+    subset: of preferences, the one that it belongs to, or "".
   """
 
   item: Item
   scores: Sequence[float]
   twins: int = 0
+  subset: str = ""
 
 
 def ranked_preference(preference: Tokenised[Preference]) -> RankedItem:
   """A human preference."""
-  return RankedItem(preference.item, preference.record.scores)
+  record = preference.record
+  return RankedItem(preference.item, record.scores, subset=record.subset)
 
 
 def ranked_golden(sampled: SampledQuery) -> RankedItem:
@@ -96,6 +102,21 @@ def ranked_rows(
     if one is not None:
       scores[row, : len(one.scores)] = one.scores
   return _rows(layout, eos, ranked, bucket), scores
+
+
+def preference_batch(
+  layout: RowLayout,
+  eos: int,
+  subsets: Sequence[str],
+  ranked: Sequence[RankedItem | None],
+  bucket: int,
+) -> RewardBatch:
+  """Preferences, and their places in `subsets`, if any are told apart; None is padding."""
+  places = None
+  if subsets:
+    found = [_NO_SUBSET if one is None else subsets.index(one.subset) for one in ranked]
+    places = np.array(found, np.int32)
+  return RewardBatch(*ranked_rows(layout, eos, ranked, bucket), preference_subsets=places)
 
 
 def golden_rows(

@@ -7,7 +7,7 @@ import optax
 
 from apo_jax.config.schema import Config, TrainingConfig
 from apo_jax.data.input import num_batches
-from apo_jax.data.records import Preference
+from apo_jax.data.records import Preference, subsets_of
 from apo_jax.data.tokenised import Tokenised
 from apo_jax.logs import files
 from apo_jax.logs.run_directory import (
@@ -27,8 +27,8 @@ from apo_jax.phases.batches import (
   demonstration_batch,
   golden_layout,
   golden_rows,
+  preference_batch,
   ranked_preference,
-  ranked_rows,
   sample_batch,
   sample_layout,
   scored_item,
@@ -206,9 +206,9 @@ def _on_preferences(
     training=training,
     field=field,
     start=start,
-    make_update=_make_reward_update(models, run.config, training, FixedWeights()),
-    parts=_reward_parts(run.config, training, FixedWeights()),
-    batches=stream.batches(functools.partial(_preference_batch, layout, run.codec.eos)),
+    make_update=_make_reward_update(models, run.config, training, FixedWeights(), ()),
+    parts=_reward_parts(run.config, training, FixedWeights(), ()),
+    batches=stream.batches(functools.partial(preference_batch, layout, run.codec.eos, ())),
   )
 
 
@@ -216,12 +216,13 @@ def _reward(run: Run, round: int) -> TrainingPhase:
   config, training, eos = run.config.reward, run.config.reward.training, run.codec.eos
   layout, ranked = _ranked(run.models, run.data.reward.preferences)
   size = config.preference_batch_size
+  subsets = subsets_of(one.record for one in run.data.reward.preferences)
   preferences = _stream(run, round, "reward_preferences", layout, ranked, size, None)
   if config.mode == "adversarial":
-    batches = _beside_golden(run, round, layout, preferences)
+    batches = _beside_golden(run, round, layout, preferences, subsets)
   else:
     number = num_batches(len(run.data.reward.golden), training.batch_size, training.epochs)
-    batches = preferences.batches(functools.partial(_preference_batch, layout, eos))
+    batches = preferences.batches(functools.partial(preference_batch, layout, eos, subsets))
     batches = batches._replace(number=number, most=number)
   start = run.players.reward_start(round)
   return TrainingPhase(
@@ -230,14 +231,18 @@ def _reward(run: Run, round: int) -> TrainingPhase:
     training=training,
     field="config.reward.training",
     start=functools.partial(_trained, run, start),
-    make_update=_make_reward_update(run.models, run.config, training, config.weighting),
-    parts=_reward_parts(run.config, training, config.weighting),
+    make_update=_make_reward_update(run.models, run.config, training, config.weighting, subsets),
+    parts=_reward_parts(run.config, training, config.weighting, subsets),
     batches=batches,
   )
 
 
 def _beside_golden(
-  run: Run, round: int, layout: RowLayout, preferences: Stream[RankedItem]
+  run: Run,
+  round: int,
+  layout: RowLayout,
+  preferences: Stream[RankedItem],
+  subsets: Sequence[str],
 ) -> Batches:
   """Batches of preferences and of what the adversarial term contrasts."""
   training, eos = run.config.reward.training, run.codec.eos
@@ -250,11 +255,14 @@ def _beside_golden(
     against, golden_bucket = golden.take(step)
     # Both take the longer bucket, so that there are as many compiled steps as buckets.
     bucket = max(bucket, golden_bucket)
-    rows = ranked_rows(layout, eos, preferred, bucket)
-    return RewardBatch(*rows, *golden_rows(layout_against, eos, against, bucket))
+    rows, scores, twins = golden_rows(layout_against, eos, against, bucket)
+    batch = preference_batch(layout, eos, subsets, preferred, bucket)
+    return batch._replace(golden=rows, golden_scores=scores, golden_twins=twins)
 
   def place(batch: RewardBatch) -> RewardBatch:
-    return RewardBatch(*preferences.place(batch[:2]), *golden.place(batch[2:]))
+    names = ("golden", "golden_scores", "golden_twins")
+    of_golden = {name: golden.place(getattr(batch, name)) for name in names}
+    return preferences.place(batch._replace(**dict.fromkeys(names)))._replace(**of_golden)
 
   return Batches(len(golden.indices), golden.most, build, place)
 
@@ -293,12 +301,6 @@ def _ranked(
   return layout, list(map(ranked_preference, preferences))
 
 
-def _preference_batch(
-  layout: RowLayout, eos: int, ranked: Sequence[RankedItem | None], bucket: int
-) -> RewardBatch:
-  return RewardBatch(*ranked_rows(layout, eos, ranked, bucket))
-
-
 def _stream(
   run: Run,
   round: int,
@@ -331,6 +333,7 @@ def _reward_update(
   apo: APO,
   terms: tuple[RewardTerm, ...],
   weighting: Weighting,
+  subsets: tuple[str, ...],
   num_samples: int,
   accumulation: int,
   optimizer: optax.GradientTransformation,
@@ -343,24 +346,32 @@ def _reward_update(
     num_samples=num_samples,
     terms=terms,
     weighting=weighting,
+    subsets=subsets,
     accumulation=accumulation,
   )
 
 
 def _make_reward_update(
-  models: Models, config: Config, training: TrainingConfig, weighting: Weighting
+  models: Models,
+  config: Config,
+  training: TrainingConfig,
+  weighting: Weighting,
+  subsets: tuple[str, ...],
 ) -> Callable[[optax.GradientTransformation], Update]:
   """What makes a reward model's step for an optimizer."""
   reward, num_samples = config.reward, config.sampling.training.num_samples
-  settings = reward.apo, reward.terms, weighting, num_samples, training.accumulation
+  settings = reward.apo, reward.terms, weighting, subsets, num_samples, training.accumulation
   return functools.partial(_reward_update, models, *settings)
 
 
-def _reward_parts(config: Config, training: TrainingConfig, weighting: Weighting) -> LossParts:
+def _reward_parts(
+  config: Config, training: TrainingConfig, weighting: Weighting, subsets: tuple[str, ...]
+) -> LossParts:
   return reward_loss_parts(
     config.reward.apo,
     num_samples=config.sampling.training.num_samples,
     terms=config.reward.terms,
     weighting=weighting,
+    subsets=subsets,
     accumulation=training.accumulation,
   )

@@ -6,6 +6,7 @@ from apo_jax.config.fields import ConfigError
 from tests import tiny
 
 MIN_NORM = {"reward__weighting": "min_norm"}
+FAMILIES = {"data__subset_column": "family"}
 GRM = {"reward__terms": ("grm",)}
 
 
@@ -32,6 +33,19 @@ GRM = {"reward__terms": ("grm",)}
     (
       {**MIN_NORM, "reward__min_norm__normalisation": "l2"},
       "min_norm.normalisation is 'l2', which weighs two terms always by 1/2 each",
+    ),
+    (
+      {**MIN_NORM, "reward__mode": "preferences_only"},
+      "config.reward.mode is 'preferences_only', whose loss has one term",
+    ),
+    (
+      {**MIN_NORM, **FAMILIES, "reward__mode": "fixed"},
+      "config.reward.mode is 'fixed', whose loss has none",
+    ),
+    (FAMILIES, "subset_column is 'family', but config.reward.weighting is 'fixed'"),
+    (
+      {**MIN_NORM, "data__subset_column": "kind"},
+      "subset_column is 'kind'; it must be 'family' or ''",
     ),
     ({**MIN_NORM, "reward__mode": "fixed"}, "'min_norm', but config.reward.mode is 'fixed'"),
     (
@@ -64,3 +78,9 @@ def test_what_is_not_chosen_is_not_checked():
   config = tiny.config(**unused, reward__mode="preferences_only")
   assert not config.reward.needs_language_head
   assert tiny.config(**GRM).reward.needs_language_head
+
+
+@pytest.mark.parametrize("mode", ["adversarial", "preferences_only"])
+def test_subsets_make_a_weighting_of_preferences_alone_and_of_equal_lengths(mode):
+  l2 = {"reward__min_norm__normalisation": "l2", "reward__mode": mode}
+  assert tiny.config(**MIN_NORM, **FAMILIES, **l2).reward.weighting.normalisation == "l2"

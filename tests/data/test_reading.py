@@ -52,6 +52,19 @@ def test_rows_of_which_none_can_be_used_are_an_error(on_bad_row):
   assert failure([], on_bad_row=on_bad_row).endswith("which holds no record; give at least one.")
 
 
+def test_a_column_names_the_subset_of_a_preference():
+  others = [HH, {**K_WISE, "source": "a b"}, {**K_WISE, "source": 7}]
+  rows = [{**HH, "source": "helpful-base"}, *others]
+  subject = "the rows are 'here'"
+  reading = to_records(rows, subject, "preferences", "skip", {}, subset_column="source")
+  assert [one.subset for one in reading.records] == ["helpful-base"]
+  assert reading.dropped == {"wrong field": 3} and "source" in reading.read
+  assert "its 'source', which config.data.subset_column names, is None" in str(reading.examples)
+  assert [one.subset for one in read(rows).records] == [""] * 4
+  with pytest.raises(ConfigError, match=r"of whose 2 rows none .* 'sourc', which config.data"):
+    to_records([rows[0]] * 2, subject, "preferences", "skip", {}, subset_column="sourc")
+
+
 def test_an_unknown_format_names_the_columns():
   message = failure([{"a": 1, "b": None}, {"c": 2}])
   assert "whose columns (a, c) are of no known format" in message and "HH-RLHF" in message

@@ -11,7 +11,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from apo_jax.data.records import Demonstration, Preference, Query
+from apo_jax.config.fields import ConfigError
+from apo_jax.data.records import Demonstration, Preference, Query, subsets_of
 from apo_jax.data.sources import fingerprint, load_data, side_of
 from tests import tiny
 from tests.data.source_files import (
@@ -65,6 +66,29 @@ def test_records_are_those_of_the_files(tmp_path):
     for i in range(5)
     if side_of(QUERIES[i]) != "test"
   )
+
+
+def told_apart(tmp_path, subset_of):
+  """The data whose preferences have a column `part`, by their number."""
+  rows = rows_of_files()
+  rows["preferences"] = [{**row, "part": subset_of(i)} for i, row in enumerate(rows["preferences"])]
+  config, _ = write(tmp_path, rows)
+  return with_data(config, subset_column="part")
+
+
+def test_preferences_are_told_apart_by_a_column(tmp_path):
+  plain = load_data(with_data(told_apart(tmp_path, lambda i: f"part_{i % 3}"), subset_column=""))
+  data = load_data(told_apart(tmp_path, lambda i: f"part_{i % 3}"))
+  assert subsets_of(data.reward.preferences) == ("part_0", "part_1", "part_2")
+  assert subsets_of(plain.reward.preferences) == ()
+  # What is not told apart has the hash that it had before there were subsets.
+  assert fingerprint(plain) == fingerprint(load(tmp_path, rows_of_files())) != fingerprint(data)
+  with pytest.raises(ConfigError, match=r"into 1 subset \('one'\); it must have 2 to 9"):
+    load_data(told_apart(tmp_path, lambda i: "one"))
+  with pytest.raises(
+    ConfigError, match=r"'part'.* into 27 subsets \('10', .*, …\); it must have 2 to 9"
+  ):
+    load_data(told_apart(tmp_path, str))
 
 
 def test_no_demonstration_is_of_the_test_side(tmp_path):

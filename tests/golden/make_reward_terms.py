@@ -25,6 +25,7 @@ GRM_KINDS = {
 # What the code calls its normalisations.
 MORE_KINDS = {"none": "none", "loss": "loss", "loss_and_norm": "loss+", "l2": "l2"}
 SEEDS = (2, 0, 1, 5)  # the first of parallel gradients, which "l2" makes equal but for rounding
+SUBSETS = ((1, 3), (0, 3), (0, 4))  # seeds and numbers of tasks
 PAIRS, LENGTH, VOCABULARY, FEATURES = 3, 5, 6, 4
 IGNORED = -100
 
@@ -83,20 +84,21 @@ def grm_case(module: types.ModuleType, kind: str, weight_ratio: float, beta: flo
   }
 
 
-def more_case(module: types.ModuleType, kind: str, seed: int) -> dict:
-  """The loss of two tasks of as many pairs, its weights, and gradients by head and embeddings."""
+def more_case(module: types.ModuleType, kind: str, seed: int, num_tasks: int = 2) -> dict:
+  """The loss of tasks of as many pairs, its weights, and gradients by head and embeddings."""
   torch.manual_seed(seed)
   weight = torch.randn(FEATURES, requires_grad=True)
-  embeddings = torch.randn(2 * PAIRS, 2, FEATURES, requires_grad=True)
+  embeddings = torch.randn(num_tasks * PAIRS, 2, FEATURES, requires_grad=True)
   with torch.no_grad():
-    embeddings[PAIRS:] *= 1.0 + seed / 2  # gradients of other lengths
-    if seed == 2:
+    for task in range(1, num_tasks):
+      embeddings[task * PAIRS : (task + 1) * PAIRS] *= 1.0 + task * seed / 2  # other lengths
+    if seed == 2 and num_tasks == 2:
       # The second task asks for more of what the first one does: outside the simplex.
       embeddings[PAIRS:, 1] = embeddings[:PAIRS, 1]
       wider = 9 * (embeddings[:PAIRS, 0] - embeddings[:PAIRS, 1])
       embeddings[PAIRS:, 0] = embeddings[:PAIRS, 1] + wider
-  scores = torch.tensor([[1.0, 0.0]] * (2 * PAIRS))
-  tasks = [0] * PAIRS + [1] * PAIRS
+  scores = torch.tensor([[1.0, 0.0]] * (num_tasks * PAIRS))
+  tasks = [task for task in range(num_tasks) for _ in range(PAIRS)]
   found: list = []
 
   def model(**_):
@@ -109,14 +111,14 @@ def more_case(module: types.ModuleType, kind: str, seed: int) -> dict:
       debug_mode=False,
       resampling=False,
       reweight=True,
-      task_num=2,
+      task_num=num_tasks,
       alpha=1.0,
       normalize=MORE_KINDS[kind],
       padding_side="right",
       pooling_type="last",
     ),
     more_base=torch.nn.Linear(FEATURES, 1, bias=False),
-    grad_m=[torch.zeros(FEATURES), torch.zeros(FEATURES)],
+    grad_m=[torch.zeros(FEATURES) for _ in range(num_tasks)],
   )
 
   def noted(*arguments):
@@ -125,7 +127,7 @@ def more_case(module: types.ModuleType, kind: str, seed: int) -> dict:
 
   trainer.compute_lambda_noresampling = noted
   get = types.SimpleNamespace(safe_get_full_fp32_param=lambda one: one.detach())
-  tokens = torch.zeros(2 * PAIRS, 2, 3, dtype=torch.long)
+  tokens = torch.zeros(num_tasks * PAIRS, 2, 3, dtype=torch.long)
   batch = {"score": scores, "input_ids": tokens, "attention_mask": tokens}
   with mock.patch.object(module, "deepspeed", types.SimpleNamespace(utils=get)):
     loss = module.RewardModelTrainer.compute_more_loss(trainer, model, (batch, tasks))
@@ -169,6 +171,9 @@ def main() -> None:
       more_case(more, kind, seed)
       for kind in MORE_KINDS
       for seed in SEEDS[1 if kind == "l2" else 0 :]
+    ],
+    "more_of_subsets": [
+      more_case(more, kind, seed, num_tasks) for kind in MORE_KINDS for seed, num_tasks in SUBSETS
     ],
   }
   path = pathlib.Path(__file__).with_name("reward_terms.json")

@@ -4,13 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from apo_jax.data.records import Demonstration, Preference, Query
+from apo_jax.data.records import Demonstration, Preference, Query, subsets_of
 from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.data.tokenised import tokenise_records
 from apo_jax.objectives import DPO, SPIN, SequentialPO
 from apo_jax.phases.batches import (
   demonstration_batch,
   golden_rows,
+  preference_batch,
   ranked_golden,
   ranked_preference,
   ranked_rows,
@@ -50,6 +51,20 @@ def test_preferences_and_padding():
   rows, scores = ranked_rows(LAYOUT, CODEC.eos, [ranked_preference(preference), None], 0)
   np.testing.assert_array_equal(scores, [[0.25, 1.0, -1.0], [-1.0, -1.0, -1.0]])
   assert_rows(rows, [preference.item, ((), ())])
+
+
+def test_a_preference_has_the_place_of_its_subset():
+  records = [
+    Preference(name, QUERY, (" Ann.", " Ben."), (0.0, 1.0), name) for name in ("b", "a", "b")
+  ]
+  assert subsets_of(records) == ("a", "b")
+  ranked = [*map(ranked_preference, tokenise_records(CODEC, records)), None]
+  batch = preference_batch(LAYOUT, CODEC.eos, ("a", "b"), ranked, 0)
+  np.testing.assert_array_equal(batch.preference_subsets, [1, 0, 1, -1])
+  rows, scores = ranked_rows(LAYOUT, CODEC.eos, ranked, 0)
+  np.testing.assert_array_equal(batch.preference_scores, scores)
+  np.testing.assert_array_equal(batch.preferences.tokens, rows.tokens)
+  assert preference_batch(LAYOUT, CODEC.eos, (), ranked, 0).preference_subsets is None
 
 
 def test_a_golden_response_stands_before_the_samples():
