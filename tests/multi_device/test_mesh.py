@@ -11,6 +11,7 @@ from apo_jax.inference.decoding_weights import decoding_form
 from apo_jax.inference.sampler import Sampler
 from apo_jax.inference.scoring import make_logprob_scorer, make_reward_scorer
 from apo_jax.models.definition import define_policy, define_reward_model
+from apo_jax.objectives import MinNorm
 from apo_jax.policy_step import make_policy_update
 from apo_jax.preview.memory import memory_of, total
 from apo_jax.reward_step import RewardBatch, make_reward_update
@@ -46,14 +47,23 @@ def assert_equal_to_one_device(run, shape=(2, 2, 2), rtol=0.0):
   )
 
 
-def test_reward_update():
+BY_SUBSETS = {"weighting": MinNorm(), "subsets": ("a", "b")}
+
+
+@pytest.mark.parametrize("weighed", [{}, pytest.param(BY_SUBSETS, marks=SLOW)], ids=len)
+def test_reward_update(weighed):
+  """Of preferences as one term, and of two subsets whose weights depend on the whole batch."""
+  batch = batches.reward_batch()
+  if weighed:
+    batch = batch._replace(preference_subsets=np.arange(8, dtype=np.int32) % 2)
+
   def run(mesh):
     definition = define_reward_model(tiny.architecture(), "last", mesh)
     optimizer = make_optimizer(TRAINING, 10)
     update = make_reward_update(
-      definition, optimizer, CONFIG.reward.apo, mesh, num_samples=3, accumulation=1
+      definition, optimizer, CONFIG.reward.apo, mesh, num_samples=3, **weighed
     )
-    placed = RewardBatch(*place_batch(mesh, tuple(batches.reward_batch()), 8))
+    placed = RewardBatch(*place_batch(mesh, tuple(batch), 8))
     return update(init_state(definition, optimizer, definition.init(0)), placed, {}, tiny.NO_KEY)
 
   assert_equal_to_one_device(run)
