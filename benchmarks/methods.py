@@ -4,7 +4,8 @@
       --mlp_dim=256 --vocab_size=512 --repeats=20
 
 are the demo's shapes. The two steps of a pair take turns, in alternating order, in one process;
-what counts is the median of their ratios, so that what slows the machine down slows both.
+what counts is the median of their ratios, so that what slows the machine down slows both. Memory is
+what the compiler gives the step beside its state and batch.
 """
 
 import statistics
@@ -17,6 +18,7 @@ from absl import app, flags
 
 from apo_jax.models.definition import Definition, define_policy
 from apo_jax.objectives import DPO, PolicyLoss
+from apo_jax.policy_step import PolicyBatch
 from benchmarks import data, report, settings
 from benchmarks.contestants import our_batches, our_steps
 from benchmarks.contestants.our_model import mesh
@@ -44,22 +46,45 @@ def main(argv: Sequence[str]) -> None:
   with jax.set_mesh(mesh()):
     definition = define_policy(architecture(settings.model()), mesh())
     found = {}
-    for name, loss in sorted(PolicyLoss.known.items()):
-      found[name] = paired(definition, loss(), batch, FLAGS.repeats)
-      say(f"{name}: {found[name]['ratio']:.3f}")
+    dpos_memory = our_steps.policy_step_memory(definition, DPO(), batch)
+    for name, kind in sorted(PolicyLoss.known.items()):
+      loss = kind()
+      read = read_by(loss, batch)
+      found[name] = paired(definition, loss, read, batch, FLAGS.repeats)
+      memory = our_steps.policy_step_memory(definition, loss, read)
+      found[name] |= {"memory": memory, "memory_ratio": memory / dpos_memory}
+      say(f"{name}: {found[name]['ratio']:.3f}, memory {found[name]['memory_ratio']:.3f}")
   rows = [
-    [name, *(f"{1e3 * one[key]:.2f}" for key in ("seconds", "dpo_seconds")), f"{one['ratio']:.3f}"]
+    [
+      name,
+      *(f"{1e3 * one[key]:.2f}" for key in ("seconds", "dpo_seconds")),
+      f"{one['ratio']:.3f}",
+      f"{one['memory_ratio']:.3f}",
+    ]
     for name, one in found.items()
   ]
   slow = [name for name, one in found.items() if one["ratio"] > LARGEST_RATIO]
   verdict = f"Above {LARGEST_RATIO} times DPO's: {', '.join(slow) or 'none'}."
-  text = report.table(["loss", "median ms", "DPO's ms", "median ratio"], rows)
+  text = report.table(["loss", "median ms", "DPO's ms", "median ratio", "memory / DPO's"], rows)
   report.finish("methods", case, f"{text}\n\n{verdict}", {"losses": found})
 
 
-def paired(definition: Definition, loss: PolicyLoss, batch: Any, repeats: int) -> dict[str, Any]:
+def read_by(loss: PolicyLoss, batch: PolicyBatch) -> PolicyBatch:
+  """The batch with all that a loss reads: a golden response, another policy's log-probabilities."""
+  if loss.reads_golden:
+    golden = np.zeros(batch.valid.shape, bool)
+    golden[:, 0] = True
+    batch = batch._replace(golden=golden)
+  if loss.reads_earlier_policy:
+    batch = batch._replace(earlier_logprobs=batch.reference_logprobs)
+  return batch
+
+
+def paired(
+  definition: Definition, loss: PolicyLoss, read: PolicyBatch, batch: PolicyBatch, repeats: int
+) -> dict[str, Any]:
   """Seconds of a step with a loss and of DPO's, in turns, and the median of their ratios."""
-  runs = [our_steps.policy_step(definition, one, batch) for one in (loss, DPO())]
+  runs = [our_steps.policy_step(definition, *one) for one in ((loss, read), (DPO(), batch))]
   for _ in range(WARM_UPS):
     for run in runs:
       run()

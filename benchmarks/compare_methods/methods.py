@@ -9,6 +9,7 @@ RATE = "policy.training.learning_rate"
 RATES = ("7e-5", "2e-4", "6e-4")
 TUNING_SEEDS = (5, 6)
 SEARCH, GAME = "search", "game"  # the folders of results
+COST = "cost.json"  # what benchmarks.methods wrote
 
 
 def config_of(method: str) -> Path:

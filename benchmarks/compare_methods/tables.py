@@ -5,13 +5,14 @@ python -m benchmarks.compare_methods.tables --check    # says whether the page i
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from apo_jax.config.command_line import refuse
 from apo_jax.config.fields import ConfigError
-from apo_jax.logs.files import write_text
-from benchmarks.compare_methods.methods import GAME, RATE, RATES, SEARCH
+from apo_jax.logs.files import read_json, write_text
+from benchmarks.compare_methods.methods import COST, GAME, RATE, RATES, SEARCH
 from benchmarks.compare_methods.search import best_rates, utility
 from benchmarks.does_apo_help.estimates import TESTED, mean_of, minus
 from benchmarks.does_apo_help.results import Results, read_results
@@ -43,8 +44,10 @@ def main(arguments: Sequence[str]) -> int:
   given = parser.parse_args(arguments)
   try:
     search, game = (read_results(given.results / name) for name in (SEARCH, GAME))
+    costs = _costs(given.results / COST)
     before = given.page.read_text(encoding="utf-8")
-    after = filled(before, {"compared": compared(game), "search": searched(search)})
+    blocks = {"cost": cost(costs), "compared": compared(game), "search": searched(search)}
+    after = filled(before, blocks)
   except ConfigError as error:
     return refuse(str(error))
   except OSError as error:
@@ -55,6 +58,22 @@ def main(arguments: Sequence[str]) -> int:
     write_text(given.page, after)
     print(given.page)
   return 0
+
+
+def _costs(path: Path) -> Mapping[str, Any]:
+  try:
+    return read_json(path)
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"{path} cannot be read: {error}; benchmarks.methods writes it.") from error
+
+
+def cost(found: Mapping[str, Any]) -> str:
+  """A step's time and memory with every loss, in those of DPO's."""
+  rows = [
+    [f"`{name}`", f"{one['ratio']:.2f}", f"{one['memory_ratio']:.2f}"]
+    for name, one in sorted(found["losses"].items(), key=lambda item: item[1]["ratio"])
+  ]
+  return table(["", "time", "memory"], rows)
 
 
 def compared(game: Results) -> str:

@@ -15,7 +15,7 @@ from apo_jax.policy_step import make_policy_update
 from apo_jax.reward_step import make_reward_update
 from apo_jax.rows.rows import Response, row_length
 from apo_jax.training.optimization import init_state, make_optimizer
-from apo_jax.training.update import Update
+from apo_jax.training.update import Update, lower_update
 from benchmarks.contestants import our_batches, our_parameters
 from benchmarks.contestants.our_model import STEPS, TRAINING, mesh
 from benchmarks.model import adapters, architecture
@@ -80,6 +80,14 @@ def policy_step(definition: Definition, loss: PolicyLoss, batch: Any) -> Run:
   optimizer = make_optimizer(TRAINING, STEPS)
   update = make_policy_update(definition, optimizer, loss, mesh())
   return _repeated(update, definition, optimizer, batch)
+
+
+def policy_step_memory(definition: Definition, loss: PolicyLoss, batch: Any) -> int:
+  """Bytes that the compiled step takes beside its state and batch."""
+  optimizer = make_optimizer(TRAINING, STEPS)
+  update = make_policy_update(definition, optimizer, loss, mesh())
+  compiled = lower_update(update, definition, optimizer, batch).compile()
+  return compiled.memory_analysis().temp_size_in_bytes
 
 
 def _repeated(

@@ -1,5 +1,6 @@
 """The comparison of methods: what the search takes, and the tables made of results."""
 
+import json
 import shlex
 
 import pytest
@@ -7,7 +8,15 @@ import pytest
 from apo_jax.config.fields import ConfigError
 from apo_jax.sweep.grid import make_grid
 from benchmarks.compare_methods import search, tables
-from benchmarks.compare_methods.methods import GAME, RATE, RATES, SEARCH, all_methods, config_of
+from benchmarks.compare_methods.methods import (
+  COST,
+  GAME,
+  RATE,
+  RATES,
+  SEARCH,
+  all_methods,
+  config_of,
+)
 from benchmarks.does_apo_help.results import Results, Row, write_results
 from tests.tiny import ROOT
 
@@ -70,15 +79,24 @@ def test_methods_are_told_by_utility_and_beside_dpo_seed_by_seed(tmp_path):
 def test_the_page_is_filled_and_held_to_its_results(tmp_path, capsys):
   write_results(tmp_path / SEARCH, results(searched, ("dpo",), RATES, (5,)), KNOWN)
   write_results(tmp_path / GAME, results(searched, ("dpo",), RATES[:1], (0,)), KNOWN)
+  costs = {"ipo": {"ratio": 1.25, "memory_ratio": 2.0}, "dpo": {"ratio": 1.0, "memory_ratio": 1.0}}
+  (tmp_path / COST).write_text(json.dumps({"losses": costs}))
   page = tmp_path / "page.md"
-  page.write_text(
-    "".join(f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in ("compared", "search"))
-  )
+  names = ("cost", "compared", "search")
+  page.write_text("".join(f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in names))
   flags = [f"--results={tmp_path}", f"--page={page}"]
   assert tables.main([*flags, "--check"]) == 2
   assert tables.main(flags) == 0 and tables.main([*flags, "--check"]) == 0
   assert "| dpo | 0.050 | -0.050 | -0.150 | 7e-5 |" in page.read_text()
+  assert "| `dpo` | 1.00 | 1.00 |\n| `ipo` | 1.25 | 2.00 |" in page.read_text()
   page.write_text("")
   assert tables.main(flags) == 2 and "lacks the markers" in capsys.readouterr().err
   with pytest.raises(ConfigError):
     search.read_results(tmp_path)
+  (tmp_path / COST).unlink()
+  assert tables.main(flags) == 2 and "benchmarks.methods writes it" in capsys.readouterr().err
+
+
+def test_the_page_is_what_its_results_make_of_it(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  assert tables.main(["--check"]) == 0
