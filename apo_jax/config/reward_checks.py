@@ -65,16 +65,13 @@ def _check_subsets(config: Config) -> None:
 
 
 def _check_min_norm(config: Config, weighting: MinNorm) -> None:
-  reward, name, has_subsets = (
-    config.reward,
-    weighting.normalisation,
-    config.data.subset_column != "",
-  )
+  reward, name = config.reward, weighting.normalisation
+  has_subsets = config.data.subset_column != ""
   if reward.mode == "fixed" or (reward.mode == "preferences_only" and not has_subsets):
     raise ConfigError(
       f"config.reward.weighting is 'min_norm', but config.reward.mode is {reward.mode!r}, whose"
       f" loss has {'none' if reward.mode == 'fixed' else 'one term'}; it must be 'fixed', or the"
-      " mode 'adversarial'."
+      " mode 'adversarial', or 'preferences_only' with config.data.subset_column."
     )
   if reward.apo.reduction != "mean":
     raise ConfigError(

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from apo_jax.devices.relay import Relay
-from apo_jax.devices.watch import Silences
+from apo_jax.devices.watch import Silences, Watch
 
 
 def test_the_longest_silence_is_of_the_one_that_stopped():
@@ -63,3 +63,43 @@ def test_a_relay_waits_for_a_coordinator_that_starts_late():
       thread.join(10)
       accepted[0].settimeout(10)
       assert accepted[0].recv(5) == b"early"
+
+
+class Store:
+  """The coordinator's key-value store, in memory."""
+
+  def __init__(self):
+    self.held = {}
+
+  def key_value_set(self, key, value, allow_overwrite):
+    assert allow_overwrite
+    self.held[key] = value
+
+  def key_value_try_get(self, key):
+    if key not in self.held:
+      raise RuntimeError(f"NOT_FOUND: {key}")
+    return self.held[key]
+
+  def key_value_dir_get(self, prefix):
+    return [(key, value) for key, value in list(self.held.items()) if key.startswith(f"{prefix}/")]
+
+
+def test_work_begins_when_the_hosts_are_known():
+  """Who is gone a moment later is named by its host."""
+  store = Store()
+  first, second = (Watch(store, process, 2, None) for process in (0, 1))
+  starting = [threading.Thread(target=one.start) for one in (second, first)]
+  starting[0].start()
+  starting[0].join(0.3)
+  assert starting[0].is_alive()  # nothing is known of the first yet
+  starting[1].start()
+  for one in starting:
+    one.join(20)
+    assert not one.is_alive()
+  assert [first._host_of(1), second._host_of(0)] == [socket.gethostname()] * 2
+  ending = [threading.Thread(target=one.finish) for one in (first, second)]
+  for one in ending:
+    one.start()
+  for one in ending:
+    one.join(20)
+    assert not one.is_alive()

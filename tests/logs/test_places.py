@@ -1,6 +1,8 @@
 """Which paths are of the file system, which of a bucket, and which are refused."""
 
 import importlib.util
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,20 @@ def test_directories_below_can_be_left_out(tmp_path):
     if directory.name == "a":
       inner.clear()
   assert sorted(map(str, seen)) == [".", "a", "c", "c/d"]
+
+
+def test_what_goes_while_it_is_counted_is_left_out(tmp_path, monkeypatch):
+  """An ended process's leftovers are deleted in the background while a start counts bytes."""
+  for name in ("kept/a", "leftover/deep/b"):
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(b"12")
+  walk = os.walk
+
+  def walked(top):
+    for folder, inner, names in walk(top):
+      yield folder, inner, [*names, "gone"]
+      shutil.rmtree(tmp_path / "leftover", ignore_errors=True)
+
+  monkeypatch.setattr(os, "walk", walked)
+  assert places.sizes_below(tmp_path) == {tmp_path / "kept/a": 2}
+  assert places.sizes_below(tmp_path / "leftover") == {}
