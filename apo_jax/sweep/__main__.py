@@ -7,6 +7,7 @@ same command goes on where it was stopped; docs/sweeps.md says more.
 """
 
 import signal
+import sys
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -15,6 +16,8 @@ from ml_collections import config_flags
 from apo_jax.config.command_line import find_config_file, parse_flags, refuse, say
 from apo_jax.config.config_file import define_config
 from apo_jax.config.fields import ConfigError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _CONFIG = define_config("The experiment; fields set as in --config.rounds=1 hold for all runs.")
 _SET = flags.DEFINE_multi_string(
@@ -68,7 +71,7 @@ def main(arguments: list[str]) -> int:
   from apo_jax.sweep.table import Display
 
   received: list[int] = []
-  for number in (signal.SIGINT, signal.SIGTERM):
+  for number in _SIGNALS:
     signal.signal(number, lambda number, _: received.append(number))
 
   def work() -> int:
@@ -80,9 +83,7 @@ def main(arguments: list[str]) -> int:
       schedule.play(display.show, lambda: bool(received))
       display.last(schedule.rows())
     if received:
-      name = signal.Signals(received[0]).name
-      print(f"Stopped by {name}; what is finished is kept, and the same command goes on.")
-      return 128 + received[0]
+      return _stopped(received[0])
     for name, said in schedule.failed.items():
       refuse(f"the run {name} failed: {said}")
     _compare([run.run_dir for run in runs if run.name not in schedule.failed], sweep_dir)
@@ -91,8 +92,17 @@ def main(arguments: list[str]) -> int:
   return ended(work, sweep_dir)
 
 
+def _stopped(number: int) -> int:
+  """Says that a signal ends the sweep; its exit code."""
+  name = signal.Signals(number).name
+  print(f"Stopped by {name}; what is finished is kept, and the same command goes on.", flush=True)
+  return 128 + number
+
+
 def _compare(finished: list[Path], sweep_dir: Path) -> None:
-  """Compares the finished runs, or says why not."""
+  """Compares the finished runs, or says why not; a signal ends it at once."""
+  for number in _SIGNALS:  # no run is left that must be ended first
+    signal.signal(number, lambda number, _: sys.exit(_stopped(number)))
   from apo_jax.compare.comparison import compare
   from apo_jax.compare.page import write
   from apo_jax.compare.text import render

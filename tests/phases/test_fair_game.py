@@ -115,7 +115,8 @@ def golden_pairs_of(sampled):
   """What each golden response is ranked above, as shares of the samples; the rest are twins."""
   shares = []
   for query in sampled:
-    item, _, twins = ranked_golden(query)
+    ranked = ranked_golden(query)
+    item, twins = ranked.item, ranked.twins
     keys = [response.key for response in item[1][1:]]
     assert item[1][0] == query.golden and query.golden.key not in keys
     count = len(keys) + twins

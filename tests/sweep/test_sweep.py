@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
 
+from apo_jax.compare import comparison
 from apo_jax.logs.files import read_json
 from apo_jax.logs.metrics import read_metrics
+from apo_jax.sweep import __main__ as sweep_command
 from tests import tiny, whole_run
 
 DEMO = "--config=configs/demo.py"
@@ -111,6 +113,24 @@ def parameters(run_dir: Path) -> dict:
     with ocp.training.Checkpointer(directory.absolute()) as checkpointer:
       found[directory.name] = checkpointer.load_checkpointables(None, {"parameters": None})
   return found
+
+
+def test_a_signal_ends_the_comparison_of_many_runs_too(tmp_path, monkeypatch, capsys):
+  before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+  def compare(finished):
+    signal.raise_signal(signal.SIGTERM)
+    raise AssertionError("the comparison went on")
+
+  monkeypatch.setattr(comparison, "compare", compare)
+  try:
+    with pytest.raises(SystemExit) as ended:
+      sweep_command._compare([tmp_path], tmp_path)
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+  assert ended.value.code == 128 + signal.SIGTERM
+  assert "Stopped by SIGTERM; what is finished is kept" in capsys.readouterr().out
 
 
 @pytest.mark.slow
