@@ -92,10 +92,12 @@ class Watch:
   def suspect(self) -> None:
     """Gives the watch time to find who is gone, where what was done together has failed.
 
-    Does not return where one is found.
+    Does not return where one is found. The time is that of the first process, told by its beats:
+    on a busy machine it takes longer to count the others' silence.
     """
     self._say(suspects=True)
-    time.sleep(SECONDS_TO_SUSPECT)
+    until = self._news.beat + SECONDS_TO_SUSPECT / _TICK
+    self._wait(lambda: self._news.beat >= until, SECONDS_OF_SILENCE)
 
   def leave(self, code: int, sentence: str) -> None:
     """Tells the others that this process ends early, and why; returns when they have read it."""

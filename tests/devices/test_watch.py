@@ -2,9 +2,11 @@
 
 import socket
 import threading
+import time
 
 import pytest
 
+from apo_jax.devices import watch
 from apo_jax.devices.relay import Relay
 from apo_jax.devices.watch import Silences, Watch
 
@@ -84,8 +86,9 @@ class Store:
     return [(key, value) for key, value in list(self.held.items()) if key.startswith(f"{prefix}/")]
 
 
-def test_work_begins_when_the_hosts_are_known():
+def test_work_begins_when_the_hosts_are_known(monkeypatch):
   """Who is gone a moment later is named by its host."""
+  monkeypatch.setattr(watch, "SECONDS_TO_SUSPECT", 2.0)
   store = Store()
   first, second = (Watch(store, process, 2, None) for process in (0, 1))
   starting = [threading.Thread(target=one.start) for one in (second, first)]
@@ -97,6 +100,12 @@ def test_work_begins_when_the_hosts_are_known():
     one.join(20)
     assert not one.is_alive()
   assert [first._host_of(1), second._host_of(0)] == [socket.gethostname()] * 2
+  # An error of what was done together is told when the first has had the time to find who is gone.
+  began, beat = time.monotonic(), first._news.beat
+  second.suspect()
+  assert first._news.beat - beat >= watch.SECONDS_TO_SUSPECT / 0.5
+  assert time.monotonic() - began > 0.8 * watch.SECONDS_TO_SUSPECT
+  second._say(suspects=False)
   ending = [threading.Thread(target=one.finish) for one in (first, second)]
   for one in ending:
     one.start()
