@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from apo_jax.evaluate.data import Preferences, Queries
-from apo_jax.evaluate.preferences import left_out_note, padded, text_lengths
+from apo_jax.evaluate.preferences import left_out_note, padded, text_lengths, with_left_out
 from apo_jax.evaluate.reading import Item
 from apo_jax.evaluate.section import Section
 from apo_jax.evaluation.accuracy import accuracy, accuracy_by_length
@@ -75,8 +75,7 @@ def implicit_section(
   for kind, values in kinds.items():
     by_length = accuracy_by_length(values, lengths, scores)
     estimates |= {f"{kind}_{one}": estimate for one, estimate in by_length.items()}
-  left_out = {**data.left_out, "too long for a model": len(data.records) - len(kept)}
-  left_out = {reason: number for reason, number in left_out.items() if number}
+  left_out = with_left_out(data.left_out, "too long for a model", len(data.records) - len(kept))
   beside = f" beside {explicit_name}" if explicit_name else ""
   return Section(
     key="implicit",
@@ -127,8 +126,8 @@ def ranking_section(
   there = np.isfinite(explicit)
   # `accuracy` reads an order alone, and numbers below 0 as no response.
   order = np.where(there, np.sum(explicit[:, :, None] > explicit[:, None, :], axis=2), NO_SCORE)
-  left_out = {**queries.left_out, "without two answers that fit": len(items) - len(kept)}
-  left_out = {reason: number for reason, number in left_out.items() if number}
+  reason = "without two answers that fit"
+  left_out = with_left_out(queries.left_out, reason, len(items) - len(kept))
   return Section(
     key="ranking",
     title=f"Order of answers by {name} beside {judge}, on {len(kept):,} queries of {queries.name}",

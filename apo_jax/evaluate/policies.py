@@ -16,7 +16,7 @@ from apo_jax.data.tokenised import tokenise_records
 from apo_jax.devices.sharding import batch_shards
 from apo_jax.evaluate.data import Queries
 from apo_jax.evaluate.models import Source
-from apo_jax.evaluate.preferences import left_out_note
+from apo_jax.evaluate.preferences import left_out_note, with_left_out
 from apo_jax.evaluate.reading import Answer, Item, query_buckets
 from apo_jax.evaluate.section import Section
 from apo_jax.evaluation.length_control import length_controlled_win_rate
@@ -160,8 +160,8 @@ def policy_section(
   numbers["distinct_samples"] = mean(
     np.array([float(len({(one.text, one.finished) for one in some})) for some in mine])
   )
-  left_out = {**queries.left_out, "without answers that fit": len(queries.records) - len(rows)}
-  left_out = {reason: number for reason, number in left_out.items() if number}
+  reason, missing = "without answers that fit", len(queries.records) - len(rows)
+  left_out = with_left_out(queries.left_out, reason, missing)
   opponent = "" if theirs is None else f" against {theirs.name}"
   by = "" if judge is None else f", judged by {judge}"
   return Section(

@@ -39,8 +39,7 @@ def reward_section(
     "longer_wins_accuracy": accuracy(lengths, scores),
     **accuracy_by_length(values, lengths, scores),
   }
-  left_out = {**data.left_out, "too long for the model": len(rewards) - len(kept)}
-  left_out = {reason: number for reason, number in left_out.items() if number}
+  left_out = with_left_out(data.left_out, "too long for the model", len(rewards) - len(kept))
   items = [
     {**vars(record), "rewards": reward} for record, reward in zip(records, found, strict=True)
   ]
@@ -57,6 +56,11 @@ def reward_section(
 def text_lengths(records: Sequence[Preference]) -> Float[ndarray, "B R"]:
   """Characters of every response."""
   return padded([[float(len(text.strip())) for text in one.responses] for one in records], 0.0)
+
+
+def with_left_out(left_out: Mapping[str, int], reason: str, number: int) -> dict[str, int]:
+  """What is left out for one reason more; reasons of no item are dropped."""
+  return {name: count for name, count in {**left_out, reason: number}.items() if count}
 
 
 def left_out_note(left_out: Mapping[str, int]) -> list[str]:
