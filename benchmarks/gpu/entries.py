@@ -3,8 +3,11 @@
 Nothing heavy is imported: the check has to start, and to write its table, whatever is broken.
 """
 
+import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from benchmarks import data
@@ -18,6 +21,8 @@ SEVEN_B = {"layers": 32, "embed_dim": 4096, "heads": 32, "kv_heads": 32, "head_d
 SEVEN_B |= {"mlp_dim": 11008, "rope_theta": 1e4, "norm_epsilon": 1e-6, "tied_embeddings": False}
 TINY = {"layers": 2, "embed_dim": 64, "heads": 4, "kv_heads": 2, "head_dim": 16}
 TINY |= {"mlp_dim": 128, "rope_theta": 1e4, "norm_epsilon": 1e-6, "tied_embeddings": True}
+
+TESTS_AT_ONCE = 6
 
 # What is tried at 7B with each type of frozen weights, what matters most first.
 SEVEN_B_WORKS = {
@@ -71,6 +76,7 @@ class Entry(NamedTuple):
     command: arguments of a Python.
     python: which one.
     run_dir: of a game, whose last evaluation is kept.
+    environment: variables of this process alone.
     smaller: the same with less in a batch, for a card that has too little memory.
   """
 
@@ -81,6 +87,7 @@ class Entry(NamedTuple):
   command: tuple[str, ...] = ()
   python: str = sys.executable
   run_dir: str = ""
+  environment: Mapping[str, str] = MappingProxyType({})
   smaller: "Entry | None" = None
 
 
@@ -127,10 +134,15 @@ def _machine(settings: Settings) -> list[Entry]:
 
 
 def _tests(settings: Settings) -> list[Entry]:
-  del settings
-  # Without the options of pyproject.toml: one process, no plugin that may be missing.
+  # Without the options of pyproject.toml: no plugin that may be missing.
   options = ("-o", "addopts=", "-q", "-rs", "--durations=5", "-p", "no:cacheprovider")
-  return [Entry("b", "tests", 200, command=("-m", "pytest", "tests/gpu", *options))]
+  if not settings.tiny and importlib.util.find_spec("xdist"):
+    # Most of their time is compilation, which takes one core each.
+    options += ("-n", str(TESTS_AT_ONCE), "--dist", "load")
+  # Processes that share the card must not each set most of its memory aside.
+  shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+  command = ("-m", "pytest", "tests/gpu", *options)
+  return [Entry("b", "tests", 200, command=command, environment=shared)]
 
 
 def _demo(settings: Settings) -> list[Entry]:

