@@ -13,6 +13,8 @@ CHATML = (
   "{% for m in messages %}{{ '<bos>' if loop.first }}<|{{ m['role'] }}|>{{ m['content'] }}<eos>"
   "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+# Of a game from such a checkpoint: the template's turns take more tokens than the demo's.
+ROOM = {"data.query_length": 48, "data.query_buckets": (48,), "data.row_length": 72}
 VOCABULARY = 330
 CONFIG = {
   "architectures": ["LlamaForCausalLM"],

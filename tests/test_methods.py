@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 
 from apo_jax.logs.metrics import read_metrics
-from tests import tiny
+from benchmarks.compare_methods.methods import NEED_CHECKPOINT
+from tests import checkpoints, tiny
 from tests.config.test_methods import METHODS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_round_by_the_command_line(name, tmp_path):
-  play(name, tmp_path)
+  changes = {}
+  if name in NEED_CHECKPOINT:
+    checkpoint = checkpoints.write(tmp_path / "checkpoint")
+    changes = {"model.checkpoint": checkpoint, **checkpoints.ROOM}
+  play(name, tmp_path, **changes)
 
 
 @pytest.mark.slow

@@ -11,12 +11,6 @@ from apo_jax.logs.metrics import read_metrics
 from tests import checkpoints, recorded_game, tiny
 from tests.run.test_phase_inputs import check_table
 
-# A chat template's turns take more tokens than the demo's.
-FROM_CHECKPOINT = {
-  "data.query_length": 48,
-  "data.query_buckets": (48,),
-  "data.row_length": 72,
-}
 GAMES = {
   "grm_and_min_norm": {
     "model.shape.tied_embeddings": False,
@@ -25,13 +19,13 @@ GAMES = {
     "reward.weighting": "min_norm",
     "reward.training.accumulation": 2,
   },
-  "golden_vs_initial": {"reward.contrast": "golden_vs_initial", **FROM_CHECKPOINT},
+  "golden_vs_initial": {"reward.contrast": "golden_vs_initial", **checkpoints.ROOM},
   "supervised_vs_initial": {
     "reward.contrast": "supervised_vs_initial",
     "reward.terms": ("grm",),
     "reward.lora.rank": 2,
     "policy.lora.rank": 2,
-    **FROM_CHECKPOINT,
+    **checkpoints.ROOM,
   },
 }
 

@@ -12,8 +12,8 @@ from typing import Any
 from apo_jax.config.command_line import refuse
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import read_json, write_text
-from benchmarks.compare_methods.methods import COST, GAME, RATE, RATES, SEARCH
-from benchmarks.compare_methods.search import best_rates, utility
+from benchmarks.compare_methods.methods import ALL_RATES, COST, GAME, RATE, SEARCH
+from benchmarks.compare_methods.search import best_rates, tried, utility
 from benchmarks.does_apo_help.estimates import TESTED, mean_of, minus
 from benchmarks.does_apo_help.results import Results, read_results
 from benchmarks.pages import Parser, cell, filled, signed, table
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     search, game = (read_results(given.results / name) for name in (SEARCH, GAME))
     costs = _costs(given.results / COST)
     before = given.page.read_text(encoding="utf-8")
-    blocks = {"cost": cost(costs), "compared": compared(game), "search": searched(search)}
+    best = best_rates(search)
+    blocks = {"cost": cost(costs), "compared": compared(game, best), "search": searched(search)}
     after = filled(before, blocks)
   except ConfigError as error:
     return refuse(str(error))
@@ -76,24 +77,23 @@ def cost(found: Mapping[str, Any]) -> str:
   return table(["", "time", "memory"], rows)
 
 
-def compared(game: Results) -> str:
-  """Every method after the last round, the highest utility first."""
+def compared(game: Results, best: Mapping[str, str]) -> str:
+  """Every method with its best rate after the last round, the highest utility first."""
   last = game.last_round
-  methods = {row.setting["method"]: row.setting for row in game.rows}
-  theirs = game.by_seed({"method": _AGAINST}, last, TESTED)
 
-  def mean_utility(method: str) -> float:
-    return mean_of(game.by_seed({"method": method}, last, TESTED)).value
+  def by_seed(method: str, number: str = TESTED) -> dict[int, float]:
+    return game.by_seed({"method": method, RATE: best[method]}, last, number)
 
+  played = [method for method in best if by_seed(method)]
+  theirs = by_seed(_AGAINST)
   rows = []
-  for method in sorted(methods, key=mean_utility, reverse=True):
-    ours = game.by_seed({"method": method}, last, TESTED)
+  for method in sorted(played, key=lambda name: mean_of(by_seed(name)).value, reverse=True):
+    ours = by_seed(method)
     more = "" if method == _AGAINST else signed(mean_of(minus(ours, theirs)), 3)
     others = [
-      cell(mean_of(game.by_seed({"method": method}, last, number)), digits)
-      for number, (_, digits) in _COLUMNS.items()
+      cell(mean_of(by_seed(method, number)), digits) for number, (_, digits) in _COLUMNS.items()
     ]
-    cells = [cell(mean_of(ours), 3), more, *others, methods[method][RATE]]
+    cells = [cell(mean_of(ours), 3), more, *others, best[method]]
     rows.append([f"[`{method}`](../configs/methods/{method}.py)", f"{len(ours)}", *cells])
   titles = [title for title, _ in _COLUMNS.values()]
   heading = ["", "seeds", "true utility", "less DPO's", *titles, "learning rate"]
@@ -102,12 +102,15 @@ def compared(game: Results) -> str:
 
 def searched(search: Results) -> str:
   """True utility at every learning rate, and the one that is taken."""
-  best = best_rates(search)
-  rows = [
-    [method, *(f"{utility(search, method, rate):.3f}" for rate in RATES), best[method]]
-    for method in sorted(best)
-  ]
-  return table(["", *RATES, "taken"], rows)
+  best, rates = best_rates(search), tried(search)
+  columns = [rate for rate in ALL_RATES if any(rate in one for one in rates.values())]
+  rows = []
+  for method in sorted(best):
+    cells = [
+      f"{utility(search, method, rate):.3f}" if rate in rates[method] else "" for rate in columns
+    ]
+    rows.append([method, *cells, best[method]])
+  return table(["", *columns, "taken"], rows)
 
 
 if __name__ == "__main__":

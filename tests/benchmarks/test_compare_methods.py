@@ -7,7 +7,7 @@ import pytest
 
 from apo_jax.config.fields import ConfigError
 from apo_jax.sweep.grid import make_grid
-from benchmarks.compare_methods import search, tables
+from benchmarks.compare_methods import collect, search, tables
 from benchmarks.compare_methods.methods import (
   COST,
   GAME,
@@ -65,11 +65,41 @@ def test_the_rate_of_the_highest_mean_after_the_last_round_is_taken(tmp_path, ca
   ]
 
 
+def test_a_range_that_the_best_ends_is_widened():
+  found = Results(results(searched, ("dpo", "ipo"), RATES, (5, 6)), {})
+  assert search.wider(found) == [("dpo", "2e-5"), ("ipo", "2e-3")]
+  more = results(lambda *_: 0.0, ("ipo",), ("2e-3",), (5, 6))
+  found = Results([*found.rows, *more], {})
+  assert search.wider(found) == [("dpo", "2e-5")]
+  assert tables.searched(found).splitlines()[2:] == [
+    "| dpo | 0.055 | -0.045 | -0.145 |  | 7e-5 |",
+    "| ipo | 0.055 | 0.155 | 0.255 | 0.000 | 6e-4 |",
+  ]
+
+
+def test_a_middle_that_is_best_is_not_widened():
+  def peak(method, rate, seed, round):
+    return float(rate == RATES[1])
+
+  assert search.wider(Results(results(peak, ("dpo",), RATES, (5,)), {})) == []
+
+
+def test_rows_of_other_runs_are_kept():
+  before = results(lambda *_: 0.0, ("dpo", "ipo"), RATES[:1], (0, 1))
+  after = results(lambda *_: 1.0, ("ipo",), RATES[:1], (1, 2))
+  joined = Results(collect.beside(before, after), {})
+  assert joined.by_seed({"method": "dpo"}, 1, "true_utility") == {0: 0.0, 1: 0.0}
+  assert joined.by_seed({"method": "ipo"}, 1, "true_utility") == {0: 0.0, 1: 1.0, 2: 1.0}
+
+
 def test_methods_are_told_by_utility_and_beside_dpo_seed_by_seed(tmp_path):
   def utility(method, rate, seed, round):
     return 0.5 + 0.1 * seed + (0.25 + 0.01 * seed) * (method == "ipo")
 
-  text = tables.compared(Results(results(utility, ("dpo", "ipo"), ("2e-4",), (0, 1, 2)), {}))
+  rows = results(utility, ("dpo", "ipo"), ("2e-4",), (0, 1, 2))
+  # What was played with another rate before a wider search does not count.
+  rows += results(lambda *_: 1.0, ("ipo",), ("6e-4",), (0, 1, 2))
+  text = tables.compared(Results(rows, {}), {"dpo": "2e-4", "ipo": "2e-4"})
   first, second = text.splitlines()[4:]
   assert first.startswith("| [`ipo`]") and second.startswith("| [`dpo`]")
   # The mean of 0.75, 0.86, 0.97, and of the differences 0.25, 0.26, 0.27.
