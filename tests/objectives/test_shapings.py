@@ -9,6 +9,7 @@ from apo_jax.objectives import (
   AdvPO,
   Contrastive,
   LengthPenalty,
+  MissingEnd,
   PreferenceAsReward,
   SampledRewards,
   Shaping,
@@ -69,6 +70,11 @@ def test_a_token_has_its_price():
   np.testing.assert_allclose(found, SAMPLES.rewards - SAMPLES.lengths / 2, rtol=1e-6)
 
 
+def test_a_missing_end_has_its_price():
+  change = MissingEnd(penalty=0.5)(SAMPLES) - SAMPLES.rewards
+  np.testing.assert_allclose(change, [[0, 0], [0, -0.5], [0, 0]], atol=1e-6)
+
+
 def test_uncertainty_is_the_length_in_units_of_what_was_trained_on():
   of_trained_on = np.linalg.norm(WHITEN(TRAINED_ON), axis=1)
   assert of_trained_on.max() <= 1  # M has each of them
@@ -111,6 +117,10 @@ def test_advpo_is_the_worst_head_within_its_bound():
 def test_advpos_shift_is_as_large_as_it_is_asked_to_be(strength):
   shift = AdvPO(strength=strength)(SAMPLES) - SAMPLES.rewards
   assert jnp.std(shift) == pytest.approx(strength * float(jnp.std(SAMPLES.rewards)), rel=1e-4)
+  # It takes where samples lie beyond golden responses, and gives on the other side.
+  unit = worst_direction(SAMPLES.whitened, SAMPLES.golden_whitened)
+  bound = strength * jnp.std(SAMPLES.rewards) / jnp.std(unit)
+  np.testing.assert_allclose(shift, -bound * unit, rtol=1e-4, atol=1e-5)
 
 
 def test_advpo_without_a_gap_changes_nothing():
