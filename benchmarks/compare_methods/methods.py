@@ -13,7 +13,9 @@ RATE = "policy.training.learning_rate"
 RATES = ("7e-5", "2e-4", "6e-4")
 ALL_RATES = ("2e-5", *RATES, "2e-3")
 TUNING_SEEDS = (5, 6)
-SEARCH, GAME = "search", "game"  # the folders of results
+SEARCH, GAME, INVERSE_RL = "search", "game", "inverse_rl"  # the folders of results
+CONTRAST = "reward.contrast"
+CONTRASTS = ("golden_vs_sample", "golden_vs_initial", "supervised_vs_initial")
 COST = "cost.json"  # what benchmarks.methods wrote
 
 

@@ -5,14 +5,24 @@ python -m benchmarks.compare_methods.tables --check    # says whether the page i
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from apo_jax.config.command_line import refuse
 from apo_jax.config.fields import ConfigError
 from apo_jax.logs.files import read_json, write_text
-from benchmarks.compare_methods.methods import ALL_RATES, COST, GAME, RATE, SEARCH
+from benchmarks.compare_methods.methods import (
+  ALL_RATES,
+  CONTRAST,
+  CONTRASTS,
+  COST,
+  GAME,
+  INVERSE_RL,
+  RATE,
+  SEARCH,
+)
 from benchmarks.compare_methods.search import best_rates, tried, utility
 from benchmarks.does_apo_help.estimates import TESTED, mean_of, minus
 from benchmarks.does_apo_help.results import Results, read_results
@@ -43,11 +53,18 @@ def main(arguments: Sequence[str]) -> int:
   parser.add_argument("--check", action="store_true", help="Write nothing; 1 where it would.")
   given = parser.parse_args(arguments)
   try:
-    search, game = (read_results(given.results / name) for name in (SEARCH, GAME))
+    search, game, inverse_rl = (
+      read_results(given.results / name) for name in (SEARCH, GAME, INVERSE_RL)
+    )
     costs = _costs(given.results / COST)
     before = given.page.read_text(encoding="utf-8")
     best = best_rates(search)
-    blocks = {"cost": cost(costs), "compared": compared(game, best), "search": searched(search)}
+    blocks = {
+      "cost": cost(costs),
+      "compared": compared(game, best),
+      "search": searched(search),
+      "inverse_rl": contrasted(inverse_rl),
+    }
     after = filled(before, blocks)
   except ConfigError as error:
     return refuse(str(error))
@@ -85,19 +102,40 @@ def compared(game: Results, best: Mapping[str, str]) -> str:
     return game.by_seed({"method": method, RATE: best[method]}, last, number)
 
   played = [method for method in best if by_seed(method)]
-  theirs = by_seed(_AGAINST)
   rows = []
   for method in sorted(played, key=lambda name: mean_of(by_seed(name)).value, reverse=True):
-    ours = by_seed(method)
-    more = "" if method == _AGAINST else signed(mean_of(minus(ours, theirs)), 3)
-    others = [
-      cell(mean_of(by_seed(method, number)), digits) for number, (_, digits) in _COLUMNS.items()
-    ]
-    cells = [cell(mean_of(ours), 3), more, *others, best[method]]
-    rows.append([f"[`{method}`](../configs/methods/{method}.py)", f"{len(ours)}", *cells])
-  titles = [title for title, _ in _COLUMNS.values()]
-  heading = ["", "seeds", "true utility", "less DPO's", *titles, "learning rate"]
+    cells = _cells(partial(by_seed, method), None if method == _AGAINST else by_seed(_AGAINST))
+    rows.append([f"[`{method}`](../configs/methods/{method}.py)", *cells, best[method]])
+  heading = ["", *_heading("less DPO's"), "learning rate"]
   return f"After round {last}:\n\n" + table(heading, rows)
+
+
+def contrasted(results: Results) -> str:
+  """What the adversarial term may contrast, the game's own first, after the last round."""
+  last = results.last_round
+
+  def by_seed(contrast: str, number: str = TESTED) -> dict[int, float]:
+    return results.by_seed({CONTRAST: contrast}, last, number)
+
+  rows = [
+    [f"`{one}`", *_cells(partial(by_seed, one), by_seed(CONTRASTS[0]) if place else None)]
+    for place, one in enumerate(CONTRASTS)
+  ]
+  return f"After round {last}:\n\n" + table(["", *_heading("less the game's")], rows)
+
+
+def _heading(less: str) -> list[str]:
+  return ["seeds", "true utility", less, *(title for title, _ in _COLUMNS.values())]
+
+
+def _cells(by_seed: Callable[..., dict[int, float]], theirs: dict[int, float] | None) -> list[str]:
+  """How many seeds, true utility, what it has more than another's, and the further columns."""
+  ours = by_seed()
+  others = [
+    cell(mean_of(by_seed(number=number)), digits) for number, (_, digits) in _COLUMNS.items()
+  ]
+  more = "" if theirs is None else signed(mean_of(minus(ours, theirs)), 3)
+  return [f"{len(ours)}", cell(mean_of(ours), 3), more, *others]
 
 
 def searched(search: Results) -> str:

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,9 @@ LEAST_SECONDS = 8.0
 # Limits are for a machine with a GPU; what checks the check is a CPU that others use, too.
 SLOWER = 4
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "OutOfMemory")
+_DONE = re.compile(
+  r"^round 1 (golden samples|reward|policy samples|scores|policy): \S+ \w+ in ([\d.]+) s", re.M
+)
 # JAX's pool. The rest is for CUDA's own context and libraries' workspaces.
 MEMORY_FRACTION = "0.92"
 
@@ -76,6 +80,7 @@ def _play(stage: str, settings: Settings, record: "Record", environment: Mapping
       row = process.run(min(entry.seconds * (SLOWER if settings.tiny else 1), left))
     if entry.run_dir:
       row["evaluation"] = _evaluation(Path(entry.run_dir))
+      row["phases"] = phases(process.log.read_text(errors="replace"))
     record.add(row)
     if row["state"] == "failed" and entry.smaller and _lacked_memory(row):
       if ahead is not None:
@@ -163,6 +168,11 @@ def _environment(platform: str, scratch: Path) -> dict[str, str]:
   if platform == "cpu":
     environment["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch, too
   return environment
+
+
+def phases(log: str) -> dict[str, float]:
+  """Seconds of round 1's five stages, of those that a game's log says are done."""
+  return {name: float(seconds) for name, seconds in _DONE.findall(log)}
 
 
 def _evaluation(run_dir: Path) -> dict[str, Any]:

@@ -63,6 +63,8 @@ SMOLLM2_ROUND = {
   "data.row_buckets": "()",
   "evaluation.num_queries": 128,
 }
+_SMOLLM2_BATCHES = ("reward.base.", "reward.training.", "reward.preference_")
+_SMOLLM2_BATCHES += ("policy.training.", "sampling.")
 
 
 class Entry(NamedTuple):
@@ -209,11 +211,28 @@ def _smollm2(settings: Settings) -> list[Entry]:
   if settings.tiny:
     overrides |= {f"data.num_{name}": 16 for name in ("preferences", "golden", "queries")}
     overrides |= {"sampling.training.max_new_tokens": 8, "sampling.evaluation.max_new_tokens": 8}
-    overrides |= {"evaluation.num_queries": 8, "data.num_test": 64}
+    overrides |= {"evaluation.num_queries": 8, "data.num_test": 64, "evaluation.batch_size": 4}
+    overrides |= {f"{name}batch_size": 4 for name in _SMOLLM2_BATCHES}
   weights = ("-m", "benchmarks.gpu.smollm2", settings.smollm2, str(settings.scratch))
+  ours = _game("e", "SmolLM2, a round", 240, "configs/smollm2_hh.py:full", overrides, settings)
+  # As configs/smollm2_hh.py has it.
+  theirs = {
+    "library": "torch",
+    "work": "round",
+    "checkpoint": str(checkpoint),
+    "dialogues": str(settings.scratch / "hh"),
+    "run_dir": ours.run_dir,
+    "longest_query": 255,
+    "samples": 4,
+    "new_tokens": 8 if settings.tiny else 256,
+    "batch": 4 if settings.tiny else 32,
+    "reward_rate": 1e-4,
+    "policy_rate": 2e-4,
+  }
   return [
     Entry("e", "SmolLM2's weights", 120, command=weights, python=settings.torch_python),
-    _game("e", "SmolLM2, a round", 240, "configs/smollm2_hh.py:full", overrides, settings),
+    ours,
+    Entry("e", "SmolLM2, the stages by PyTorch", 240, theirs, python=settings.torch_python),
   ]
 
 

@@ -24,7 +24,7 @@ class Process:
     self._folder = folder
     folder.mkdir(parents=True, exist_ok=True)
     self._events = folder / "events.jsonl"
-    self._log = folder / "log.txt"
+    self.log = folder / "log.txt"  # all that it says
     self._process: subprocess.Popen[str] | None = None
     if entry.job is not None:
       job = folder / "job.json"
@@ -45,7 +45,7 @@ class Process:
       code = None
     row = {"stage": self.entry.stage, "name": self.entry.name, "wall": time.monotonic() - began}
     row |= self._told()
-    said = self._log.read_text(errors="replace").splitlines()[-SAID_LINES:]
+    said = self.log.read_text(errors="replace").splitlines()[-SAID_LINES:]
     if code is None:
       row |= {"state": "timed out", "note": f"ended after {seconds:.0f} s"}
     elif self.entry.job is None:
@@ -64,7 +64,7 @@ class Process:
       self._process.wait()
 
   def _start(self, *arguments: str) -> None:
-    with self._log.open("w") as log:
+    with self.log.open("w") as log:
       self._process = subprocess.Popen(
         [self.entry.python, *arguments],
         stdin=subprocess.PIPE,

@@ -7,6 +7,8 @@ GIB = 2.0**30
 HEADINGS = ("", "what", "state", "first s", "median s", "TFLOP/s", "of peak", "GB/s", "of peak")
 HEADINGS += ("of measured", "peak GiB", "wall s", "note")
 NOTE = 90  # characters
+ROUNDS = ("SmolLM2, a round", "SmolLM2, the stages by PyTorch")
+STAGES_OF_A_ROUND = 5
 
 
 def text(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> str:
@@ -21,7 +23,12 @@ def text(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> str:
     ).rstrip()
     for line in lines
   )
-  return "\n".join([*_about(rows), table, "", *targets(rows), *_kernels(rows), *_said(rows)]) + "\n"
+  return (
+    "\n".join(
+      [*_about(rows), table, "", *targets(rows), *_stages(rows), *_kernels(rows), *_said(rows)]
+    )
+    + "\n"
+  )
 
 
 def targets(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -46,11 +53,30 @@ def targets(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ("DPO step: times as fast as the fastest peer", 1.5, ratio("DPO step", *plain)),
     ("sampling: share of memory bandwidth", 0.6, share("sampling", "bytes", "peak_bandwidth")),
     ("sampling: times as fast as generate", 3.0, ratio("sampling", "sampling, generate")),
+    ("a SmolLM2 round's five stages: times as fast as PyTorch's", 5.0, _stages_ratio(by_name)),
   )
   return ["Targets:"] + [
     f"  {what}: {'no number' if got is None else f'{got:.2f}'}, wanted {least:g}"
     + ("" if got is None else f": {'reached' if got >= least else 'MISSED'}")
     for what, least, got in wanted
+  ]
+
+
+def _stages_ratio(by_name: Mapping[str, Mapping[str, Any]]) -> float | None:
+  """How many times as long the peer's stages take as ours, where all of both are known."""
+  ours, theirs = (by_name.get(name, {}).get("phases", {}) for name in ROUNDS)
+  if len(ours) != STAGES_OF_A_ROUND or ours.keys() != theirs.keys():
+    return None
+  return sum(theirs.values()) / sum(ours.values())
+
+
+def _stages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """The seconds of every round's stages, those in which a program is compiled included."""
+  return [
+    f"\n{row['name']}: "
+    + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in row["phases"].items())
+    for row in rows
+    if row.get("phases")
   ]
 
 

@@ -67,7 +67,8 @@ def main(job_file: str, events_file: str) -> int:
 def _needed(job: Mapping[str, Any]) -> list[str]:
   if job["library"] == "jax":
     return ["jax"]
-  return ["torch", "transformers", *(["trl", "datasets"] if job["work"] == "trl dpo" else [])]
+  of_work = {"trl dpo": ["trl", "datasets"], "round": ["peft"]}
+  return ["torch", "transformers", *of_work.get(job["work"], [])]
 
 
 def _prepare_jax(job: Mapping[str, Any]) -> Callable[[Say], None]:
@@ -111,6 +112,9 @@ def _prepare_torch(job: Mapping[str, Any]) -> Callable[[Say], None]:
   from benchmarks import resident
   from benchmarks.contestants import torch_peer
 
+  if job["work"] == "round":
+    torch_round = importlib.import_module("benchmarks.contestants.torch_round")
+    return lambda say: torch_round.play(job, say)
   trl_peer = None
   if job["work"] == "trl dpo":
     trl_peer = importlib.import_module("benchmarks.contestants.trl_peer")

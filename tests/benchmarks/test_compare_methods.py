@@ -9,8 +9,11 @@ from apo_jax.config.fields import ConfigError
 from apo_jax.sweep.grid import make_grid
 from benchmarks.compare_methods import collect, search, tables
 from benchmarks.compare_methods.methods import (
+  CONTRAST,
+  CONTRASTS,
   COST,
   GAME,
+  INVERSE_RL,
   RATE,
   RATES,
   SEARCH,
@@ -109,15 +112,21 @@ def test_methods_are_told_by_utility_and_beside_dpo_seed_by_seed(tmp_path):
 def test_the_page_is_filled_and_held_to_its_results(tmp_path, capsys):
   write_results(tmp_path / SEARCH, results(searched, ("dpo",), RATES, (5,)), KNOWN)
   write_results(tmp_path / GAME, results(searched, ("dpo",), RATES[:1], (0,)), KNOWN)
+  contrasts = [
+    Row({CONTRAST: one}, 0, 1, {"true_utility": 0.5 - 0.1 * place})
+    for place, one in enumerate(CONTRASTS)
+  ]
+  write_results(tmp_path / INVERSE_RL, contrasts, KNOWN)
   costs = {"ipo": {"ratio": 1.25, "memory_ratio": 2.0}, "dpo": {"ratio": 1.0, "memory_ratio": 1.0}}
   (tmp_path / COST).write_text(json.dumps({"losses": costs}))
   page = tmp_path / "page.md"
-  names = ("cost", "compared", "search")
+  names = ("cost", "compared", "search", "inverse_rl")
   page.write_text("".join(f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in names))
   flags = [f"--results={tmp_path}", f"--page={page}"]
   assert tables.main([*flags, "--check"]) == 2
   assert tables.main(flags) == 0 and tables.main([*flags, "--check"]) == 0
   assert "| dpo | 0.050 | -0.050 | -0.150 | 7e-5 |" in page.read_text()
+  assert "| `supervised_vs_initial` | 1 | 0.300" in page.read_text()
   assert "| `dpo` | 1.00 | 1.00 |\n| `ipo` | 1.25 | 2.00 |" in page.read_text()
   page.write_text("")
   assert tables.main(flags) == 2 and "lacks the markers" in capsys.readouterr().err

@@ -27,6 +27,9 @@ def test_chance_is_the_mean_over_all_orders():
   found = [ndcg(order, rewards) for order in orders]
   chance = np.mean([one["ndcg"].value for one in found])
   assert found[0]["ndcg_of_chance"].value == pytest.approx(chance, rel=1e-6)
+  # What is not there has no rank that chance could give.
+  padded = ndcg(np.array([[4.0, 3.0, 2.0, 1.0, np.nan]]), np.append(rewards, [[9.0]], axis=1))
+  assert padded["ndcg_of_chance"].value == pytest.approx(chance, rel=1e-6)
   # To have no order at all is chance.
   assert ndcg(np.zeros((1, 4)), rewards)["ndcg"].value == pytest.approx(chance, rel=1e-6)
 

@@ -1,10 +1,17 @@
 """What the adversarial term ranks above what, and the phases that draw it."""
 
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
 from apo_jax.data.records import Demonstration
 from apo_jax.data.samples import Sample, SampledQuery
 from apo_jax.data.tokenised import Tokenised
+from apo_jax.phases import contrasts
 from apo_jax.phases.batches import ranked_golden, ranked_supervised
 from apo_jax.run.phase_inputs import PhaseName, inputs_of, phase_keys, phase_names
+from apo_jax.run.run import Run
 from tests import tiny
 
 CONTRASTS = ("golden_vs_sample", "golden_vs_initial", "supervised_vs_initial")
@@ -37,6 +44,28 @@ def test_a_supervised_sample_stands_above_the_initial_ones():
 def test_without_a_good_sample_nothing_is_ranked():
   ranked = ranked_supervised(sampled(sample(2, finished=False)), sampled(sample(5)))
   assert (tuple(ranked.item[1]), tuple(ranked.scores), ranked.twins) == ((), (), 0)
+
+
+@pytest.mark.parametrize(
+  ("contrast", "expected"),
+  [
+    ("golden_vs_sample", [(1,), (6,)]),
+    ("golden_vs_initial", [(1,), (5,)]),
+    ("supervised_vs_initial", [(3, 4), (5,)]),
+  ],
+)
+def test_what_stands_above_what(monkeypatch, contrast, expected):
+  files = {
+    "rounds/00/initial_samples.jsonl": sampled(sample(5)),
+    "rounds/00/supervised_samples.jsonl": sampled(sample(3, 4)),
+    "rounds/02/golden_samples.jsonl": sampled(sample(6)),
+  }
+  monkeypatch.setattr(contrasts, "read_samples", lambda path, records: [files[str(path)]])
+  run = Mock(Run, config=config(contrast), data=Mock(), directory=Mock())
+  run.directory.round = lambda round: Path("rounds") / f"{round:02}"
+  (ranked,) = contrasts.contrasted(run, 2)
+  assert [response.tokens for response in ranked.item[1]] == expected
+  assert list(ranked.scores) == [1.0, 0.0]
 
 
 def config(contrast: str, **overrides: object):
