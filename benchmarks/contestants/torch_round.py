@@ -114,8 +114,8 @@ class Player:
   """The two models and what is done with them."""
 
   def __init__(self, job: Mapping[str, Any], tokenizer: Any):
-    self._job, self._pad = job, tokenizer.pad_token_id
-    self._end = tokenizer.eos_token_id
+    self._job, self._end = job, tokenizer.eos_token_id
+    self._pad = self._end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def adapted(kind: Any, task: str, **options: Any) -> Any:
       model = kind.from_pretrained(job["checkpoint"], dtype=torch.bfloat16, **options).to(DEVICE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import costs, table
-from benchmarks.gpu.check import main
+from benchmarks.gpu.check import main, phases
 from benchmarks.gpu.entries import STAGES, Entry, Settings, entries
 from benchmarks.gpu.processes import Process
 from tests.tiny import ROOT
@@ -105,6 +105,25 @@ def test_targets_are_held_against_the_numbers():
   text = table.text(rows, {"flops": 800.0, "bandwidth": 80.0})
   (line,) = [line for line in text.splitlines() if line.startswith("d  sampling ")]
   assert "64 tokens/s" in line and "50%" in line and "62%" in line  # of the peak, of the measured
+
+
+def test_a_round_is_held_against_its_stages_by_a_peer():
+  log = """round 0 evaluation: 2304 judgements in 18.6 s
+round 1 golden samples: 512/512 queries in 2.0 s
+round 1 reward: 16/16 updates in 3.5 s (the first after 2.7 s) loss=1.308
+round 1 policy samples: 1024/1024 queries in 3.5 s
+round 1 scores: 8192/8192 scores in 1.0 s
+round 1 policy: stopped at 3/32 after 9.0 s
+"""
+  ours = {"stage": "e", "name": "SmolLM2, a round", "state": "ok", "phases": phases(log)}
+  theirs = {**dict.fromkeys(ours["phases"], 10.0), "policy": 20.0}
+  peer = {"stage": "e", "name": "SmolLM2, the stages by PyTorch", "state": "ok", "phases": theirs}
+  assert table.targets([ours, peer])[-1].endswith("no number, wanted 5")  # one is not done
+  log += "round 1 policy: 32/32 updates in 2.0 s (the first after 1.5 s) loss=0.6328\n"
+  ours["phases"] = phases(log)
+  assert table.targets([ours, peer])[-1].endswith("5.00, wanted 5: reached")
+  said = table.text([ours, peer], {})
+  assert "SmolLM2, a round: golden samples 2.0 s, reward 3.5 s, policy samples 3.5 s" in said
 
 
 @pytest.mark.parametrize(
