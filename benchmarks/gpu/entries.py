@@ -29,6 +29,7 @@ SEVEN_B_WORKS = {
   "nf4": ("DPO step", "reward step", "sampling"),
   "bfloat16": ("DPO step", "sampling"),
   "float32": ("DPO step",),
+  "int8": ("DPO step",),
 }
 # What configs/llama_7b_hh.py adapts.
 ADAPTERS = {"rank": 16, "alpha": 32.0, "modules": ["query", "value"]}
