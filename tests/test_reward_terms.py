@@ -115,6 +115,7 @@ def updated(accumulation: int = 1, terms=(TERM,), weighting=None, shared: bool =
   return update(init_state(definition, optimizer, parameters), batch, {}, tiny.NO_KEY)
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_whole_batch_s_parts():
   """Of what the model says of all rows by itself; the update reads them in micro-batches."""
   batch = batches.reward_batch(shared=True)

@@ -72,11 +72,12 @@ def collect(sweep: Path, seeds: set[int]) -> tuple[list[Row], dict]:
   """The rows of the finished runs of these seeds, and what is to be known of them.
 
   Raises:
-    ConfigError: no run is finished.
+    ConfigError: a seed has no finished run.
     OSError, ValueError: a file is not there or is damaged, or a run's name is no method's.
   """
-  found = finished_runs(sweep, "config=*")
-  runs = [run for run in found.runs if run.seed in seeds]
+  found = [finished_runs(sweep, f"config=*,seed={seed}") for seed in sorted(seeds)]
+  runs = [run for one in found for run in one.runs]
+  left_out = [sentence for one in found for sentence in one.left_out]
   rows = []
   for run in runs:
     method = run.path.name.split(",")[0].removeprefix("config=")
@@ -86,7 +87,7 @@ def collect(sweep: Path, seeds: set[int]) -> tuple[list[Row], dict]:
       numbers = numbers_of(run, round)
       kept = {name: numbers[name] for name in _KEPT if name in numbers}
       rows.append(Row({"method": method, RATE: typed}, run.seed, round, kept))
-  return in_order(rows), {"left_out": found.left_out, **facts_of(runs)}
+  return in_order(rows), {"left_out": left_out, **facts_of(runs)}
 
 
 def beside(before: Sequence[Row], rows: Sequence[Row]) -> list[Row]:

@@ -6,7 +6,6 @@ python -m benchmarks.compare_methods.tables --check    # says whether the page i
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,12 @@ from benchmarks.compare_methods.methods import (
   SEARCH,
 )
 from benchmarks.compare_methods.search import best_rates, tried, utility
-from benchmarks.does_apo_help.estimates import TESTED, mean_of, minus
+from benchmarks.does_apo_help.estimates import TESTED, Contrast, as_family, mean_of, minus
 from benchmarks.does_apo_help.results import Results, read_results
 from benchmarks.pages import Parser, cell, filled, signed, table
 
 _AGAINST = "dpo"
+SIGNIFICANT = 0.05
 # Columns by number, and their decimals.
 _COLUMNS = {
   "judge_gap": ("judge's gap", 2),
@@ -95,47 +95,75 @@ def cost(found: Mapping[str, Any]) -> str:
 
 
 def compared(game: Results, best: Mapping[str, str]) -> str:
-  """Every method with its best rate after the last round, the highest utility first."""
-  last = game.last_round
+  """Every method with its best rate, the highest utility after the last round first."""
 
-  def by_seed(method: str, number: str = TESTED) -> dict[int, float]:
-    return game.by_seed({"method": method, RATE: best[method]}, last, number)
+  def by_seed(method: str, round: int, number: str = TESTED) -> dict[int, float]:
+    return game.by_seed({"method": method, RATE: best[method]}, round, number)
 
-  played = [method for method in best if by_seed(method)]
-  rows = []
-  for method in sorted(played, key=lambda name: mean_of(by_seed(name)).value, reverse=True):
-    cells = _cells(partial(by_seed, method), None if method == _AGAINST else by_seed(_AGAINST))
-    rows.append([f"[`{method}`](../configs/methods/{method}.py)", *cells, best[method]])
-  heading = ["", *_heading("less DPO's"), "learning rate"]
-  return f"After round {last}:\n\n" + table(heading, rows)
+  def utility(method: str) -> float:
+    return mean_of(by_seed(method, game.last_round)).value
+
+  played = [method for method in best if by_seed(method, game.last_round)]
+  methods = sorted(played, key=utility, reverse=True)
+  heading, rows = _numbers(game, methods, by_seed, _AGAINST, "less DPO's")
+  named = [
+    [f"[`{method}`](../configs/methods/{method}.py)", *cells, best[method]]
+    for method, cells in zip(methods, rows, strict=True)
+  ]
+  return table(["", *heading, "learning rate"], named)
 
 
 def contrasted(results: Results) -> str:
-  """What the adversarial term may contrast, the game's own first, after the last round."""
+  """What the adversarial term may contrast, the game's own first."""
+
+  def by_seed(contrast: str, round: int, number: str = TESTED) -> dict[int, float]:
+    return results.by_seed({CONTRAST: contrast}, round, number)
+
+  heading, rows = _numbers(results, CONTRASTS, by_seed, CONTRASTS[0], "less the game's")
+  named = [[f"`{one}`", *cells] for one, cells in zip(CONTRASTS, rows, strict=True)]
+  return table(["", *heading], named)
+
+
+def _numbers(
+  results: Results,
+  names: Sequence[str],
+  by_seed: Callable[..., dict[int, float]],
+  against: str,
+  less: str,
+) -> tuple[list[str], list[list[str]]]:
+  """The columns' titles, and of each name how many seeds, true utility, and the further columns.
+
+  Utility stands after the first round, in which all have the same samples, and after the last, with
+  what it is less than that of `against`. The differences of a round are a family of tests.
+
+  Args:
+    results: whose rounds there are.
+    names: of what is compared.
+    by_seed: a number of a name after a round, true utility if none is named.
+    against: the name that others are held against.
+    less: what the difference is called.
+  """
   last = results.last_round
+  heading, rows = ["seeds"], [[f"{len(by_seed(name, last))}"] for name in names]
+  others = [name for name in names if name != against]
+  for round in dict.fromkeys((1, last)):
+    heading += [f"utility, round {round}", less]
+    differences = [minus(by_seed(name, round), by_seed(against, round)) for name in others]
+    found = dict(zip(others, as_family(differences), strict=True))
+    for name, row in zip(names, rows, strict=True):
+      row += [cell(mean_of(by_seed(name, round)), 3), _difference(found.get(name))]
+  for number, (title, digits) in _COLUMNS.items():
+    heading.append(title)
+    for name, row in zip(names, rows, strict=True):
+      row.append(cell(mean_of(by_seed(name, last, number)), digits))
+  return heading, rows
 
-  def by_seed(contrast: str, number: str = TESTED) -> dict[int, float]:
-    return results.by_seed({CONTRAST: contrast}, last, number)
 
-  rows = [
-    [f"`{one}`", *_cells(partial(by_seed, one), by_seed(CONTRASTS[0]) if place else None)]
-    for place, one in enumerate(CONTRASTS)
-  ]
-  return f"After round {last}:\n\n" + table(["", *_heading("less the game's")], rows)
-
-
-def _heading(less: str) -> list[str]:
-  return ["seeds", "true utility", less, *(title for title, _ in _COLUMNS.values())]
-
-
-def _cells(by_seed: Callable[..., dict[int, float]], theirs: dict[int, float] | None) -> list[str]:
-  """How many seeds, true utility, what it has more than another's, and the further columns."""
-  ours = by_seed()
-  others = [
-    cell(mean_of(by_seed(number=number)), digits) for number, (_, digits) in _COLUMNS.items()
-  ]
-  more = "" if theirs is None else signed(mean_of(minus(ours, theirs)), 3)
-  return [f"{len(ours)}", cell(mean_of(ours), 3), more, *others]
+def _difference(found: Contrast | None) -> str:
+  """With a star where it is significant behind Holm's correction."""
+  if found is None:
+    return ""
+  return signed(found.estimate, 3) + (" \\*" if found.corrected_p < SIGNIFICANT else "")
 
 
 def searched(search: Results) -> str:

@@ -24,7 +24,9 @@ WINDOWED = tiny.architecture(
 )
 ARCHITECTURES = {"plain": tiny.architecture(), "windowed": WINDOWED}
 LORA = LoraConfig(rank=2, alpha=4.0, dropout=0.0, modules=("query", "down"))
-EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES)
+EVERY = pytest.mark.parametrize(
+  "architecture", ["plain", pytest.param("windowed", marks=pytest.mark.slow)]
+)
 
 
 @functools.cache

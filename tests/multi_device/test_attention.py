@@ -12,9 +12,8 @@ from apo_jax.models.definition import define_policy
 from tests import tiny
 
 
-@pytest.mark.parametrize(
-  "separate", [pytest.param(True, marks=pytest.mark.slow), False], ids=["separate", "shared"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("separate", [True, False], ids=["separate", "shared"])
 def test_each_device_attends_over_its_rows_and_heads(separate, monkeypatch):
   interpreted = functools.partial(attention_kernels.splash, interpret=True)
   monkeypatch.setattr(attention_kernels, "splash", interpreted)

@@ -44,6 +44,7 @@ def test_policy_update(shape):
   assert_equal_to_one_device(run, shape)
 
 
+@pytest.mark.slow
 def test_scoring():
   """3 rows hold the 8 sequences of a call; split over 4 groups of devices there are 4."""
   sequences = [([1, 40, 50 + n // 3], Response([60 + n, 70])) for n in range(31)]
