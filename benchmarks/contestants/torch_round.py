@@ -13,7 +13,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,7 @@ class _Step:
     self._optimizer.zero_grad(set_to_none=True)
 
 
-def _read(folder: Path, name: str, count: int) -> Iterable[dict[str, str]]:
+def _read(folder: Path, name: str, count: int) -> list[dict[str, str]]:
   with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
     return [json.loads(line) for line in itertools.islice(lines, count)]
 
