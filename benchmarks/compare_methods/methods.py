@@ -4,9 +4,8 @@ from pathlib import Path
 
 METHODS = Path("configs/methods")
 START = "common"  # what the configs start from; no config by itself
-NEED_CHECKPOINT = (
-  "inverse_rl",
-)  # which do not start as the others do, and have a table of their own
+# They do not start as the others do, and have a table of their own.
+NEED_CHECKPOINT = ("inverse_rl",)
 RATE = "policy.training.learning_rate"
 # The search, the same for each method: these rates on these seeds, which are in no comparison.
 # Where the best is at an end of what was tried, the next one of `ALL_RATES` is tried too.

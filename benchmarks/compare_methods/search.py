@@ -60,11 +60,11 @@ def best_rates(search: Results) -> dict[str, str]:
 
 def wider(search: Results) -> list[tuple[str, str]]:
   """What is to be tried yet: a method and the rate beyond its best, which ends its range."""
-  found = []
+  known, found = tried(search), []
   for method, best in best_rates(search).items():
-    rates, place = tried(search)[method], ALL_RATES.index(best)
-    beyond = [*ALL_RATES[max(place - 1, 0) : place], *ALL_RATES[place + 1 : place + 2]]
-    found += [(method, rate) for rate in beyond if rate not in rates]
+    place = ALL_RATES.index(best)
+    near = ALL_RATES[max(place - 1, 0) : place + 2]
+    found += [(method, rate) for rate in near if rate not in known[method]]
   return found
 
 

@@ -28,7 +28,7 @@ from benchmarks.does_apo_help.results import Results, read_results
 from benchmarks.pages import Parser, cell, filled, signed, table
 
 _AGAINST = "dpo"
-SIGNIFICANT = 0.05
+_SIGNIFICANT = 0.05
 # Columns by number, and their decimals.
 _COLUMNS = {
   "judge_gap": ("judge's gap", 2),
@@ -163,7 +163,7 @@ def _difference(found: Contrast | None) -> str:
   """With a star where it is significant behind Holm's correction."""
   if found is None:
     return ""
-  return signed(found.estimate, 3) + (" \\*" if found.corrected_p < SIGNIFICANT else "")
+  return signed(found.estimate, 3) + (" \\*" if found.corrected_p < _SIGNIFICANT else "")
 
 
 def searched(search: Results) -> str:

@@ -23,7 +23,6 @@ import transformers
 
 from benchmarks.contestants.torch_peer import BETA, DEVICE, synchronize
 
-STAGES = ("golden samples", "reward", "policy samples", "scores", "policy")
 ROWS_AT_ONCE = {"sample": 64, "train": 16, "score": 64}  # queries, rows, rows
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -35,7 +34,8 @@ def play(job: Mapping[str, Any], say: Callable[..., None]) -> None:
   """Plays the five stages once; says `phases`, the seconds of each, as they are known.
 
   `job` has the `checkpoint`, the folder of `dialogues`, and `run_dir`, that of our round, which
-  says how many there are of each; `samples` of a query, `new_tokens` and `batch` as in its config.
+  says how many there are of each; `samples` of a query, `new_tokens` and `batch` as in its config;
+  and the five `stages` by name.
   """
   torch.manual_seed(0)
   first = Path(job["run_dir"]) / "rounds" / "01"
@@ -56,31 +56,32 @@ def play(job: Mapping[str, Any], say: Callable[..., None]) -> None:
   ]
   player = Player(job, tokenizer)
   seconds: dict[str, float] = {}
+  stages = iter(job["stages"])
   began = time.perf_counter()
 
-  def done(stage: str) -> None:
+  def done() -> None:
     nonlocal began
     synchronize()
-    seconds[stage] = time.perf_counter() - began
+    seconds[next(stages)] = time.perf_counter() - began
     say(phases=seconds)
     began = time.perf_counter()
 
   samples = player.sample([query for query, _ in golden])
-  done(STAGES[0])
+  done()
   groups = [[best, *rows] for best, rows in zip(golden, samples, strict=True)]
   player.train_reward(groups, preferences)
-  done(STAGES[1])
+  done()
   drawn = player.sample(queries)
-  done(STAGES[2])
+  done()
   rewards = player.rewards([row for rows in drawn for row in rows]).reshape(len(drawn), -1)
   pairs = [
     (rows[int(best)], rows[int(worst)])
     for rows, best, worst in zip(drawn, rewards.argmax(1), rewards.argmin(1), strict=True)
   ]
   reference = player.reference_logprobs(pairs)
-  done(STAGES[3])
+  done()
   player.train_policy(pairs, reference)
-  done(STAGES[4])
+  done()
 
 
 class Dialogues:
@@ -133,15 +134,10 @@ class Player:
     self._policy.eval()
     count, found = self._job["samples"], []
     for part in _parts(queries, ROWS_AT_ONCE["sample"]):
-      width = max(map(len, part))
-      ids = torch.full((len(part), width), self._pad)
-      mask = torch.zeros_like(ids)
-      for row, query in enumerate(part):
-        ids[row, width - len(query) :] = torch.tensor(query)
-        mask[row, width - len(query) :] = 1
+      ids, mask = self._padded(part, left=True)
       drawn = self._policy.generate(
-        input_ids=ids.to(DEVICE),
-        attention_mask=mask.to(DEVICE),
+        input_ids=ids,
+        attention_mask=mask,
         do_sample=True,
         temperature=1.0,
         top_k=0,
@@ -150,7 +146,7 @@ class Player:
         max_new_tokens=self._job["new_tokens"],
         pad_token_id=self._pad,
         eos_token_id=self._end,
-      )[:, width:].tolist()
+      )[:, ids.shape[1] :].tolist()
       for place, query in enumerate(part):
         responses = drawn[place * count : (place + 1) * count]
         found.append([(query, self._ended(response)) for response in responses])
@@ -177,7 +173,7 @@ class Player:
     """One a row."""
     self._reward.eval()
     parts = _parts(rows, ROWS_AT_ONCE["score"])
-    return torch.cat([self._read_rewards(part) for part in parts]).float().cpu()
+    return torch.cat([self._read_rewards(part) for part in parts]).cpu()
 
   @torch.no_grad()
   def reference_logprobs(self, pairs: Sequence[tuple[Row, Row]]) -> torch.Tensor:
@@ -190,23 +186,20 @@ class Player:
     """DPO."""
     step = _Step(self._policy, self._job["policy_rate"])
     size, at_once = self._job["batch"], ROWS_AT_ONCE["train"] // 2
-    for first in range(0, len(pairs), size):
-      last = min(first + size, len(pairs))
-      for start in range(first, last, at_once):
-        part = slice(start, min(start + at_once, last))
-        logprobs = self._logprobs([row for pair in pairs[part] for row in pair]).reshape(-1, 2)
-        ratios = logprobs - reference[part]
+    for whole, given in zip(_parts(pairs, size), _parts(reference, size), strict=True):
+      for part, before in zip(_parts(whole, at_once), _parts(given, at_once), strict=True):
+        ratios = self._logprobs([row for pair in part for row in pair]).reshape(-1, 2) - before
         losses = -torch.nn.functional.logsigmoid(BETA * (ratios[:, 0] - ratios[:, 1]))
-        (losses.sum() / (last - first)).backward()
+        (losses.sum() / len(whole)).backward()
       step()
 
   def _read_rewards(self, rows: Sequence[Row]) -> torch.Tensor:
-    ids, mask = self._padded(rows)
+    ids, mask = self._padded([[*query, *response] for query, response in rows])
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
       return self._reward(input_ids=ids, attention_mask=mask).logits[:, 0].float()
 
   def _logprobs(self, rows: Sequence[Row]) -> torch.Tensor:
-    ids, mask = self._padded(rows)
+    ids, mask = self._padded([[*query, *response] for query, response in rows])
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
       logits = self._policy(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
     tokens = -torch.nn.functional.cross_entropy(
@@ -217,13 +210,15 @@ class Player:
       drawn[row, len(query) - 1 : len(query) + len(response) - 1] = 1
     return (tokens * drawn).sum(dim=1)
 
-  def _padded(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(len(query) + len(response) for query, response in rows)
-    ids = torch.full((len(rows), width), self._pad)
+  def _padded(
+    self, sequences: Sequence[Ids], *, left: bool = False
+  ) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(map(len, sequences))
+    ids = torch.full((len(sequences), width), self._pad)
     mask = torch.zeros_like(ids)
-    for row, (query, response) in enumerate(rows):
-      whole = [*query, *response]
-      ids[row, : len(whole)], mask[row, : len(whole)] = torch.tensor(whole), 1
+    for row, one in enumerate(sequences):
+      there = slice(width - len(one), width) if left else slice(len(one))
+      ids[row, there], mask[row, there] = torch.tensor(one), 1
     return ids.to(DEVICE), mask.to(DEVICE)
 
 
@@ -252,5 +247,6 @@ def _parted(dialogue: str) -> tuple[str, str]:
   return query + mark, response
 
 
-def _parts(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
+def _parts(values: Any, size: int) -> list[Any]:
+  """A sequence or a tensor in parts of so many; the last may have fewer."""
   return [values[first : first + size] for first in range(0, len(values), size)]

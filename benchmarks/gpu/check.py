@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import table
-from benchmarks.gpu.entries import ROOT, STAGES, Entry, Settings, entries
+from benchmarks.gpu.entries import ROOT, ROUND_STAGES, STAGES, Entry, Settings, entries
 from benchmarks.gpu.processes import Process, ended
 
 # With less left than this, nothing that is worth it can be done.
@@ -28,9 +28,7 @@ LEAST_SECONDS = 8.0
 # Limits are for a machine with a GPU; what checks the check is a CPU that others use, too.
 SLOWER = 4
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "OutOfMemory")
-_DONE = re.compile(
-  r"^round 1 (golden samples|reward|policy samples|scores|policy): \S+ \w+ in ([\d.]+) s", re.M
-)
+_DONE = re.compile(rf"^round 1 ({'|'.join(ROUND_STAGES)}): \S+ \w+ in ([\d.]+) s", re.M)
 # JAX's pool. The rest is for CUDA's own context and libraries' workspaces.
 MEMORY_FRACTION = "0.92"
 

@@ -52,6 +52,8 @@ TINY_GAME = {
   "sampling.batch_size": 16,
   "evaluation.num_queries": 16,
 }
+# Of a round, as its log calls them.
+ROUND_STAGES = ("golden samples", "reward", "policy samples", "scores", "policy")
 # A round on real text that fits the time: the config's batches, fewer of them.
 SMOLLM2_ROUND = {
   "rounds": 1,
@@ -223,6 +225,7 @@ def _smollm2(settings: Settings) -> list[Entry]:
     "checkpoint": str(checkpoint),
     "dialogues": str(settings.scratch / "hh"),
     "run_dir": ours.run_dir,
+    "stages": ROUND_STAGES,
     "longest_query": 255,
     "samples": 4,
     "new_tokens": 8 if settings.tiny else 256,

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.gpu.entries import ROUND_STAGES
+
 GIB = 2.0**30
 HEADINGS = ("", "what", "state", "first s", "median s", "TFLOP/s", "of peak", "GB/s", "of peak")
 HEADINGS += ("of measured", "peak GiB", "wall s", "note")
 NOTE = 90  # characters
 ROUNDS = ("SmolLM2, a round", "SmolLM2, the stages by PyTorch")
-STAGES_OF_A_ROUND = 5
 
 
 def text(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> str:
@@ -65,7 +66,7 @@ def targets(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _stages_ratio(by_name: Mapping[str, Mapping[str, Any]]) -> float | None:
   """How many times as long the peer's stages take as ours, where all of both are known."""
   ours, theirs = (by_name.get(name, {}).get("phases", {}) for name in ROUNDS)
-  if len(ours) != STAGES_OF_A_ROUND or ours.keys() != theirs.keys():
+  if not ours.keys() == theirs.keys() == set(ROUND_STAGES):
     return None
   return sum(theirs.values()) / sum(ours.values())
 
